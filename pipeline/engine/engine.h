@@ -1,0 +1,222 @@
+/*
+ * An engine: a model behind one or more HTTP endpoints, or behind a llama-server that we start. Everything here runs on the
+ * thread of the event loop; callbacks come on the loop, never from inside the call that asked.
+ *
+ *	open -> (probe, server start) -> ready callback
+ *	engine_tokenize / engine_generate, any number in flight; work beyond the engine's slots waits in order
+ *	engine_close -> closed callback, after which nothing is called any more
+ *
+ * Failure is told apart: a request's own failure (4xx, nonsense in the answer, retries used up) comes as `err` with a reason
+ * code and costs that request only; a dead endpoint is waited for with back-off, without using up the requests' retries,
+ * until `down_timeout_ms` has passed, then engine_failed is called once and the run ends resumable.
+ */
+#ifndef PIPELINE_ENGINE_ENGINE_H
+#define PIPELINE_ENGINE_ENGINE_H
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/str.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct loop; /* engine/loop.h: libuv loop + curl multi */
+struct engine;
+
+/* What a definition says of one engine. Plain data, borrowed for the life of the engine. */
+struct engine_serve_config {
+	char *model; /* path of a GGUF file; NULL: not served */
+	uint32_t parallel; /* slots */
+	uint32_t context; /* tokens of one slot; the server gets parallel * context */
+	uint32_t threads; /* 0: all cores */
+	uint32_t port; /* 0: a free one */
+	char *binary; /* NULL: THRESH_LLAMA_SERVER, llama-server on PATH, .thresh/bin/llama-server */
+	char **args; /* n_args further arguments, borrowed */
+	size_t n_args;
+	uint32_t restarts_max;
+	uint64_t start_timeout_ms;
+};
+
+struct engine_config {
+	const char *name; /* key below `engines:` */
+	struct engine_serve_config serve;
+	char **urls;
+	size_t n_urls;
+	char *model; /* model name sent to the server; NULL: what it says it has */
+	char *dialect; /* "auto" or a dialect's name */
+	char *api_key_env; /* name of an environment variable; sent as Authorization: Bearer */
+	char **header_names, **header_values; /* n_headers extra headers */
+	size_t n_headers;
+	char *ca_file;
+	char *proxy; /* NULL: as curl's environment variables say */
+	uint32_t
+		concurrency; /* requests in flight per endpoint; 0: what the server has slots for, else 16 */
+	uint32_t retries;
+	uint64_t connect_timeout_ms, request_timeout_ms, down_timeout_ms;
+	uint64_t response_bytes_max;
+};
+
+/* Closed list; the ledger checks it. */
+enum engine_reason {
+	ENGINE_OK,
+	ENGINE_REJECTED, /* 4xx: the server refused the request */
+	ENGINE_SERVER_ERROR, /* 5xx or a cut connection, retries used up */
+	ENGINE_TIMEOUT, /* no answer within request_timeout_ms, retries used up */
+	ENGINE_BAD_RESPONSE, /* not JSON, half a body, ids and counts that disagree, over a limit */
+	ENGINE_PROMPT_TOO_LONG, /* the prompt leaves no room in the context */
+	ENGINE_CANCELLED,
+};
+const char *engine_reason_name(enum engine_reason reason);
+
+enum finish { FINISH_STOP, FINISH_STOP_STRING, FINISH_LENGTH, FINISH_CONTEXT, FINISH_CANCELLED };
+const char *finish_name(
+	enum finish finish); /* "stop", "stop_string", "length", "context", "cancelled" */
+
+/* What the probe found. */
+struct engine_info {
+	const char *dialect;
+	const char *model; /* name or path as the server says */
+	const char *build; /* server's version, provenance only */
+	uint32_t n_slots; /* of all endpoints; 0 unknown */
+	uint32_t context; /* tokens of one candidate with its prompt; 0 unknown */
+	bool has_ids; /* returns sampled ids and tokenizes prompts */
+	bool has_logprobs, has_n;
+	char chat_template_hash[33]; /* "" unknown */
+	char model_hash
+		[33]; /* served: hash of the GGUF's size and first and last MiB; url: of the model's name */
+};
+
+struct engine_message {
+	const char *role; /* system, user, assistant */
+	struct slice content;
+};
+
+/* --- life --- */
+
+struct engine_events {
+	void (*ready)(void *ctx, struct engine *engine);
+	/* Could not be started or probed, or was lost; once. No requests are accepted after it; those waiting are answered with ENGINE_CANCELLED. */
+	void (*failed)(void *ctx, struct engine *engine, const struct error *err);
+	void *ctx;
+};
+
+/* `log_dir` is where a served engine's log goes (engine-NAME.log). The start goes on in the background. */
+struct engine *engine_new(struct loop *loop, const struct engine_config *config,
+	const char *log_dir, struct engine_events events);
+void engine_start(struct engine *engine);
+/* Valid after ready. */
+const struct engine_info *engine_info(const struct engine *engine);
+/* Cancels what is in flight (their callbacks come with ENGINE_CANCELLED), stops a served engine, then calls closed and frees the engine. */
+void engine_close(struct engine *engine, void (*closed)(void *ctx), void *ctx);
+const char *engine_name(const struct engine *engine);
+
+/* Counters since the start; any time. */
+struct engine_stats {
+	uint64_t requests, retries, failures, tokens_generated, tokens_prompt;
+	uint32_t in_flight, waiting; /* candidates */
+	uint32_t restarts;
+};
+void engine_stats(const struct engine *engine, struct engine_stats *out);
+/* True while fewer candidates wait than would fill the slots once more: the time to bring work. */
+bool engine_has_room(const struct engine *engine);
+
+/* --- requests --- */
+
+struct engine_request; /* a handle for cancelling; dies when its last callback has returned */
+
+/*
+ * Messages -> prompt ids, as the model's chat template renders them. Contents are data: where one holds the text of a special token, `policy`
+ * decides: SPECIAL_TEXT tokenizes it as plain text, SPECIAL_REJECT answers with special = true. Dialects without ids answer
+ * with n = 0.
+ */
+enum special_policy { SPECIAL_TEXT, SPECIAL_REJECT };
+struct engine_prompt {
+	const uint32_t *ids; /* borrowed, valid in the callback */
+	size_t n;
+	bool special; /* a content held the text of a special token */
+	enum engine_reason reason;
+	const struct error *err; /* when reason is not ENGINE_OK */
+};
+typedef void engine_prompt_cb(void *ctx, const struct engine_prompt *prompt);
+struct engine_request *engine_tokenize(struct engine *engine, const struct engine_message *messages,
+	size_t n, enum special_policy policy, engine_prompt_cb *done, void *ctx);
+/* Plain text -> ids without special tokens; for answers of engines that give none. */
+struct engine_request *engine_tokenize_text(
+	struct engine *engine, struct slice text, engine_prompt_cb *done, void *ctx);
+
+struct engine_sampling {
+	double temperature, top_p, min_p;
+	uint32_t top_k; /* 0: off */
+	double repeat_penalty; /* 1: off */
+	uint32_t max_tokens;
+	char **stop; /* n_stop stop strings */
+	size_t n_stop;
+};
+
+struct engine_job {
+	const struct engine_message *messages; /* for dialects that take messages; n_messages */
+	size_t n_messages;
+	const uint32_t *prompt_ids; /* for dialects that take ids; n_prompt_ids */
+	size_t n_prompt_ids;
+	const struct engine_sampling *sampling;
+	uint32_t n; /* candidates wanted; candidate i has seed + i */
+	uint32_t seed;
+	bool logprobs; /* of each sampled token */
+	uint32_t top_logprobs; /* of the first token; for judges */
+	bool priority; /* before waiting work without it: a judge's short question must not queue behind long generations */
+};
+
+struct engine_top {
+	struct slice piece; /* text of the token */
+	float logprob;
+};
+
+/* One candidate; everything borrowed and valid in the callback. */
+struct engine_candidate {
+	uint32_t i; /* 0 .. n-1 */
+	enum engine_reason reason;
+	const struct error *err; /* when reason is not ENGINE_OK; then nothing below */
+	struct slice text; /* without special tokens; a stop string is cut */
+	const uint32_t
+		*ids; /* EOS included when finish is FINISH_STOP; n_ids 0: the dialect gives none */
+	size_t n_ids;
+	const float *logprobs; /* n_ids, or NULL */
+	enum finish finish;
+	uint32_t n_tokens; /* sampled; n_ids where there are ids */
+	const struct engine_top *top; /* n_top, first token */
+	size_t n_top;
+	const char *endpoint;
+	uint32_t attempts;
+	uint32_t latency_ms;
+};
+typedef void engine_candidate_cb(void *ctx, const struct engine_candidate *candidate);
+/*
+ * The job and what it points to are borrowed until the n-th callback has returned. `done` comes exactly n times, once per i,
+ * in any order. n above the slots, or a dialect without n, is split into several HTTP requests.
+ */
+struct engine_request *engine_generate(
+	struct engine *engine, const struct engine_job *job, engine_candidate_cb *done, void *ctx);
+/* The outstanding callbacks come with ENGINE_CANCELLED, on the loop. */
+void engine_cancel(struct engine_request *request);
+
+/*
+ * The vocabulary: piece of every id that is asked for, for offline decoding. Served engines (and url engines whose model file can be read here) read it
+ * from the GGUF at once; others are asked with /detokenize for the ids given. `done` gets pieces[i] for ids[i] (empty slice: unknown).
+ */
+struct engine_vocab {
+	const uint32_t *ids;
+	const struct slice *pieces; /* n; raw bytes */
+	const uint8_t *special; /* n; 1: control token */
+	size_t n;
+	uint32_t n_vocab; /* whole vocabulary; 0 unknown */
+	int64_t eos_id; /* -1 unknown */
+	char hash
+		[33]; /* of the tokenizer: pieces of the whole vocabulary when known, else of the model's name */
+	const char *source; /* "gguf" or "detokenize" */
+	const struct error *err; /* NULL: fine */
+};
+typedef void engine_vocab_cb(void *ctx, const struct engine_vocab *vocab);
+void engine_read_vocab(
+	struct engine *engine, const uint32_t *ids, size_t n, engine_vocab_cb *done, void *ctx);
+
+#endif

@@ -1,0 +1,69 @@
+/*
+ * A verifier scores one candidate against its prompt and never decides. It is a static const row in a table (see
+ * stages/verifiers/verifiers.c); adding one touches its file, a line in the table, one in meson.build, and its tests.
+ *
+ * "Could not tell" is not 0: a verifier's own failure (an engine that does not answer, a limit reached, a text that cannot be
+ * read) is a null score with a reason. The number's range is the verifier's affair; stated in its summary.
+ */
+#ifndef PIPELINE_VERIFIER_H
+#define PIPELINE_VERIFIER_H
+
+#include "config/param.h"
+#include "group.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct run;
+struct verify_job;
+
+struct verifier_ops {
+	const char *name; /* the word used in YAML */
+	const char *summary; /* one line for `thresh verifiers`: what the number means */
+	/* Part of the fingerprint; goes up when the same input may get another score. */
+	unsigned version;
+	const struct param
+		*params; /* ends with {0}; parsed into config_size bytes before check() */
+	size_t config_size, state_size;
+	const char *const *reasons; /* every word a score's reason can be; ends with NULL */
+
+	/* Rules the table cannot express, each mistake with its place (`node` is the verifier's map). No I/O. Optional. */
+	void (*check)(const void *config, const struct tree *tree, const struct node *node,
+		struct error_list *errors);
+	/* Once a run. If check() passed, only the outside world can make it fail. Optional. */
+	bool (*open)(void *state, const void *config, struct run *run, struct error *err);
+	/*
+	 * Once per prompt, before any token is spent: whatever all its candidates share (a parsed gold), allocated in `arena`.
+	 * Pure and thread-safe. False when the prompt cannot be verified at all: out_reason says why (a word of
+	 * `reasons`), and the prompt is skipped. Optional.
+	 */
+	bool (*prepare)(const void *state, const struct prompt *prompt, struct arena *arena,
+		void **out_prepared, const char **out_reason);
+
+	/* Exactly one of the two is set. */
+	/*
+	 * CPU work on a thread of the pool, several at a time: pure but for `scratch` (reset after each call) and `out`, whose reason is static
+	 * and whose detail is in `scratch` (the caller copies).
+	 */
+	void (*score)(const void *state, const struct candidate *candidate, void *prepared,
+		struct arena *scratch, struct score *out);
+	/* Asks somebody else, on the loop: starts the work and later calls verify_done(job, score) once, from the loop. */
+	void (*submit)(void *state, struct verify_job *job);
+
+	/* Nothing is in flight any more. Accepts a state whose open() failed. Optional. */
+	void (*close)(void *state);
+};
+
+/* One candidate on its way through a verifier that has submit(). */
+struct verify_job {
+	const struct candidate *candidate;
+	void *prepared;
+	/* Set by submit() to what verify_cancel needs; may stay NULL. */
+	struct engine_request *request;
+	void *owner; /* the verify stage's */
+};
+
+/* The score is copied. Must not be called from inside submit(). */
+void verify_done(struct verify_job *job, const struct score *score);
+
+#endif
