@@ -63,10 +63,14 @@ struct param {
 	enum param_type type;
 	size_t offset;
 	const char *help; /* one line */
-	const char *def; /* default, as it would be written in YAML; NULL: zero, or absent */
+	const char *
+		def; /* default, as it would be written in YAML ("''" is the empty text); NULL: zero, or absent */
 	bool required;
-	double min,
-		max; /* numbers, sizes, durations: inclusive, checked when max > min; strings: length; lists: items */
+	/*
+	 * Numbers, sizes, durations: inclusive; texts: characters; lists and maps: items. Checked when max > min. With min > 0 and
+	 * max left 0 there is no upper limit.
+	 */
+	double min, max;
 	const char *const *names; /* ENUM: ends with NULL */
 	const char *ref;
 	bool must_exist; /* PATH */
@@ -173,25 +177,38 @@ struct param {
 	}
 
 /*
- * Reads `map` (NULL: all defaults) into `config` (zeroed memory of the table's struct). Every mistake is added to `errors`
+ * Reads `map` (NULL or a null scalar: all defaults) into `config` (zeroed memory of the table's struct). Every mistake is added to `errors`
  * with its place and the reading goes on: unknown key (with the nearest name), wrong type, out of range, missing required
- * (placed at `at`, the node that should have had it). `what` names the thing in messages: "stage 'generate'".
+ * (placed at `at`, the node that should have had it). `what` names the thing in messages: "stage 'generate'"; it may be NULL.
+ * A key whose value is null is absent. What could not be read has its default, so that later checks can go on; required keys
+ * of a STRUCT count only where the STRUCT is written or itself required. NODE rows borrow from the tree.
  * Relative PATHs are taken relative to the current folder; existence is checked when must_exist.
  */
 void param_read(const struct param *table, const struct tree *tree, const struct node *map,
 	const struct node *at, const char *what, void *config, struct error_list *errors);
 void param_release(const struct param *table, void *config);
 
-/* Visits every leaf as ("sampling.temperature", "0.8"), defaults included, in table order: fingerprints and "what changed". Values are canonical (bytes for sizes, ms for durations). */
+/*
+ * Visits every leaf as ("sampling.temperature", "0.8"), defaults included, in table order: fingerprints and "what changed".
+ * Values are canonical: bytes for sizes, ms for durations, names for ENUM, JSON for lists, maps (sorted by key) and nodes, "" for
+ * what is absent. Items of STRUCTS are `name[0].x`. Rows with no_fingerprint are visited, too, and what lies below such a row
+ * has the flag in the `row` that is passed; path, value and row are valid during the call only.
+ */
 void param_each(const struct param *table, const void *config,
 	void (*visit)(void *ctx, const char *path, const char *value, const struct param *row),
 	void *ctx);
 
-/* Help for people: one line per key with type, default, range; sub-tables indented below. */
+/* Help for people, up to 100 columns wide: one entry per key with type, default, range; sub-tables indented below. */
 void param_help(const struct param *table, unsigned indent, struct str *out);
-/* {"type": "object", "properties": ..., "required": ..., "additionalProperties": false}. */
+/*
+ * {"type": "object", "properties": ..., "required": ..., "additionalProperties": false}. Takes what param_read takes, but for
+ * null values, which are legal and pointless. A NODE accepts anything.
+ */
 void param_schema(const struct param *table, struct json_writer *w);
-/* Asserts that a table is well formed: names unique, defaults parse, ranges sane. For tests and start-up. */
+/*
+ * Stops the program, naming the row, if a table is not well formed: names unique, help there, defaults legal, ranges sane, fields
+ * inside config_size bytes. For tests and start-up.
+ */
 void param_assert(const struct param *table, size_t config_size);
 
 #endif
