@@ -34,7 +34,7 @@ enum http_failure {
 struct http_reply {
 	enum http_failure failure;
 	struct error err; /* when failure is not HTTP_OK */
-	long status;
+	long status; /* also of an answer that was cut behind its head; 0: none came */
 	int64_t retry_after_ms; /* -1: none */
 	struct slice body; /* borrowed, valid in the callback */
 };
@@ -47,5 +47,11 @@ struct http_request *http_send(struct http_client *client, const char *url, cons
 	size_t body_len, uint64_t timeout_ms, http_done *done, void *ctx);
 /* `done` is called with HTTP_CANCELLED on the next turn of the loop. */
 void http_cancel(struct http_request *request);
+
+/*
+ * Malloc'd address without trailing slashes or "/v1", to which a dialect's paths are appended. NULL if it is not http(s), has
+ * no host, or holds a password or a query.
+ */
+char *http_normalize_url(const char *url, struct error *err);
 
 #endif

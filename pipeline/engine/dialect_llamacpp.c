@@ -1,0 +1,617 @@
+/*
+ * llama.cpp's own routes, which take and give token ids. Facts that shape this file, all tried with a real server:
+ *
+ * - Samplers that nobody asked for are on by default (top_k 40, min_p 0.05), so every one is sent.
+ * - `tokens` has every sampled id, the end-of-generation id included. `completion_probabilities` has one entry for each token
+ *   after which the text does not stop inside a UTF-8 character; the bytes of an entry are the text since the entry before. So
+ *   the entries are a subsequence of the ids: align() finds which, and an id without entry has the logprob NaN, "not told".
+ * - A stop string is cut from `content` at the byte, but not from `tokens`; of the entries, as many as the stop string has tokens
+ *   when tokenized alone are left out at the end, and tokens that might begin it have come with empty text. We keep the ids up to
+ *   the last entry with text: the longest row of ids that is known to lie in front of the cut (so n_probs is asked for whenever there is a
+ *   stop string). The text may then be a part of one token longer than the ids: it is for people, the ids are trained on.
+ * - Seed 4294967295 means "random" and must never be sent.
+ */
+#include "engine/dialect.h"
+
+#include <math.h>
+#include <string.h>
+
+#define PROPS_TEXT_BYTES_MAX (1u << 20)
+
+/* --- probing --- */
+
+static const char *copy_text(const struct json *v, struct arena *arena)
+{
+	size_t len;
+	const char *text = json_str(v, &len);
+
+	if (text == NULL || len == 0 || len > PROPS_TEXT_BYTES_MAX)
+		return NULL;
+	return arena_memdup0(arena, text, len);
+}
+
+static uint32_t read_count(const struct json *v)
+{
+	int64_t n;
+
+	return json_int(v, &n) && n > 0 && n < INT32_MAX ? (uint32_t)n : 0;
+}
+
+static bool read_props(const struct json *body, struct arena *arena, struct dialect_facts *facts,
+	struct error *err)
+{
+	const struct json *slots = json_get(body, "total_slots"),
+			  *build = json_get(body, "build_info");
+	const struct json *settings = json_get(body, "default_generation_settings");
+
+	if (json_kind(slots) != JSON_INT && json_kind(build) != JSON_STRING)
+		return error_set(
+			err, FAIL_REMOTE, "/props has neither 'total_slots' nor 'build_info'");
+	facts->n_slots = read_count(slots);
+	facts->context = read_count(json_get(settings, "n_ctx"));
+	facts->build = copy_text(build, arena);
+	facts->model = copy_text(json_get(body, "model_alias"), arena);
+	facts->model_path = copy_text(json_get(body, "model_path"), arena);
+	facts->chat_template = copy_text(json_get(body, "chat_template"), arena);
+	facts->bos_token = copy_text(json_get(body, "bos_token"), arena);
+	facts->eos_token = copy_text(json_get(body, "eos_token"), arena);
+	if (facts->model == NULL)
+		facts->model = facts->model_path;
+	return true;
+}
+
+static bool read_models(const struct json *body, struct arena *arena, struct dialect_facts *facts,
+	struct error *err)
+{
+	const struct json *model = json_at(json_get(body, "data"), 0),
+			  *meta = json_get(model, "meta");
+
+	(void)err;
+	facts->n_vocab = read_count(json_get(meta, "n_vocab"));
+	if (facts->n_vocab > DIALECT_VOCAB_MAX)
+		facts->n_vocab = 0;
+	if (facts->model == NULL)
+		facts->model = copy_text(json_get(model, "id"), arena);
+	return true;
+}
+
+static void build_tokenize(struct slice text, bool whole, bool special, struct str *out)
+{
+	struct json_writer w = {.out = out};
+
+	json_begin_object(&w);
+	json_key(&w, "content");
+	json_put_str(&w, text.data, text.len);
+	json_key(&w, "add_special");
+	json_put_bool(&w, whole);
+	json_key(&w, "parse_special");
+	json_put_bool(&w, special);
+	json_end_object(&w);
+}
+
+/* The server names its special tokens but not their ids. */
+static bool ask_id(const char *token, struct str *out)
+{
+	if (token == NULL)
+		return false;
+	build_tokenize(slice_z(token), false, true, out);
+	return true;
+}
+
+static int64_t read_single_id(const struct json *body, uint32_t n_vocab)
+{
+	const struct json *tokens = json_get(body, "tokens");
+	uint32_t id;
+
+	if (json_len(tokens) != 1 || !dialect_read_id(json_at(tokens, 0), n_vocab, &id))
+		return -1;
+	return id;
+}
+
+static bool ask_eos(const struct dialect_facts *facts, struct str *out)
+{
+	return ask_id(facts->eos_token, out);
+}
+
+static bool read_eos(const struct json *body, struct arena *arena, struct dialect_facts *facts,
+	struct error *err)
+{
+	(void)arena;
+	(void)err;
+	facts->eos_id = read_single_id(body, facts->n_vocab);
+	return true;
+}
+
+static bool ask_bos(const struct dialect_facts *facts, struct str *out)
+{
+	return ask_id(facts->bos_token, out);
+}
+
+static bool read_bos(const struct json *body, struct arena *arena, struct dialect_facts *facts,
+	struct error *err)
+{
+	(void)arena;
+	(void)err;
+	facts->bos_id = read_single_id(body, facts->n_vocab);
+	return true;
+}
+
+static const struct dialect_step steps[] = {
+	{.path = "/props", .read = read_props},
+	{.path = "/v1/models", .read = read_models, .optional = true},
+	{.path = "/tokenize", .build = ask_eos, .read = read_eos, .optional = true},
+	{.path = "/tokenize", .build = ask_bos, .read = read_bos, .optional = true},
+	{0},
+};
+
+static bool error_has_type(const struct json *body, const char *type)
+{
+	const char *have = json_z(json_get(json_get(body, "error"), "type"));
+
+	return have != NULL && strcmp(have, type) == 0;
+}
+
+static bool loading(long status, const struct json *body)
+{
+	return status == 503 && error_has_type(body, "unavailable_error");
+}
+
+static bool prompt_too_long(const struct json *body)
+{
+	return error_has_type(body, "exceed_context_size_error");
+}
+
+/* --- candidates: the request --- */
+
+static uint32_t n_probs(const struct engine_job *job)
+{
+	uint32_t least = job->logprobs || job->sampling->n_stop > 0 ? 1 : 0;
+
+	return MAX(job->top_logprobs, least);
+}
+
+static void put_sampling(struct json_writer *w, const struct engine_sampling *sampling)
+{
+	json_key(w, "temperature");
+	json_put_num(w, sampling->temperature);
+	json_key(w, "top_k");
+	json_put_uint(w, sampling->top_k);
+	json_key(w, "top_p");
+	json_put_num(w, sampling->top_p);
+	json_key(w, "min_p");
+	json_put_num(w, sampling->min_p);
+	json_key(w, "repeat_penalty");
+	json_put_num(w, sampling->repeat_penalty);
+	if (sampling->n_stop == 0)
+		return;
+	json_key(w, "stop");
+	json_begin_array(w);
+	for (size_t i = 0; i < sampling->n_stop; i++)
+		json_put_z(w, sampling->stop[i]);
+	json_end_array(w);
+}
+
+/* Without these the answer repeats the prompt and all settings, 2 KB a candidate. */
+static void put_fields(struct json_writer *w)
+{
+	static const char *const fields[] = {"index", "content", "tokens", "stop_type", "truncated",
+		"tokens_evaluated", "tokens_predicted", "completion_probabilities"};
+
+	json_key(w, "response_fields");
+	json_begin_array(w);
+	for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+		json_put_z(w, fields[i]);
+	json_end_array(w);
+}
+
+static void build_generate(const struct dialect_call *call, struct str *out)
+{
+	const struct engine_job *job = call->job;
+	struct json_writer w = {.out = out};
+	uint32_t seed = job->seed + call->first;
+
+	json_begin_object(&w);
+	json_key(&w, "prompt");
+	json_begin_array(&w);
+	for (size_t i = 0; i < job->n_prompt_ids; i++)
+		json_put_uint(&w, job->prompt_ids[i]);
+	json_end_array(&w);
+	json_key(&w, "n_predict");
+	json_put_uint(&w, call->max_tokens);
+	if (call->n > 1) {
+		json_key(&w, "n_cmpl");
+		json_put_uint(&w, call->n);
+	}
+	json_key(&w, "seed");
+	json_put_uint(&w, seed == UINT32_MAX ? 0 : seed);
+	put_sampling(&w, job->sampling);
+	json_key(&w, "return_tokens");
+	json_put_bool(&w, true);
+	json_key(&w, "n_probs");
+	json_put_uint(&w, n_probs(job));
+	json_key(&w, "cache_prompt");
+	json_put_bool(&w, true);
+	json_key(&w, "stream");
+	json_put_bool(&w, false);
+	put_fields(&w);
+	json_end_object(&w);
+}
+
+/* --- candidates: the answer --- */
+
+/* One answer while it is read. */
+struct reading {
+	const struct dialect_call *call;
+	const struct json *body;
+	struct arena *arena;
+	uint32_t *ids;
+	size_t n_ids;
+	const struct json *entries; /* completion_probabilities; NULL: not asked for */
+	size_t n_entries;
+	float *logprobs; /* per id; NaN: not told */
+	size_t n_shown; /* ids up to the last whose entry has text */
+};
+
+/* Places inside characters, where tokens without an entry can have ended. */
+static size_t count_continuation(struct slice text)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < text.len; i++)
+		n += ((unsigned char)text.data[i] & 0xc0) == 0x80;
+	return n;
+}
+
+/*
+ * The id, at or after `at`, that an entry belongs to. Tokens between ended inside a character of the entry's text, so there are
+ * not more of them than it has continuation bytes. Of a run of equal ids behind such a token the last is right, since a token
+ * made of continuation bytes cannot follow a complete character.
+ */
+static size_t find_id(const struct reading *r, size_t at, uint32_t id, struct slice piece)
+{
+	size_t stop = at + MIN(count_continuation(piece), r->n_ids - 1 - at), i = at;
+
+	while (i <= stop && r->ids[i] != id)
+		i++;
+	if (i > stop)
+		return SIZE_MAX;
+	while (i > at && i < stop && r->ids[i + 1] == id)
+		i++;
+	return i;
+}
+
+static bool read_entry(struct reading *r, size_t i, uint32_t *out_id, float *out_logprob,
+	struct slice *out_piece, struct error *err)
+{
+	const struct json *entry = json_at(r->entries, i);
+	const char *missing = NULL;
+
+	if (!dialect_read_id(json_get(entry, "id"), r->call->facts->n_vocab, out_id))
+		missing = "id";
+	else if (!dialect_read_logprob(json_get(entry, "logprob"), out_logprob))
+		missing = "logprob";
+	else if (!dialect_read_piece(entry, r->arena, out_piece))
+		missing = "token";
+	if (missing != NULL)
+		return error_set(err, FAIL_DATA,
+			"entry %zu of 'completion_probabilities' has no valid %s", i, missing);
+	return true;
+}
+
+/* Gives every entry its id; see the top of the file. */
+static bool align(struct reading *r, struct error *err)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < r->n_entries; i++) {
+		struct slice piece;
+		uint32_t id;
+		float logprob;
+		size_t found;
+
+		if (!read_entry(r, i, &id, &logprob, &piece, err))
+			return false;
+		found = at < r->n_ids ? find_id(r, at, id, piece) : SIZE_MAX;
+		if (found == SIZE_MAX)
+			return error_set(err, FAIL_DATA,
+				"entry %zu of 'completion_probabilities' is of id %u, which is not "
+				"what was sampled there",
+				i, id);
+		r->logprobs[found] = logprob;
+		if (piece.len > 0)
+			r->n_shown = found + 1;
+		at = found + 1;
+	}
+	return true;
+}
+
+static bool read_ids(struct reading *r, struct error *err)
+{
+	const struct json *tokens = json_get(r->body, "tokens");
+	size_t n = json_len(tokens);
+
+	if (json_kind(tokens) != JSON_ARRAY)
+		return error_set(err, FAIL_DATA, "the answer has no 'tokens'");
+	if (n > (size_t)r->call->max_tokens + 1)
+		return error_set(err, FAIL_DATA,
+			"the answer has %zu ids, at most %u were asked for", n,
+			r->call->max_tokens);
+	/* One more than there are, for an EOS that the server left out. */
+	r->ids = arena_alloc_array(r->arena, n + 1, sizeof(*r->ids));
+	for (size_t i = 0; i < n; i++) {
+		if (!dialect_read_id(json_at(tokens, i), r->call->facts->n_vocab, &r->ids[i]))
+			return error_set(
+				err, FAIL_DATA, "id %zu of 'tokens' is not in the vocabulary", i);
+	}
+	r->n_ids = n;
+	return true;
+}
+
+static bool read_entries(struct reading *r, struct error *err)
+{
+	r->entries = json_get(r->body, "completion_probabilities");
+	r->n_entries = json_len(r->entries);
+	/* Absent where no token had an entry. */
+	if (r->entries != NULL && json_kind(r->entries) != JSON_ARRAY)
+		return error_set(err, FAIL_DATA, "'completion_probabilities' is no list");
+	if (r->n_entries > r->n_ids)
+		return error_set(err, FAIL_DATA, "the answer has %zu ids and probabilities of %zu",
+			r->n_ids, r->n_entries);
+	r->logprobs = arena_alloc_array(r->arena, r->n_ids + 1, sizeof(*r->logprobs));
+	for (size_t i = 0; i <= r->n_ids; i++)
+		r->logprobs[i] = NAN;
+	return align(r, err);
+}
+
+static bool read_finish(struct reading *r, enum finish *out, struct error *err)
+{
+	const char *type = json_z(json_get(r->body, "stop_type"));
+	bool truncated = false;
+
+	if (type == NULL)
+		return error_set(err, FAIL_DATA, "the answer has no 'stop_type'");
+	json_bool(json_get(r->body, "truncated"), &truncated);
+	if (strcmp(type, "eos") == 0) {
+		*out = FINISH_STOP;
+	} else if (strcmp(type, "word") == 0) {
+		*out = FINISH_STOP_STRING;
+	} else if (strcmp(type, "limit") == 0) {
+		size_t used = r->call->job->n_prompt_ids + r->n_ids;
+
+		truncated |= r->call->context != 0 && used >= r->call->context;
+		*out = truncated ? FINISH_CONTEXT : FINISH_LENGTH;
+	} else {
+		return error_set(err, FAIL_DATA, "'stop_type' is '%.40s'", type);
+	}
+	return true;
+}
+
+/* The ids end with the EOS, once, when the model stopped by itself. */
+static bool check_eos(struct reading *r, struct error *err)
+{
+	uint64_t n_predicted = r->n_ids;
+	int64_t told, eos = r->call->facts->eos_id;
+
+	if (json_int(json_get(r->body, "tokens_predicted"), &told) && told >= 0)
+		n_predicted = (uint64_t)told;
+	if (n_predicted == r->n_ids)
+		return true;
+	/* A server that counts the EOS and does not send it. */
+	if (n_predicted != r->n_ids + 1 || eos < 0)
+		return error_set(err, FAIL_DATA, "the answer has %zu ids, the server counted %llu",
+			r->n_ids, (unsigned long long)n_predicted);
+	if (r->logprobs != NULL)
+		r->logprobs[r->n_ids] = NAN;
+	r->ids[r->n_ids++] = (uint32_t)eos;
+	return true;
+}
+
+static bool check_prompt(struct reading *r, struct dialect_result *out, struct error *err)
+{
+	size_t sent = r->call->job->n_prompt_ids;
+	int64_t told;
+
+	if (!json_int(json_get(r->body, "tokens_evaluated"), &told))
+		return true;
+	if (told < 0 || (size_t)told != sent)
+		return error_set(err, FAIL_DATA,
+			"the server read a prompt of %lld tokens, %zu were sent", (long long)told,
+			sent);
+	out->n_prompt = (uint32_t)sent;
+	return true;
+}
+
+static bool read_one(struct reading *r, struct engine_candidate *out, struct dialect_result *result,
+	struct error *err)
+{
+	const struct engine_job *job = r->call->job;
+	const struct json *top;
+
+	out->text.data = json_str(json_get(r->body, "content"), &out->text.len);
+	if (out->text.data == NULL)
+		return error_set(err, FAIL_DATA, "the answer has no 'content'");
+	if (!read_ids(r, err) || !check_prompt(r, result, err))
+		return false;
+	if (n_probs(job) > 0 && !read_entries(r, err))
+		return false;
+	if (!read_finish(r, &out->finish, err))
+		return false;
+	if (out->finish == FINISH_STOP && !check_eos(r, err))
+		return false;
+	result->n_sampled += r->n_ids;
+	if (out->finish == FINISH_STOP_STRING)
+		r->n_ids = r->n_shown;
+	top = json_get(json_at(r->entries, 0), "top_logprobs");
+	/* The first entry is that of the first id unless that one is a piece of a character. */
+	if (job->top_logprobs > 0 && top != NULL && r->n_entries > 0 &&
+		!dialect_read_top(top, r->arena, &out->top, &out->n_top, err))
+		return false;
+	out->ids = r->ids;
+	out->n_ids = r->n_ids;
+	out->n_tokens = (uint32_t)r->n_ids;
+	out->logprobs = job->logprobs ? r->logprobs : NULL;
+	return true;
+}
+
+static bool read_generate(const struct dialect_call *call, const struct json *body,
+	struct arena *arena, struct dialect_result *out, struct error *err)
+{
+	bool is_list = json_kind(body) == JSON_ARRAY;
+	size_t n = is_list ? json_len(body) : 1;
+	bool *seen = arena_alloc_array(arena, call->n, sizeof(*seen));
+
+	if (!is_list && json_kind(body) != JSON_OBJECT)
+		return error_set(
+			err, FAIL_DATA, "the answer is %s", json_kind_name(json_kind(body)));
+	if (n != call->n)
+		return error_set(err, FAIL_DATA, "the answer has %zu candidates, %u were asked for",
+			n, call->n);
+	out->candidates = arena_alloc_array(arena, n, sizeof(*out->candidates));
+	for (size_t i = 0; i < n; i++) {
+		struct reading reading = {
+			.call = call, .arena = arena, .body = is_list ? json_at(body, i) : body};
+		int64_t index = (int64_t)i;
+
+		json_int(json_get(reading.body, "index"), &index);
+		if (index < 0 || (uint64_t)index >= n || seen[index])
+			return error_set(err, FAIL_DATA,
+				"candidate %zu of the answer has index %lld", i, (long long)index);
+		seen[index] = true;
+		out->candidates[index].i = call->first + (uint32_t)index;
+		if (!read_one(&reading, &out->candidates[index], out, err))
+			return false;
+	}
+	return true;
+}
+
+/* --- prompts --- */
+
+static void build_template(const struct engine_message *messages, size_t n, struct str *out)
+{
+	struct json_writer w = {.out = out};
+
+	json_begin_object(&w);
+	json_key(&w, "messages");
+	json_begin_array(&w);
+	for (size_t i = 0; i < n; i++) {
+		json_begin_object(&w);
+		json_key(&w, "role");
+		json_put_z(&w, messages[i].role);
+		json_key(&w, "content");
+		json_put_str(&w, messages[i].content.data, messages[i].content.len);
+		json_end_object(&w);
+	}
+	json_end_array(&w);
+	json_end_object(&w);
+}
+
+static bool read_template(const struct json *body, struct slice *out_text, struct error *err)
+{
+	out_text->data = json_str(json_get(body, "prompt"), &out_text->len);
+	if (out_text->data == NULL)
+		return error_set(err, FAIL_DATA, "the answer has no 'prompt'");
+	return true;
+}
+
+static bool read_tokenize(const struct json *body, uint32_t n_vocab, struct arena *arena,
+	const uint32_t **out_ids, size_t *out_n, struct error *err)
+{
+	const struct json *tokens = json_get(body, "tokens");
+	size_t n = json_len(tokens);
+	uint32_t *ids;
+
+	if (json_kind(tokens) != JSON_ARRAY)
+		return error_set(err, FAIL_DATA, "the answer has no 'tokens'");
+	ids = arena_alloc_array(arena, n, sizeof(*ids));
+	for (size_t i = 0; i < n; i++) {
+		if (!dialect_read_id(json_at(tokens, i), n_vocab, &ids[i]))
+			return error_set(
+				err, FAIL_DATA, "id %zu of 'tokens' is not in the vocabulary", i);
+	}
+	*out_ids = ids;
+	*out_n = n;
+	return true;
+}
+
+static void build_detokenize(const uint32_t *ids, size_t n, struct str *out)
+{
+	struct json_writer w = {.out = out};
+
+	json_begin_object(&w);
+	json_key(&w, "tokens");
+	json_begin_array(&w);
+	for (size_t i = 0; i < n; i++)
+		json_put_uint(&w, ids[i]);
+	json_end_array(&w);
+	json_end_object(&w);
+}
+
+static bool read_detokenize(const struct json *body, struct slice *out_text, struct error *err)
+{
+	out_text->data = json_str(json_get(body, "content"), &out_text->len);
+	if (out_text->data == NULL)
+		return error_set(err, FAIL_DATA, "the answer has no 'content'");
+	return true;
+}
+
+/* --- the vocabulary: the probabilities of one token, as many as there are ids --- */
+
+static bool build_pieces(const struct dialect_facts *facts, struct str *out)
+{
+	if (facts->n_vocab == 0)
+		return false;
+	str_printf(out,
+		"{\"prompt\":[%u],\"n_predict\":1,\"temperature\":0,\"n_probs\":%u,"
+		"\"response_fields\":[\"completion_probabilities\"]}",
+		facts->eos_id >= 0 ? (unsigned)facts->eos_id : 1u, facts->n_vocab);
+	return true;
+}
+
+static bool read_pieces(const struct json *body, uint32_t n_vocab, struct arena *arena,
+	struct slice *pieces, struct error *err)
+{
+	const struct json *list = json_get(
+		json_at(json_get(body, "completion_probabilities"), 0), "top_logprobs");
+
+	if (json_len(list) != n_vocab)
+		return error_set(
+			err, FAIL_DATA, "the answer has %zu of %u pieces", json_len(list), n_vocab);
+	for (size_t i = 0; i < n_vocab; i++) {
+		uint32_t id;
+
+		if (!dialect_read_id(json_get(json_at(list, i), "id"), n_vocab, &id) ||
+			pieces[id].data != NULL ||
+			!dialect_read_piece(json_at(list, i), arena, &pieces[id]))
+			return error_set(
+				err, FAIL_DATA, "entry %zu of the vocabulary is not valid", i);
+	}
+	return true;
+}
+
+const struct dialect_ops dialect_llamacpp = {
+	.name = "llama.cpp",
+	.summary = "llama.cpp's llama-server: token ids in and out, logprobs, several candidates a "
+		   "request",
+	.has_ids = true,
+	.has_n = true,
+	.has_logprobs = true,
+	.steps = steps,
+	.health_path = "/health",
+	.loading = loading,
+	.generate_path = "/completion",
+	.build_generate = build_generate,
+	.read_generate = read_generate,
+	.prompt_too_long = prompt_too_long,
+	.template_path = "/apply-template",
+	.build_template = build_template,
+	.read_template = read_template,
+	.tokenize_path = "/tokenize",
+	.build_tokenize = build_tokenize,
+	.read_tokenize = read_tokenize,
+	.detokenize_path = "/detokenize",
+	.build_detokenize = build_detokenize,
+	.read_detokenize = read_detokenize,
+	.pieces_path = "/completion",
+	.build_pieces = build_pieces,
+	.read_pieces = read_pieces,
+};

@@ -1,0 +1,277 @@
+/*
+ * OpenAI's chat completions, which nearly every server has: text in, text out. No ids, so what is packed from it was tokenized
+ * again by another engine.
+ *
+ * Only fields of OpenAI's own are sent unless a definition asks for more: hosted services refuse a request with a field that
+ * they do not know. top_k, min_p and repetition_penalty go out when they are switched on; they are what vLLM, SGLang and
+ * llama.cpp call them. A server that puts the chain of thought into a field of its own gets it put back, between <think> tags, in
+ * front of the answer, since the chain is what we are after.
+ */
+#include "engine/dialect.h"
+
+#include <string.h>
+
+#define NAME_BYTES_MAX 4096
+
+static bool read_models(const struct json *body, struct arena *arena, struct dialect_facts *facts,
+	struct error *err)
+{
+	const struct json *data = json_get(body, "data"), *model = json_at(data, 0);
+	const char *id = json_z(json_get(model, "id"));
+	int64_t context;
+
+	if (json_kind(data) != JSON_ARRAY)
+		return error_set(err, FAIL_REMOTE, "/v1/models has no list 'data'");
+	if (id != NULL && strlen(id) <= NAME_BYTES_MAX)
+		facts->model = arena_strdup(arena, id);
+	/* vLLM's and SGLang's extension. */
+	if (json_int(json_get(model, "max_model_len"), &context) && context > 0 &&
+		context < INT32_MAX)
+		facts->context = (uint32_t)context;
+	return true;
+}
+
+static const struct dialect_step steps[] = {
+	{.path = "/v1/models", .read = read_models},
+	{0},
+};
+
+static bool prompt_too_long(const struct json *body)
+{
+	const char *code = json_z(json_get(json_get(body, "error"), "code"));
+	const char *type = json_z(json_get(json_get(body, "error"), "type"));
+	const char *text = dialect_error_text(body);
+
+	if (code != NULL && strcmp(code, "context_length_exceeded") == 0)
+		return true;
+	if (type != NULL && strcmp(type, "exceed_context_size_error") == 0)
+		return true;
+	return text != NULL && strstr(text, "maximum context length") != NULL;
+}
+
+/* --- the request --- */
+
+static void put_messages(struct json_writer *w, const struct engine_job *job)
+{
+	json_key(w, "messages");
+	json_begin_array(w);
+	for (size_t i = 0; i < job->n_messages; i++) {
+		json_begin_object(w);
+		json_key(w, "role");
+		json_put_z(w, job->messages[i].role);
+		json_key(w, "content");
+		json_put_str(w, job->messages[i].content.data, job->messages[i].content.len);
+		json_end_object(w);
+	}
+	json_end_array(w);
+}
+
+static void put_sampling(struct json_writer *w, const struct engine_sampling *sampling)
+{
+	json_key(w, "temperature");
+	json_put_num(w, sampling->temperature);
+	json_key(w, "top_p");
+	json_put_num(w, sampling->top_p);
+	if (sampling->top_k > 0) {
+		json_key(w, "top_k");
+		json_put_uint(w, sampling->top_k);
+	}
+	if (sampling->min_p > 0) {
+		json_key(w, "min_p");
+		json_put_num(w, sampling->min_p);
+	}
+	if (sampling->repeat_penalty > 0 && sampling->repeat_penalty != 1) {
+		json_key(w, "repetition_penalty");
+		json_put_num(w, sampling->repeat_penalty);
+	}
+	if (sampling->n_stop == 0)
+		return;
+	json_key(w, "stop");
+	json_begin_array(w);
+	for (size_t i = 0; i < sampling->n_stop; i++)
+		json_put_z(w, sampling->stop[i]);
+	json_end_array(w);
+}
+
+static void build_generate(const struct dialect_call *call, struct str *out)
+{
+	const struct engine_job *job = call->job;
+	struct json_writer w = {.out = out};
+
+	json_begin_object(&w);
+	json_key(&w, "model");
+	json_put_z(&w, call->model != NULL ? call->model : "default");
+	put_messages(&w, job);
+	json_key(&w, "max_tokens");
+	json_put_uint(&w, call->max_tokens);
+	json_key(&w, "seed");
+	json_put_uint(&w, job->seed + call->first);
+	put_sampling(&w, job->sampling);
+	if (call->n > 1) {
+		json_key(&w, "n");
+		json_put_uint(&w, call->n);
+	}
+	/*
+	 * Logprobs of all tokens are worth nothing without ids; a judge wants the alternatives of the first. With several
+	 * choices they also count each one's tokens, which `usage` does not (llama.cpp states those of one choice there).
+	 */
+	if (job->top_logprobs > 0 || call->n > 1) {
+		json_key(&w, "logprobs");
+		json_put_bool(&w, true);
+		json_key(&w, "top_logprobs");
+		json_put_uint(&w, MAX(job->top_logprobs, 1));
+	}
+	json_end_object(&w);
+}
+
+/* --- the answer --- */
+
+static struct slice join_thought(struct slice thought, struct slice text, struct arena *arena)
+{
+	static const char begin[] = "<think>", end[] = "</think>";
+	size_t n_begin = sizeof(begin) - 1, n_end = sizeof(end) - 1;
+	size_t len = n_begin + thought.len + n_end + text.len;
+	char *all = arena_alloc(arena, len + 1), *p = all;
+
+	memcpy(p, begin, n_begin);
+	p += n_begin;
+	memcpy(p, thought.data, thought.len);
+	p += thought.len;
+	memcpy(p, end, n_end);
+	p += n_end;
+	memcpy(p, text.data, text.len);
+	return (struct slice){all, len};
+}
+
+static bool read_text(
+	const struct json *choice, struct arena *arena, struct slice *out, struct error *err)
+{
+	const struct json *message = json_get(choice, "message"),
+			  *content = json_get(message, "content");
+	struct slice text = {"", 0}, thought = {NULL, 0};
+
+	if (json_kind(content) == JSON_STRING)
+		text.data = json_str(content, &text.len);
+	else if (json_kind(message) != JSON_OBJECT || json_kind(content) != JSON_NULL)
+		return error_set(err, FAIL_DATA, "a choice has no text in 'message.content'");
+	thought.data = json_str(json_get(message, "reasoning_content"), &thought.len);
+	if (thought.data == NULL)
+		thought.data = json_str(json_get(message, "reasoning"), &thought.len);
+	*out = thought.data != NULL && thought.len > 0 ? join_thought(thought, text, arena) : text;
+	return true;
+}
+
+static bool read_finish(const struct json *choice, struct engine_candidate *out,
+	struct arena *arena, struct error *err)
+{
+	const char *finish = json_z(json_get(choice, "finish_reason"));
+
+	if (finish == NULL)
+		return error_set(err, FAIL_DATA, "a choice has no 'finish_reason'");
+	if (strcmp(finish, "stop") == 0) {
+		/* vLLM and SGLang name the stop string that was met; elsewhere both kinds of end look alike. */
+		bool string = json_kind(json_get(choice, "stop_reason")) == JSON_STRING ||
+			json_kind(json_get(choice, "matched_stop")) == JSON_STRING;
+
+		out->finish = string ? FINISH_STOP_STRING : FINISH_STOP;
+	} else if (strcmp(finish, "length") == 0) {
+		out->finish = FINISH_LENGTH;
+	} else {
+		struct error *own = arena_alloc(arena, sizeof(*own));
+
+		error_set(own, FAIL_REMOTE, "the server ended the candidate with '%.40s'", finish);
+		out->reason = ENGINE_REJECTED;
+		out->err = own;
+	}
+	return true;
+}
+
+static uint64_t read_usage(const struct json *body, const char *key)
+{
+	int64_t n;
+
+	return json_int(json_get(json_get(body, "usage"), key), &n) && n > 0 && n < INT32_MAX
+		? (uint64_t)n
+		: 0;
+}
+
+static bool read_choice(const struct dialect_call *call, const struct json *choice,
+	struct arena *arena, struct engine_candidate *out, struct error *err)
+{
+	const struct json *tokens = json_get(json_get(choice, "logprobs"), "content");
+
+	if (!read_text(choice, arena, &out->text, err) || !read_finish(choice, out, arena, err))
+		return false;
+	if (json_kind(tokens) == JSON_ARRAY)
+		out->n_tokens = (uint32_t)json_len(tokens);
+	if (call->job->top_logprobs == 0)
+		return true;
+	/* A server without logprobs is found out here: an empty list, and the judge cannot tell. */
+	if (json_len(tokens) == 0)
+		return true;
+	return dialect_read_top(
+		json_get(json_at(tokens, 0), "top_logprobs"), arena, &out->top, &out->n_top, err);
+}
+
+/* Where the server lists no tokens, each choice gets an equal share of its count. */
+static void count_tokens(
+	const struct dialect_call *call, const struct json *body, struct dialect_result *out)
+{
+	uint64_t sampled = read_usage(body, "completion_tokens");
+
+	out->n_prompt = (uint32_t)read_usage(body, "prompt_tokens");
+	for (uint32_t i = 0; i < call->n; i++) {
+		struct engine_candidate *c = &out->candidates[i];
+
+		if (c->n_tokens == 0)
+			c->n_tokens = (uint32_t)(sampled / call->n);
+		out->n_sampled += c->n_tokens;
+		if (c->finish == FINISH_LENGTH && call->context != 0 &&
+			out->n_prompt + c->n_tokens >= call->context)
+			c->finish = FINISH_CONTEXT;
+	}
+}
+
+static bool read_generate(const struct dialect_call *call, const struct json *body,
+	struct arena *arena, struct dialect_result *out, struct error *err)
+{
+	const struct json *choices = json_get(body, "choices");
+	size_t n = json_len(choices);
+	bool *seen = arena_alloc_array(arena, call->n, sizeof(*seen));
+
+	if (json_kind(choices) != JSON_ARRAY)
+		return error_set(err, FAIL_DATA, "the answer has no list 'choices'");
+	if (n != call->n)
+		return error_set(err, FAIL_DATA, "the answer has %zu candidates, %u were asked for",
+			n, call->n);
+	out->candidates = arena_alloc_array(arena, n, sizeof(*out->candidates));
+	for (size_t i = 0; i < n; i++) {
+		const struct json *choice = json_at(choices, i);
+		int64_t index = (int64_t)i;
+
+		json_int(json_get(choice, "index"), &index);
+		if (index < 0 || (uint64_t)index >= n || seen[index])
+			return error_set(
+				err, FAIL_DATA, "choice %zu has index %lld", i, (long long)index);
+		seen[index] = true;
+		out->candidates[index].i = call->first + (uint32_t)index;
+		if (!read_choice(call, choice, arena, &out->candidates[index], err))
+			return false;
+	}
+	count_tokens(call, body, out);
+	return true;
+}
+
+const struct dialect_ops dialect_openai = {
+	.name = "openai",
+	.summary = "chat completions as OpenAI defined them: text only, packed with the help of a "
+		   "`tokenizer` engine",
+	.has_n = true,
+	.has_logprobs = true,
+	.steps = steps,
+	.health_path = "/v1/models",
+	.generate_path = "/v1/chat/completions",
+	.build_generate = build_generate,
+	.read_generate = read_generate,
+	.prompt_too_long = prompt_too_long,
+};

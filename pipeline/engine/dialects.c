@@ -1,0 +1,99 @@
+/* The table of dialects, and what its rows share: OpenAI's shapes have spread, so most servers name things alike. */
+#include "engine/dialect.h"
+
+#include <math.h>
+#include <string.h>
+
+/* llama.cpp first: it answers OpenAI's routes too, but only its own give ids. */
+const struct dialect_ops *const dialects[] = {&dialect_llamacpp, &dialect_openai, NULL};
+
+const struct dialect_ops *dialect_find(const char *name)
+{
+	for (size_t i = 0; dialects[i] != NULL; i++) {
+		if (strcmp(dialects[i]->name, name) == 0)
+			return dialects[i];
+	}
+	return NULL;
+}
+
+const char *dialect_error_text(const struct json *body)
+{
+	const struct json *error = json_get(body, "error");
+	const char *text = json_z(json_get(error, "message"));
+
+	if (text == NULL)
+		text = json_z(error);
+	if (text == NULL)
+		text = json_z(json_get(body, "message"));
+	if (text == NULL)
+		text = json_z(json_get(body, "detail"));
+	return text;
+}
+
+bool dialect_read_id(const struct json *v, uint32_t n_vocab, uint32_t *out)
+{
+	int64_t id;
+
+	if (!json_int(v, &id) || id < 0 || id >= (n_vocab != 0 ? n_vocab : UINT32_MAX))
+		return false;
+	*out = (uint32_t)id;
+	return true;
+}
+
+bool dialect_read_logprob(const struct json *v, float *out)
+{
+	double logprob;
+
+	if (!json_num(v, &logprob) || !isfinite(logprob) || logprob > 1e-3 || logprob < -1e30)
+		return false;
+	*out = (float)MIN(logprob, 0.0);
+	return true;
+}
+
+bool dialect_read_piece(const struct json *entry, struct arena *arena, struct slice *out)
+{
+	const struct json *bytes = json_get(entry, "bytes");
+	size_t n = json_len(bytes);
+
+	if (json_kind(bytes) != JSON_ARRAY) {
+		out->data = json_str(json_get(entry, "token"), &out->len);
+		return out->data != NULL;
+	}
+	char *data = arena_alloc(arena, n + 1);
+	for (size_t i = 0; i < n; i++) {
+		int64_t byte;
+
+		if (!json_int(json_at(bytes, i), &byte) || byte < 0 || byte > 255)
+			return false;
+		data[i] = (char)byte;
+	}
+	*out = (struct slice){data, n};
+	return true;
+}
+
+bool dialect_read_top(const struct json *list, struct arena *arena, const struct engine_top **out,
+	size_t *out_n, struct error *err)
+{
+	size_t n = json_len(list), n_read = 0;
+	struct engine_top *top;
+
+	if (json_kind(list) != JSON_ARRAY || n > DIALECT_TOP_MAX)
+		return error_set(
+			err, FAIL_DATA, "'top_logprobs' is no list of at most %d", DIALECT_TOP_MAX);
+	top = arena_alloc_array(arena, n, sizeof(*top));
+	for (size_t i = 0; i < n; i++) {
+		const struct json *entry = json_at(list, i), *logprob = json_get(entry, "logprob");
+
+		/* A probability of 0 has no logarithm and comes as null: an alternative that is none. */
+		if (json_kind(logprob) == JSON_NULL)
+			continue;
+		if (!dialect_read_piece(entry, arena, &top[n_read].piece) ||
+			!dialect_read_logprob(logprob, &top[n_read].logprob))
+			return error_set(err, FAIL_DATA,
+				"entry %zu of 'top_logprobs' has no token or no logprob", i);
+		n_read++;
+	}
+	*out = top;
+	*out_n = n_read;
+	return true;
+}
