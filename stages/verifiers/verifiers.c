@@ -1,0 +1,10 @@
+/* One line a verifier, in the order in which `thresh verifiers` lists them. */
+#include "verifiers/verifiers.h"
+
+const struct verifier_ops *const verifiers[] = {
+	&verify_math,
+	&verify_regex,
+	&verify_length,
+	&verify_repetition,
+	NULL,
+};

@@ -1,0 +1,14 @@
+/* The table of verifiers. main hands it to the registry. */
+#ifndef VERIFIERS_VERIFIERS_H
+#define VERIFIERS_VERIFIERS_H
+
+#include "verifier.h"
+
+extern const struct verifier_ops *const verifiers[]; /* ends with NULL */
+
+extern const struct verifier_ops verify_length;
+extern const struct verifier_ops verify_math;
+extern const struct verifier_ops verify_regex;
+extern const struct verifier_ops verify_repetition;
+
+#endif
