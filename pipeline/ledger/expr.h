@@ -60,8 +60,10 @@ MUST_CHECK bool expr_check_order(
 	const char *text, const struct expr_column *columns, size_t n_columns, struct error *err);
 
 /*
- * Sets an open sqlite3 connection (passed as void *) up for untrusted SQL over `tables` (NULL-terminated): read-only authorizer with the same function white
- * list, double-quoted strings off, limits, progress handler. For preparing checked definition text inside larger statements.
+ * Sets an open sqlite3 connection (passed as void *) up for statements that hold checked definition text verbatim: an authorizer that
+ * allows reading the tables and views of `tables` (NULL-terminated; borrowed until expr_unrestrict) and the functions above, and
+ * nothing else; short LIKE patterns; double-quoted strings off, for good. There is no step limit: a statement's steps grow with
+ * its rows, and a checked expression cannot loop. Stays on while the statement is stepped.
  */
 void expr_restrict(void *sqlite, const char *const *tables);
 void expr_unrestrict(void *sqlite);
