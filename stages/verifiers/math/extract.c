@@ -49,6 +49,16 @@ static bool has_digit(struct slice s)
 	return false;
 }
 
+static bool is_digits(struct slice s)
+{
+	for (size_t i = 0; i < s.len; i++) {
+		if (!math_is_digit(s.data[i])) {
+			return false;
+		}
+	}
+	return true;
+}
+
 /* Does s have `z` (lower case) at `at`, whatever its case? */
 static bool says(struct slice s, size_t at, const char *z)
 {
@@ -863,6 +873,11 @@ static struct slice last_formula(struct slice s, size_t at)
 {
 	struct slice last = {s.data, 0};
 	while (at < s.len) {
+		/* Every fence of a formula begins with one of two characters. */
+		if (s.data[at] != '$' && s.data[at] != '\\') {
+			at++;
+			continue;
+		}
 		size_t i = 2;
 		while (i < 6 && !math_starts(s, at, fences[i].open, strlen(fences[i].open))) {
 			i++;
@@ -994,7 +1009,9 @@ size_t math_extract(struct slice text, const struct math_policy *policy, struct 
 	if (is_allowed(&f, MATH_RULE_WHOLE) && f.n == 0) {
 		(void)whole(&f);
 	}
-	if (is_allowed(&f, MATH_RULE_MATH) || is_allowed(&f, MATH_RULE_NUMBER)) {
+	/* Stated in plain digits: nothing else will be asked for. */
+	bool plain = f.n > 0 && f.spans[0].rule != MATH_RULE_WHOLE && is_digits(f.spans[0].text);
+	if (!plain && (is_allowed(&f, MATH_RULE_MATH) || is_allowed(&f, MATH_RULE_NUMBER))) {
 		by_end(&f);
 	}
 	return f.n;
