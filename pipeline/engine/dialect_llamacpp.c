@@ -249,6 +249,7 @@ struct reading {
 	const struct json *entries; /* completion_probabilities; NULL: not asked for */
 	size_t n_entries;
 	float *logprobs; /* per id; NaN: not told */
+	size_t n_told; /* ids up to the last that has an entry */
 	size_t n_shown; /* ids up to the last whose entry has text */
 };
 
@@ -322,6 +323,7 @@ static bool align(struct reading *r, struct error *err)
 			r->n_shown = found + 1;
 		at = found + 1;
 	}
+	r->n_told = at;
 	return true;
 }
 
@@ -361,6 +363,18 @@ static bool read_entries(struct reading *r, struct error *err)
 	for (size_t i = 0; i <= r->n_ids; i++)
 		r->logprobs[i] = NAN;
 	return align(r, err);
+}
+
+/* Ids behind the last entry are fine if the text stops inside a character, which the server then shows as U+FFFD. */
+static bool check_tail(const struct reading *r, struct slice text, struct error *err)
+{
+	static const char replacement[] = "\xef\xbf\xbd";
+
+	if (r->n_told == r->n_ids ||
+		(text.len >= 3 && memcmp(text.data + text.len - 3, replacement, 3) == 0))
+		return true;
+	return error_set(err, FAIL_DATA, "the answer has %zu ids and probabilities of %zu",
+		r->n_ids, r->n_entries);
 }
 
 static bool read_finish(struct reading *r, enum finish *out, struct error *err)
@@ -435,6 +449,8 @@ static bool read_one(struct reading *r, struct engine_candidate *out, struct dia
 	if (n_probs(job) > 0 && !read_entries(r, err))
 		return false;
 	if (!read_finish(r, &out->finish, err))
+		return false;
+	if (n_probs(job) > 0 && out->finish != FINISH_STOP_STRING && !check_tail(r, out->text, err))
 		return false;
 	if (out->finish == FINISH_STOP && !check_eos(r, err))
 		return false;

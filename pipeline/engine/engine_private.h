@@ -1,6 +1,6 @@
 /*
  * What the parts of an engine know of each other: engine.c (life), probe.c (what is behind a URL), pool.c (calls: queue, slots,
- * retries, dead endpoints), and the three kinds of requests built on calls. Nobody else includes this.
+ * retries), endpoint.c (down and up), and the three kinds of requests built on calls. Nobody else includes this.
  */
 #ifndef PIPELINE_ENGINE_ENGINE_PRIVATE_H
 #define PIPELINE_ENGINE_ENGINE_PRIVATE_H
@@ -113,11 +113,25 @@ void call_refuse(struct call *call, enum engine_reason reason, const struct erro
 /* From `done`, for a body that makes no sense: tries again, or calls `done` with ENGINE_BAD_RESPONSE. Adds the address to err. */
 void call_answer_is_bad(struct call *call, const struct error *err);
 
+/* Back to the head of its lane: what has waited once goes before what is new. */
+void call_requeue(struct call *call);
+/* call->err says what happened, call->attempts counts it; `retry_after_ms` -1: back off. Tries again, or ends with `reason`. */
+void call_attempt_failed(struct call *call, enum engine_reason reason, int64_t retry_after_ms);
+/* Sends what can be sent. */
 void pool_dispatch(struct engine *engine);
+
+/* --- endpoint.c --- */
+
 void endpoint_probe(struct endpoint *endpoint);
 void endpoint_down(struct endpoint *endpoint, const char *why);
+/* The connection was cut under this call: finds out whether the endpoint is alive. */
+void endpoint_suspect(struct call *call);
+/* The server is busy and says for how long: others would only be told the same. */
+void endpoint_pause(struct endpoint *endpoint, int64_t wait_ms);
 /* Stops everything of the endpoint that is not a call. */
 void endpoint_stop(struct endpoint *endpoint);
+/* Exponential in `n`, with jitter so that calls that failed together do not come back together. */
+uint64_t engine_backoff_ms(struct engine *engine, uint32_t n, uint64_t first_ms, uint64_t max_ms);
 
 /* --- the engine --- */
 

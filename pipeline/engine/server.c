@@ -271,6 +271,8 @@ static void explain_exit(struct server *server, const char *when)
 
 	str_init(&tail, TAIL_BYTES);
 	read_log_tail(server, &tail);
+	if (tail.len == 0)
+		str_append_z(&tail, "(it printed nothing)");
 	AUTO_FREE char *reason = find_reason(&tail);
 
 	if (server->exit_signal != 0)
@@ -527,14 +529,15 @@ static bool open_log(struct server *server, char **args, int *out_fd, struct err
 	char stamp[40];
 	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) != 0)
+	if (fd < 0)
 		return error_errno(err, "could not open the engine's log '%s'", server->log_path);
-	server->log_start = (uint64_t)st.st_size;
 	clock_stamp(clock_wall_ms(), stamp);
 	dprintf(fd, "--- %s: thresh starts", stamp);
 	for (size_t i = 3; args[i] != NULL; i++)
 		dprintf(fd, " %s", args[i]);
 	dprintf(fd, "\n");
+	/* What is quoted later begins behind our own line. */
+	server->log_start = fstat(fd, &st) == 0 ? (uint64_t)st.st_size : 0;
 	*out_fd = TAKE_FD(fd);
 	return true;
 }

@@ -1,0 +1,680 @@
+/*
+ * What dialects write and how they read answers: recorded ones of real servers (shortened), and bad ones made by hand. Every bad
+ * answer must be refused with a reason, since what passes here is what a model is trained on.
+ */
+#include "engine/dialect.h"
+
+#include "base/json.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct arena arena;
+static struct error err;
+static struct str out;
+static struct json *body;
+static struct dialect_result result;
+static struct dialect_facts facts;
+static struct engine_sampling sampling;
+static struct engine_job job;
+static struct dialect_call call;
+static uint32_t prompt_ids[3] = {1, 4093, 198};
+static char *stop[] = {"help"};
+static struct engine_message messages[2] = {
+	{"system", {"You are a tutor.", 16}}, {"user", {"Say \"hi\"\n", 9}}};
+
+static void setup(void)
+{
+	arena = (struct arena){0};
+	err = (struct error){0};
+	result = (struct dialect_result){0};
+	body = NULL;
+	str_init(&out, STR_NO_CAP);
+	facts = (struct dialect_facts){.bos_id = 1, .eos_id = 2, .n_vocab = 49152, .context = 2048};
+	sampling = (struct engine_sampling){
+		.temperature = 0.8, .top_p = 0.95, .repeat_penalty = 1, .max_tokens = 8};
+	job = (struct engine_job){
+		.messages = messages,
+		.n_messages = 2,
+		.prompt_ids = prompt_ids,
+		.n_prompt_ids = 3,
+		.sampling = &sampling,
+		.n = 1,
+		.seed = 1000,
+	};
+	call = (struct dialect_call){.job = &job,
+		.n = 1,
+		.max_tokens = 8,
+		.context = 2048,
+		.model = "m",
+		.facts = &facts};
+}
+
+static void teardown(void)
+{
+	json_free(body);
+	str_release(&out);
+	arena_release(&arena);
+}
+
+static bool read_with(const struct dialect_ops *ops, const char *text)
+{
+	json_free(body);
+	body = json_parse(text, strlen(text), &err);
+	ck_assert_msg(body != NULL, "%s", err.msg);
+	err = (struct error){0};
+	result = (struct dialect_result){0};
+	return ops->read_generate(&call, body, &arena, &result, &err);
+}
+
+static const struct engine_candidate *read_good(const struct dialect_ops *ops, const char *text)
+{
+	ck_assert_msg(read_with(ops, text), "%s", err.msg);
+	return &result.candidates[0];
+}
+
+static void read_bad(const struct dialect_ops *ops, const char *text, const char *words)
+{
+	ck_assert_msg(!read_with(ops, text), "accepted: %s", text);
+	ck_assert_int_eq(err.kind, FAIL_DATA);
+	ck_assert_msg(strstr(err.msg, words) != NULL, "'%s' does not say '%s'", err.msg, words);
+}
+
+static void check_ids(const struct engine_candidate *c, const uint32_t *ids, size_t n)
+{
+	ck_assert_uint_eq(c->n_ids, n);
+	ck_assert_uint_eq(c->n_tokens, n);
+	for (size_t i = 0; i < n; i++)
+		ck_assert_uint_eq(c->ids[i], ids[i]);
+}
+
+/* --- llama.cpp: requests --- */
+
+START_TEST(llamacpp_request_sends_every_sampler)
+	{
+		const struct json *root;
+		int64_t n;
+		double v;
+
+		sampling.stop = stop;
+		sampling.n_stop = 1;
+		call.first = 3;
+		dialect_llamacpp.build_generate(&call, &out);
+		body = json_parse(out.data, out.len, &err);
+		root = body;
+		ck_assert_msg(root != NULL, "%s", err.msg);
+		ck_assert_uint_eq(json_len(json_get(root, "prompt")), 3);
+		ck_assert(json_int(json_get(root, "seed"), &n) && n == 1003);
+		ck_assert(json_int(json_get(root, "n_predict"), &n) && n == 8);
+		/* The server's defaults are 40 and 0.05. */
+		ck_assert(json_int(json_get(root, "top_k"), &n) && n == 0);
+		ck_assert(json_num(json_get(root, "min_p"), &v) && v == 0);
+		ck_assert(json_num(json_get(root, "repeat_penalty"), &v) && v == 1);
+		ck_assert_str_eq(json_z(json_at(json_get(root, "stop"), 0)), "help");
+		/* Without it the ids in front of a stop string could not be told. */
+		ck_assert(json_int(json_get(root, "n_probs"), &n) && n == 1);
+		ck_assert_ptr_null(json_get(root, "n_cmpl"));
+	}
+END_TEST
+
+START_TEST(llamacpp_request_never_sends_the_seed_that_means_random)
+	{
+		int64_t seed;
+
+		job.seed = UINT32_MAX;
+		dialect_llamacpp.build_generate(&call, &out);
+		body = json_parse(out.data, out.len, &err);
+		ck_assert(json_int(json_get(body, "seed"), &seed));
+		ck_assert_int_ne(seed, UINT32_MAX);
+	}
+END_TEST
+
+/* --- llama.cpp: good answers --- */
+
+#define ENTRY(id, bytes, logprob) \
+	"{\"id\":" #id ",\"token\":\"?\",\"bytes\":" bytes ",\"logprob\":" #logprob "}"
+
+START_TEST(eos_is_the_last_id_and_has_a_logprob)
+	{
+		static const uint32_t ids[] = {19556, 17, 2};
+		const struct engine_candidate *c;
+
+		job.logprobs = true;
+		c = read_good(&dialect_llamacpp,
+			"{\"index\":0,\"content\":\"Hello!\",\"tokens\":[19556,17,2],\"stop_type\":"
+			"\"eos\",\"truncated\":false,"
+			"\"tokens_evaluated\":3,\"tokens_predicted\":3,\"completion_"
+			"probabilities\":[" ENTRY(19556, "[72,101,108,108,111]", -1.5) "," ENTRY(
+				17, "[33]", -0.25) "," ENTRY(2, "[]", -2) "]}");
+		check_ids(c, ids, 3);
+		ck_assert_int_eq(c->finish, FINISH_STOP);
+		ck_assert(slice_eq_z(c->text, "Hello!"));
+		ck_assert_double_eq(c->logprobs[2], -2);
+		ck_assert_uint_eq(result.n_prompt, 3);
+		ck_assert_uint_eq(result.n_sampled, 3);
+	}
+END_TEST
+
+START_TEST(an_eos_that_the_server_counts_but_leaves_out_is_added)
+	{
+		static const uint32_t ids[] = {19556, 2};
+
+		check_ids(read_good(&dialect_llamacpp,
+				  "{\"content\":\"Hello\",\"tokens\":[19556],\"stop_type\":\"eos\","
+				  "\"tokens_predicted\":2}"),
+			ids, 2);
+	}
+END_TEST
+
+START_TEST(another_end_of_generation_id_is_kept_as_it_was_sampled)
+	{
+		static const uint32_t ids[] = {19556, 0};
+
+		check_ids(read_good(&dialect_llamacpp,
+				  "{\"content\":\"Hello\",\"tokens\":[19556,0],\"stop_type\":"
+				  "\"eos\",\"tokens_predicted\":2}"),
+			ids, 2);
+	}
+END_TEST
+
+/* As recorded: "a", an emoji of three tokens, "b", EOS. The emoji has one entry, with all of its bytes, at its last token. */
+START_TEST(ids_inside_a_character_have_no_logprob)
+	{
+		const struct engine_candidate *c;
+
+		job.logprobs = true;
+		c = read_good(&dialect_llamacpp,
+			"{\"content\":\"a\\ud83d\\ude00b\",\"tokens\":[81,10813,242,218,82,0],"
+			"\"stop_type\":\"eos\",\"tokens_predicted\":6,"
+			"\"completion_probabilities\":[" ENTRY(81, "[97]", -1) "," ENTRY(218,
+				"[240,159,152,128]",
+				-2) "," ENTRY(82, "[98]", -3) "," ENTRY(0, "[]", -4) "]}");
+		ck_assert_uint_eq(c->n_ids, 6);
+		ck_assert_double_eq(c->logprobs[0], -1);
+		ck_assert(isnan(c->logprobs[1]) && isnan(c->logprobs[2]));
+		ck_assert_double_eq(c->logprobs[3], -2);
+		ck_assert_double_eq(c->logprobs[4], -3);
+		ck_assert_double_eq(c->logprobs[5], -4);
+	}
+END_TEST
+
+START_TEST(equal_continuation_bytes_belong_to_the_last_of_them)
+	{
+		const struct engine_candidate *c;
+
+		job.logprobs = true;
+		c = read_good(&dialect_llamacpp,
+			"{\"content\":\"\\u4000x\",\"tokens\":[228,128,128,88],\"stop_type\":"
+			"\"limit\",\"tokens_predicted\":4,"
+			"\"completion_probabilities\":[" ENTRY(128, "[228,128,128]", -2) "," ENTRY(
+				88, "[120]", -3) "]}");
+		ck_assert(isnan(c->logprobs[0]) && isnan(c->logprobs[1]));
+		ck_assert_double_eq(c->logprobs[2], -2);
+	}
+END_TEST
+
+START_TEST(a_limit_inside_a_character_leaves_its_ids_without_logprobs)
+	{
+		const struct engine_candidate *c;
+
+		job.logprobs = true;
+		c = read_good(&dialect_llamacpp,
+			"{\"content\":\"\\ufffd\\ufffd\",\"tokens\":[10813,10813],\"stop_type\":"
+			"\"limit\",\"tokens_predicted\":2}");
+		ck_assert_uint_eq(c->n_ids, 2);
+		ck_assert(isnan(c->logprobs[0]) && isnan(c->logprobs[1]));
+		ck_assert_int_eq(c->finish, FINISH_LENGTH);
+	}
+END_TEST
+
+/* As recorded: "I'm here to help with", where "help with" is " help" + " with" and the stop string two tokens. */
+START_TEST(ids_behind_a_stop_string_are_dropped)
+	{
+		static const uint32_t ids[] = {57, 5248, 1535, 288};
+		const struct engine_candidate *c;
+
+		sampling.stop = stop;
+		sampling.n_stop = 1;
+		c = read_good(&dialect_llamacpp,
+			"{\"content\":\"I'm here to "
+			"\",\"tokens\":[57,5248,1535,288,724,351],\"stop_type\":\"word\",\"tokens_"
+			"predicted\":6,"
+			"\"completion_probabilities\":[" ENTRY(57, "[73]", -1) "," ENTRY(
+				5248, "[39,109]", -1) "," ENTRY(1535, "[32,104,101,114,101]",
+				-1) "," ENTRY(288, "[32,116,111]", -1) "]}");
+		check_ids(c, ids, 4);
+		ck_assert_int_eq(c->finish, FINISH_STOP_STRING);
+		ck_assert_ptr_null(c->logprobs);
+		ck_assert_uint_eq(result.n_sampled, 6);
+	}
+END_TEST
+
+START_TEST(an_id_withheld_for_a_stop_string_is_dropped_with_it)
+	{
+		static const uint32_t ids[] = {57};
+
+		sampling.stop = stop;
+		sampling.n_stop = 1;
+		check_ids(read_good(&dialect_llamacpp,
+				  "{\"content\":\"I\",\"tokens\":[57,700,701],\"stop_type\":"
+				  "\"word\",\"tokens_predicted\":3,"
+				  "\"completion_probabilities\":[" ENTRY(57, "[73]", -1) "," ENTRY(
+					  700, "[]", -1) "]}"),
+			ids, 1);
+	}
+END_TEST
+
+START_TEST(a_full_context_is_told_from_a_token_limit)
+	{
+		ck_assert_int_eq(read_good(&dialect_llamacpp,
+					 "{\"content\":\"a\",\"tokens\":[81],\"stop_type\":"
+					 "\"limit\",\"truncated\":false,\"tokens_predicted\":1}")
+					 ->finish,
+			FINISH_LENGTH);
+		ck_assert_int_eq(read_good(&dialect_llamacpp,
+					 "{\"content\":\"a\",\"tokens\":[81],\"stop_type\":"
+					 "\"limit\",\"truncated\":true,\"tokens_predicted\":1}")
+					 ->finish,
+			FINISH_CONTEXT);
+		/* Where we asked for less because the context ends there. */
+		call.context = 4;
+		ck_assert_int_eq(read_good(&dialect_llamacpp,
+					 "{\"content\":\"a\",\"tokens\":[81],\"stop_type\":"
+					 "\"limit\",\"truncated\":false,\"tokens_predicted\":1}")
+					 ->finish,
+			FINISH_CONTEXT);
+	}
+END_TEST
+
+START_TEST(candidates_of_one_answer_are_put_in_order)
+	{
+		call.first = 4;
+		call.n = 2;
+		read_good(&dialect_llamacpp,
+			"[{\"index\":1,\"content\":\"b\",\"tokens\":[82],\"stop_type\":\"limit\"},"
+			"{\"index\":0,\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\"}]");
+		ck_assert_uint_eq(result.candidates[0].i, 4);
+		ck_assert_uint_eq(result.candidates[0].ids[0], 81);
+		ck_assert_uint_eq(result.candidates[1].i, 5);
+		ck_assert_uint_eq(result.candidates[1].ids[0], 82);
+	}
+END_TEST
+
+START_TEST(alternatives_of_the_first_token_are_read_for_judges)
+	{
+		const struct engine_candidate *c;
+
+		job.top_logprobs = 2;
+		c = read_good(&dialect_llamacpp,
+			"{\"content\":\"No\",\"tokens\":[5230],\"stop_type\":\"limit\","
+			"\"completion_probabilities\":[{\"id\":5230,\"token\":\"No\","
+			"\"bytes\":[78,111],\"logprob\":-1.1,\"top_logprobs\":[{\"id\":5230,"
+			"\"token\":\"No\",\"bytes\":[78,111],\"logprob\":-1.1},"
+			"{\"id\":10539,\"token\":\"Yes\",\"bytes\":[89,101,115],\"logprob\":-1.9},{"
+			"\"id\":7,\"token\":\"x\",\"bytes\":[120],\"logprob\":null}]}]}");
+		ck_assert_uint_eq(c->n_top, 2);
+		ck_assert(slice_eq_z(c->top[1].piece, "Yes"));
+		ck_assert_float_eq_tol(c->top[1].logprob, -1.9f, 1e-6f);
+	}
+END_TEST
+
+/* --- llama.cpp: bad answers --- */
+
+static const struct {
+	const char *text, *words;
+	bool logprobs;
+	uint32_t n;
+} bad_llamacpp[] = {
+	{"[]", "0 candidates"},
+	{"\"hello\"", "the answer is"},
+	{"{}", "no 'content'"},
+	{"{\"content\":7,\"tokens\":[]}", "no 'content'"},
+	{"{\"content\":\"a\"}", "no 'tokens'"},
+	{"{\"content\":\"a\",\"tokens\":[81]}", "no 'stop_type'"},
+	{"{\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"boredom\"}", "boredom"},
+	{"{\"content\":\"a\",\"tokens\":[-1],\"stop_type\":\"limit\"}", "not in the vocabulary"},
+	{"{\"content\":\"a\",\"tokens\":[49152],\"stop_type\":\"limit\"}", "not in the vocabulary"},
+	{"{\"content\":\"a\",\"tokens\":[1.5],\"stop_type\":\"limit\"}", "not in the vocabulary"},
+	{"{\"content\":\"a\",\"tokens\":[1,1,1,1,1,1,1,1,1,1],\"stop_type\":\"limit\"}",
+		"at most 8"},
+	{"{\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"eos\",\"tokens_predicted\":5}",
+		"the server counted 5"},
+	{"{\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\",\"tokens_evaluated\":2}",
+		"3 were sent"},
+	{"{\"index\":1,\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\"}", "index 1"},
+	{"[{\"index\":0,\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\"},"
+	 "{\"index\":0,\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\"}]",
+		"index 0", false, 2},
+	{"{\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\"}", "2 were asked for", false,
+		2},
+	/* Probabilities. */
+	{"{\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\"}",
+		"1 ids and probabilities of 0", true},
+	{"{\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\",\"completion_probabilities\":{"
+	 "}}",
+		"no list", true},
+	{"{\"content\":\"ab\",\"tokens\":[81,82],\"stop_type\":\"limit\",\"completion_"
+	 "probabilities\":[" ENTRY(81, "[97]", -1) "]}",
+		"2 ids and probabilities of 1", true},
+	{"{\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\",\"completion_probabilities\":"
+	 "[" ENTRY(81, "[97]", -1) "," ENTRY(81, "[97]", -1) "]}",
+		"1 ids and probabilities of 2", true},
+	{"{\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\",\"completion_probabilities\":"
+	 "[" ENTRY(82, "[97]", -1) "]}",
+		"not what was sampled", true},
+	{"{\"content\":\"ab\",\"tokens\":[81,82],\"stop_type\":\"limit\",\"completion_"
+	 "probabilities\":[" ENTRY(82, "[98]", -1) "]}",
+		"not what was sampled", true},
+	{"{\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\",\"completion_probabilities\":"
+	 "[" ENTRY(81, "[97]", null) "]}",
+		"no valid logprob", true},
+	{"{\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\",\"completion_probabilities\":"
+	 "[" ENTRY(81, "[97]", 0.5) "]}",
+		"no valid logprob", true},
+	{"{\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\",\"completion_probabilities\":"
+	 "[" ENTRY(81, "[97]", -1e300) "]}",
+		"no valid logprob", true},
+	{"{\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\",\"completion_probabilities\":"
+	 "[" ENTRY(81, "[297]", -1) "]}",
+		"no valid token", true},
+	{"{\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\",\"completion_probabilities\":["
+	 "7]}",
+		"no valid id", true},
+};
+
+START_TEST(llamacpp_refuses_an_answer_that_makes_no_sense)
+	{
+		job.logprobs = bad_llamacpp[_i].logprobs;
+		call.n = bad_llamacpp[_i].n != 0 ? bad_llamacpp[_i].n : 1;
+		read_bad(&dialect_llamacpp, bad_llamacpp[_i].text, bad_llamacpp[_i].words);
+	}
+END_TEST
+
+START_TEST(llamacpp_knows_a_prompt_that_is_too_long)
+	{
+		static const char text[] =
+			"{\"error\":{\"code\":400,\"message\":\"request (2048 tokens) exceeds\","
+			"\"type\":\"exceed_context_size_error\",\"n_prompt_tokens\":2048,\"n_ctx\":"
+			"2048}}";
+		static const char other[] = "{\"error\":{\"code\":400,\"message\":\"no\",\"type\":"
+					    "\"invalid_request_error\"}}";
+
+		body = json_parse(text, sizeof(text) - 1, &err);
+		ck_assert(dialect_llamacpp.prompt_too_long(body));
+		ck_assert(dialect_openai.prompt_too_long(body));
+		ck_assert_str_eq(dialect_error_text(body), "request (2048 tokens) exceeds");
+		json_free(body);
+		body = json_parse(other, sizeof(other) - 1, &err);
+		ck_assert(!dialect_llamacpp.prompt_too_long(body));
+		ck_assert(!dialect_llamacpp.prompt_too_long(NULL));
+	}
+END_TEST
+
+/* --- llama.cpp: probing, prompts --- */
+
+static bool read_step(const struct dialect_ops *ops, size_t i, const char *text)
+{
+	json_free(body);
+	body = json_parse(text, strlen(text), &err);
+	ck_assert_msg(body != NULL, "%s", err.msg);
+	return ops->steps[i].read(body, &arena, &facts, &err);
+}
+
+START_TEST(llamacpp_is_known_by_its_props)
+	{
+		facts = (struct dialect_facts){.bos_id = -1, .eos_id = -1};
+		ck_assert(!read_step(&dialect_llamacpp, 0, "{\"object\":\"list\",\"data\":[]}"));
+		ck_assert(read_step(&dialect_llamacpp, 0,
+			"{\"default_generation_settings\":{\"params\":{},\"n_ctx\":2048},\"total_"
+			"slots\":16,\"model_alias\":\"student\","
+			"\"model_path\":\"m.gguf\",\"chat_template\":\"{{x}}\",\"eos_token\":\"<|"
+			"im_end|>\",\"build_info\":\"b1\"}"));
+		ck_assert_uint_eq(facts.n_slots, 16);
+		ck_assert_uint_eq(facts.context, 2048);
+		ck_assert_str_eq(facts.model, "student");
+		ck_assert(read_step(&dialect_llamacpp, 1,
+			"{\"data\":[{\"id\":\"student\",\"meta\":{\"n_vocab\":49152}}]}"));
+		ck_assert_uint_eq(facts.n_vocab, 49152);
+		ck_assert(dialect_llamacpp.steps[2].build(&facts, &out));
+		ck_assert_ptr_nonnull(strstr(out.data, "<|im_end|>"));
+		ck_assert(read_step(&dialect_llamacpp, 2, "{\"tokens\":[2]}"));
+		ck_assert_int_eq(facts.eos_id, 2);
+		/* An EOS that is several tokens is no token. */
+		ck_assert(read_step(&dialect_llamacpp, 2, "{\"tokens\":[2,3]}"));
+		ck_assert_int_eq(facts.eos_id, -1);
+		ck_assert(!dialect_llamacpp.steps[3].build(&facts, &out));
+	}
+END_TEST
+
+START_TEST(props_with_nonsense_leave_facts_unknown)
+	{
+		facts = (struct dialect_facts){.bos_id = -1, .eos_id = -1};
+		ck_assert(read_step(&dialect_llamacpp, 0,
+			"{\"default_generation_settings\":[],\"total_slots\":-5,\"model_alias\":7,"
+			"\"model_path\":null,\"chat_template\":{},"
+			"\"eos_token\":\"\"}"));
+		ck_assert_uint_eq(facts.n_slots, 0);
+		ck_assert_uint_eq(facts.context, 0);
+		ck_assert_ptr_null(facts.model);
+		ck_assert_ptr_null(facts.chat_template);
+		ck_assert_ptr_null(facts.eos_token);
+	}
+END_TEST
+
+START_TEST(token_lists_are_checked_against_the_vocabulary)
+	{
+		const uint32_t *ids;
+		size_t n;
+
+		body = json_parse("{\"tokens\":[1,9690]}", 19, &err);
+		ck_assert(dialect_llamacpp.read_tokenize(body, 49152, &arena, &ids, &n, &err));
+		ck_assert_uint_eq(n, 2);
+		ck_assert_uint_eq(ids[1], 9690);
+		ck_assert(!dialect_llamacpp.read_tokenize(body, 100, &arena, &ids, &n, &err));
+		ck_assert(!dialect_llamacpp.read_tokenize(NULL, 100, &arena, &ids, &n, &err));
+	}
+END_TEST
+
+START_TEST(the_whole_vocabulary_must_be_complete)
+	{
+		struct slice pieces[3] = {{0}};
+		static const char good[] =
+			"{\"completion_probabilities\":[{\"top_logprobs\":[{\"id\":2,\"bytes\":[98]"
+			"},{\"id\":0,\"bytes\":[]},{\"id\":1,\"bytes\":[97]}]}]}";
+		static const char twice[] =
+			"{\"completion_probabilities\":[{\"top_logprobs\":[{\"id\":2,\"bytes\":[98]"
+			"},{\"id\":2,\"bytes\":[98]},{\"id\":1,\"bytes\":[97]}]}]}";
+
+		body = json_parse(good, sizeof(good) - 1, &err);
+		ck_assert(dialect_llamacpp.read_pieces(body, 3, &arena, pieces, &err));
+		ck_assert(slice_eq_z(pieces[2], "b"));
+		ck_assert_uint_eq(pieces[0].len, 0);
+		ck_assert(!dialect_llamacpp.read_pieces(body, 4, &arena, pieces, &err));
+		json_free(body);
+		memset(pieces, 0, sizeof(pieces));
+		body = json_parse(twice, sizeof(twice) - 1, &err);
+		ck_assert(!dialect_llamacpp.read_pieces(body, 3, &arena, pieces, &err));
+	}
+END_TEST
+
+/* --- openai --- */
+
+START_TEST(openai_request_holds_only_fields_that_openai_knows)
+	{
+		int64_t n;
+
+		dialect_openai.build_generate(&call, &out);
+		body = json_parse(out.data, out.len, &err);
+		ck_assert_str_eq(json_z(json_get(body, "model")), "m");
+		ck_assert_str_eq(
+			json_z(json_get(json_at(json_get(body, "messages"), 1), "content")),
+			"Say \"hi\"\n");
+		ck_assert(json_int(json_get(body, "seed"), &n) && n == 1000);
+		ck_assert_ptr_null(json_get(body, "top_k"));
+		ck_assert_ptr_null(json_get(body, "min_p"));
+		ck_assert_ptr_null(json_get(body, "repetition_penalty"));
+		ck_assert_ptr_null(json_get(body, "logprobs"));
+		ck_assert_ptr_null(json_get(body, "n"));
+	}
+END_TEST
+
+START_TEST(openai_request_asks_for_top_logprobs_with_logprobs)
+	{
+		bool on = false;
+		int64_t n;
+
+		job.top_logprobs = 5;
+		dialect_openai.build_generate(&call, &out);
+		body = json_parse(out.data, out.len, &err);
+		ck_assert(json_bool(json_get(body, "logprobs"), &on) && on);
+		ck_assert(json_int(json_get(body, "top_logprobs"), &n) && n == 5);
+	}
+END_TEST
+
+START_TEST(openai_judge_answer_is_read)
+	{
+		const struct engine_candidate *c;
+
+		job.top_logprobs = 2;
+		c = read_good(&dialect_openai,
+			"{\"choices\":[{\"finish_reason\":\"length\",\"index\":0,\"message\":{"
+			"\"role\":\"assistant\",\"content\":\"No\"},"
+			"\"logprobs\":{\"content\":[{\"token\":\"No\",\"bytes\":[78,111],"
+			"\"logprob\":-1.1,\"top_logprobs\":["
+			"{\"token\":\"No\",\"bytes\":[78,111],\"logprob\":-1.1},{\"token\":\"Yes\","
+			"\"bytes\":null,\"logprob\":-1.9}]}]}}],"
+			"\"usage\":{\"completion_tokens\":1,\"prompt_tokens\":33}}");
+		ck_assert_uint_eq(c->n_top, 2);
+		ck_assert(slice_eq_z(c->top[1].piece, "Yes"));
+		ck_assert_uint_eq(c->n_ids, 0);
+		ck_assert_uint_eq(c->n_tokens, 1);
+		ck_assert_int_eq(c->finish, FINISH_LENGTH);
+		ck_assert_uint_eq(result.n_prompt, 33);
+	}
+END_TEST
+
+START_TEST(openai_thoughts_in_a_field_of_their_own_are_put_back)
+	{
+		ck_assert(
+			slice_eq_z(read_good(&dialect_openai,
+					   "{\"choices\":[{\"finish_reason\":\"stop\",\"message\":{"
+					   "\"content\":\"5\",\"reasoning_content\":\"2+3\"}}]}")
+					   ->text,
+				"<think>2+3</think>5"));
+		ck_assert(
+			slice_eq_z(read_good(&dialect_openai,
+					   "{\"choices\":[{\"finish_reason\":\"stop\",\"message\":{"
+					   "\"content\":\"5\",\"reasoning_content\":null}}]}")
+					   ->text,
+				"5"));
+	}
+END_TEST
+
+START_TEST(openai_stop_string_is_told_where_the_server_tells_it)
+	{
+		ck_assert_int_eq(read_good(&dialect_openai,
+					 "{\"choices\":[{\"finish_reason\":\"stop\",\"stop_"
+					 "reason\":\"help\",\"message\":{\"content\":\"\"}}]}")
+					 ->finish,
+			FINISH_STOP_STRING);
+		ck_assert_int_eq(read_good(&dialect_openai,
+					 "{\"choices\":[{\"finish_reason\":\"stop\",\"stop_"
+					 "reason\":null,\"message\":{\"content\":\"\"}}]}")
+					 ->finish,
+			FINISH_STOP);
+	}
+END_TEST
+
+START_TEST(openai_filtered_choice_fails_alone)
+	{
+		call.n = 2;
+		read_good(&dialect_openai,
+			"{\"choices\":[{\"index\":0,\"finish_reason\":\"content_filter\","
+			"\"message\":{\"content\":null}},"
+			"{\"index\":1,\"finish_reason\":\"stop\",\"message\":{\"content\":\"fine\"}"
+			"}]}");
+		ck_assert_int_eq(result.candidates[0].reason, ENGINE_REJECTED);
+		ck_assert_ptr_nonnull(strstr(result.candidates[0].err->msg, "content_filter"));
+		ck_assert_int_eq(result.candidates[1].reason, ENGINE_OK);
+	}
+END_TEST
+
+static const struct {
+	const char *text, *words;
+} bad_openai[] = {
+	{"[]", "no list 'choices'"},
+	{"{\"choices\":{}}", "no list 'choices'"},
+	{"{\"choices\":[]}", "0 candidates"},
+	{"{\"choices\":[7]}", "no text"},
+	{"{\"choices\":[{\"finish_reason\":\"stop\",\"message\":{\"content\":7}}]}", "no text"},
+	{"{\"choices\":[{\"message\":{\"content\":\"a\"}}]}", "no 'finish_reason'"},
+	{"{\"choices\":[{\"index\":3,\"finish_reason\":\"stop\",\"message\":{\"content\":\"a\"}}]}",
+		"index 3"},
+	{"{\"choices\":[{\"finish_reason\":\"stop\",\"message\":{\"content\":\"a\"},\"logprobs\":{"
+	 "\"content\":[{\"token\":\"a\"}]}}]}",
+		"top_logprobs"},
+	{"{\"choices\":[{\"finish_reason\":\"stop\",\"message\":{\"content\":\"a\"},\"logprobs\":{"
+	 "\"content\":[{\"token\":\"a\","
+	 "\"top_logprobs\":[{\"token\":\"a\",\"logprob\":\"x\"}]}]}}]}",
+		"no logprob"},
+};
+
+START_TEST(openai_refuses_an_answer_that_makes_no_sense)
+	{
+		job.top_logprobs = 2;
+		read_bad(&dialect_openai, bad_openai[_i].text, bad_openai[_i].words);
+	}
+END_TEST
+
+START_TEST(dialects_are_found_by_name)
+	{
+		ck_assert_ptr_eq(dialect_find("llama.cpp"), &dialect_llamacpp);
+		ck_assert_ptr_eq(dialect_find("openai"), &dialect_openai);
+		ck_assert_ptr_null(dialect_find("auto"));
+	}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("dialect");
+	TCase *tc = tcase_create("all");
+	SRunner *sr = srunner_create(suite);
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, llamacpp_request_sends_every_sampler);
+	tcase_add_test(tc, llamacpp_request_never_sends_the_seed_that_means_random);
+	tcase_add_test(tc, eos_is_the_last_id_and_has_a_logprob);
+	tcase_add_test(tc, an_eos_that_the_server_counts_but_leaves_out_is_added);
+	tcase_add_test(tc, another_end_of_generation_id_is_kept_as_it_was_sampled);
+	tcase_add_test(tc, ids_inside_a_character_have_no_logprob);
+	tcase_add_test(tc, equal_continuation_bytes_belong_to_the_last_of_them);
+	tcase_add_test(tc, a_limit_inside_a_character_leaves_its_ids_without_logprobs);
+	tcase_add_test(tc, ids_behind_a_stop_string_are_dropped);
+	tcase_add_test(tc, an_id_withheld_for_a_stop_string_is_dropped_with_it);
+	tcase_add_test(tc, a_full_context_is_told_from_a_token_limit);
+	tcase_add_test(tc, candidates_of_one_answer_are_put_in_order);
+	tcase_add_test(tc, alternatives_of_the_first_token_are_read_for_judges);
+	tcase_add_loop_test(tc, llamacpp_refuses_an_answer_that_makes_no_sense, 0,
+		(int)ARRAY_LEN(bad_llamacpp));
+	tcase_add_test(tc, llamacpp_knows_a_prompt_that_is_too_long);
+	tcase_add_test(tc, llamacpp_is_known_by_its_props);
+	tcase_add_test(tc, props_with_nonsense_leave_facts_unknown);
+	tcase_add_test(tc, token_lists_are_checked_against_the_vocabulary);
+	tcase_add_test(tc, the_whole_vocabulary_must_be_complete);
+	tcase_add_test(tc, openai_request_holds_only_fields_that_openai_knows);
+	tcase_add_test(tc, openai_request_asks_for_top_logprobs_with_logprobs);
+	tcase_add_test(tc, openai_judge_answer_is_read);
+	tcase_add_test(tc, openai_thoughts_in_a_field_of_their_own_are_put_back);
+	tcase_add_test(tc, openai_stop_string_is_told_where_the_server_tells_it);
+	tcase_add_test(tc, openai_filtered_choice_fails_alone);
+	tcase_add_loop_test(
+		tc, openai_refuses_an_answer_that_makes_no_sense, 0, (int)ARRAY_LEN(bad_openai));
+	tcase_add_test(tc, dialects_are_found_by_name);
+	suite_add_tcase(suite, tc);
+	srunner_run_all(sr, CK_ENV);
+	int failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed != 0;
+}
