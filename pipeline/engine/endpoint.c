@@ -18,7 +18,6 @@
 #define PROBE_BACKOFF_MS 100
 #define PROBE_BACKOFF_MS_MAX 5000
 #define HEALTH_TIMEOUT_MS 10000
-#define LOSSES_MAX 3
 
 uint64_t engine_backoff_ms(struct engine *engine, uint32_t n, uint64_t first_ms, uint64_t max_ms)
 {

@@ -132,6 +132,7 @@ static bool fill_info(struct engine *engine, struct error *err)
 	info->has_ids = engine->dialect->has_ids;
 	info->has_n = engine->dialect->has_n;
 	info->has_logprobs = engine->dialect->has_logprobs;
+	info->eos_id = facts->eos_id;
 	info->build = copy(engine, facts->build);
 	info->model = config->serve.model != NULL ? config->serve.model
 		: config->model != NULL           ? config->model

@@ -81,6 +81,7 @@ struct engine_info {
 	uint32_t context; /* tokens of one candidate with its prompt; 0 unknown */
 	bool has_ids; /* returns sampled ids and tokenizes prompts */
 	bool has_logprobs, has_n;
+	int64_t eos_id; /* of the token that ends a turn; -1 unknown */
 	char chat_template_hash[33]; /* "" unknown */
 	char model_hash
 		[33]; /* served: hash of the GGUF's size and first and last MiB; url: of the model's name */

@@ -61,6 +61,8 @@ struct endpoint {
 	struct call_list suspects;
 };
 
+#define LOSSES_MAX 3 /* of one call that are free; further ones count as attempts */
+
 /* --- calls: one HTTP request to whichever endpoint, with everything that may go wrong --- */
 
 enum lane {
@@ -98,7 +100,7 @@ struct call {
 	struct loop_timer *timer;
 	bool cancelled, half_body;
 	uint32_t attempts; /* answers that count; in `done` of ENGINE_OK this one is included */
-	uint32_t losses; /* endpoints that died under it */
+	uint32_t losses; /* times that its endpoint went down under it */
 	int64_t sent_ms;
 	uint32_t latency_ms;
 	enum engine_reason early_reason; /* of CALL_ENDING */

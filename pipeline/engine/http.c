@@ -14,6 +14,7 @@
 
 #include <assert.h>
 #include <curl/curl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -64,6 +65,8 @@ static void curl_ready(void)
 		return;
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
 		oom();
+	/* With CURLOPT_NOSIGNAL curl leaves it to us: a TLS peer that hangs up must not kill the process. */
+	signal(SIGPIPE, SIG_IGN);
 	done = true;
 }
 

@@ -7,6 +7,9 @@
  *	connection refused, "loading"	the endpoint is down: back to the head of the lane, no attempt is counted
  *	cut in the middle		endpoint.c finds out which of the two it was
  *
+ * Losses that are not counted as attempts are limited, too (LOSSES_MAX): a server that is well whenever it is probed, and down for
+ * this call whenever it is sent, would otherwise be asked for ever.
+ *
  * Slots. Each endpoint works on `limit` candidates at a time; a few more (the prefetch) are sent ahead, so that a slot that falls
  * free has work before we have read the answer that freed it. Measured with llama.cpp, 16 slots, 2 cores, 96 tokens each: see README.md.
  * A call of a job goes where the job's first one went (its prefix is cached there) unless that would leave slots idle.
@@ -146,8 +149,10 @@ static void answered_badly(struct call *call, const struct http_reply *reply)
 
 	if (dialect->loading != NULL && dialect->loading(status, body)) {
 		endpoint_down(call->endpoint, "it is loading its model");
-		call_requeue(call);
-		return;
+		if (++call->losses <= LOSSES_MAX) {
+			call_requeue(call);
+			return;
+		}
 	}
 	call->attempts++;
 	error_set(&call->err, FAIL_REMOTE, "HTTP %ld%s%.400s", status, text != NULL ? ": " : "",
