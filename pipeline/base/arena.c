@@ -107,8 +107,9 @@ char *arena_strdup(struct arena *a, const char *z)
 char *arena_printf(struct arena *a, const char *fmt, ...)
 {
 	va_list args;
+	char none[1];
 	va_start(args, fmt);
-	int len = vsnprintf(NULL, 0, fmt, args);
+	int len = vsnprintf(none, 0, fmt, args);
 	va_end(args);
 	assert(len >= 0);
 	char *out = arena_alloc(a, (size_t)len + 1);

@@ -13,6 +13,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 /* --- paths --- */
@@ -267,7 +268,9 @@ bool file_lock_take(struct file_lock *lock, const char *path, struct error *err)
 		return error_errno(err, "could not open lock '%s'", path);
 	}
 	char pid[32] = "";
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+	/* A second try, as file_lock_holder may have it for an instant. */
+	const struct timespec instant = {.tv_nsec = 20000000};
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0 && (nanosleep(&instant, NULL), flock(fd, LOCK_EX | LOCK_NB)) < 0) {
 		if (errno != EWOULDBLOCK) {
 			return error_errno(err, "could not lock '%s'", path);
 		}
@@ -293,6 +296,26 @@ void file_lock_release(struct file_lock *lock)
 		close(lock->fd);
 	}
 	lock->fd = -1;
+}
+
+long file_lock_holder(const char *path)
+{
+	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char pid[32] = "";
+	/* Taken shared for a moment; file_lock_take tries twice for that reason. */
+	if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) == 0 || pread(fd, pid, sizeof(pid) - 1, 0) <= 0) {
+		return 0;
+	}
+	return strtol(pid, NULL, 10);
+}
+
+int64_t file_changed_ms(const char *path)
+{
+	struct stat st;
+	if (stat(path, &st) < 0) {
+		return -1;
+	}
+	return (int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000;
 }
 
 const char *file_unsafe_fs(const char *path)

@@ -70,6 +70,10 @@ struct file_lock {
  */
 MUST_CHECK bool file_lock_take(struct file_lock *lock, const char *path, struct error *err);
 void file_lock_release(struct file_lock *lock);
+/* Pid of the process that holds the lock; 0: nobody. */
+long file_lock_holder(const char *path);
+/* Time of the last change of content, in milliseconds since 1970; -1 if there is no such file. */
+int64_t file_changed_ms(const char *path);
 
 /*
  * Name of the file system type below `path` if SQLite's WAL is unsafe there (network file systems: "nfs", "lustre", ...),

@@ -45,7 +45,7 @@ bool lines_open(struct lines *in, const char *path, size_t line_limit_bytes, str
 	str_init(&in->raw, STR_NO_CAP);
 	str_init(&in->text, STR_NO_CAP);
 	in->fd = open(path, O_RDONLY | O_CLOEXEC);
-	size_t n;
+	size_t n = 0;
 	if (in->fd < 0) {
 		error_errno(err, "could not open '%s'", path);
 		goto fail_open;
@@ -94,7 +94,7 @@ static bool decode_some(struct lines *in, struct error *err)
 		if (in->raw_used == in->raw.len) {
 			str_reset(&in->raw);
 			in->raw_used = 0;
-			size_t n;
+			size_t n = 0;
 			if (!read_some(in, &in->raw, &n, err)) {
 				return false;
 			}
@@ -128,7 +128,7 @@ static bool refill(struct lines *in, struct error *err)
 	if (in->dctx) {
 		return decode_some(in, err);
 	}
-	size_t n;
+	size_t n = 0;
 	if (!read_some(in, &in->text, &n, err)) {
 		return false;
 	}

@@ -170,6 +170,8 @@ struct param {
 	{                                                                                     \
 		.name = (n), .type = PARAM_TYPE_STRUCT, .offset = offsetof(T, f), __VA_ARGS__ \
 	}
+/* A map whose keys are fields of the same struct: offsets of `table` count from the start of the whole config. */
+#define PARAM_GROUP(n, ...) {.name = (n), .type = PARAM_TYPE_STRUCT, .offset = 0, __VA_ARGS__}
 #define PARAM_NODE(n, T, f, ...)                                               \
 	{                                                                      \
 		.name = (n), .type = PARAM_TYPE_NODE,                          \
