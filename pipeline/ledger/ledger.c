@@ -1,0 +1,619 @@
+/*
+ * The connection, the grouping of commits, and all writes. Reads for a run's own stages are in ledger_read.c, SQL for
+ * people in ledger_query.c.
+ *
+ * Statements are string literals, prepared once per connection and found again by the literal's address. A write begins the
+ * transaction if none is open; ledger_step counts rows and commits at the limit, so every public write is one call.
+ */
+#include "ledger/ledger.h"
+
+#include "base/half.h"
+#include "base/mem.h"
+#include "ledger/ledger_db.h"
+#include "ledger/schema.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define APPLICATION_ID 0x54687231 /* "Thr1" */
+#define SCHEMA_VERSION 1
+#define COMMIT_ROWS 256
+#define BUSY_TIMEOUT_MS 5000
+
+bool ledger_db_error(struct ledger *l, struct error *err)
+{
+	int code = sqlite3_errcode(l->db);
+	enum fail kind = code == SQLITE_CORRUPT || code == SQLITE_NOTADB ||
+			code == SQLITE_CONSTRAINT
+		? FAIL_DATA
+		: FAIL_IO;
+	error_set(err, kind, "ledger '%s': %s", l->path, sqlite3_errmsg(l->db));
+	if (code == SQLITE_FULL) {
+		error_hint(err, "the disk is full; make room and run the same command again");
+	}
+	return false;
+}
+
+static bool exec(struct ledger *l, const char *sql, struct error *err)
+{
+	return sqlite3_exec(l->db, sql, NULL, NULL, NULL) == SQLITE_OK || ledger_db_error(l, err);
+}
+
+sqlite3_stmt *ledger_stmt(struct ledger *l, const char *sql, struct error *err)
+{
+	for (size_t i = 0; i < l->n_statements; i++) {
+		if (l->statements[i].sql == sql) {
+			sqlite3_reset(l->statements[i].stmt);
+			sqlite3_clear_bindings(l->statements[i].stmt);
+			return l->statements[i].stmt;
+		}
+	}
+	assert(l->n_statements < LEDGER_STATEMENTS_MAX);
+	sqlite3_stmt *stmt;
+	if (sqlite3_prepare_v3(l->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &stmt, NULL) !=
+		SQLITE_OK) {
+		ledger_db_error(l, err);
+		return NULL;
+	}
+	l->statements[l->n_statements].sql = sql;
+	l->statements[l->n_statements++].stmt = stmt;
+	return stmt;
+}
+
+bool ledger_begin(struct ledger *l, struct error *err)
+{
+	assert(!l->read_only);
+	if (l->in_transaction) {
+		return true;
+	}
+	if (!exec(l, "BEGIN IMMEDIATE", err)) {
+		return false;
+	}
+	l->in_transaction = true;
+	return true;
+}
+
+bool ledger_flush(struct ledger *l, struct error *err)
+{
+	if (!l->in_transaction) {
+		return true;
+	}
+	if (!exec(l, "COMMIT", err)) {
+		return false;
+	}
+	l->in_transaction = false;
+	l->dirty_rows = 0;
+	return true;
+}
+
+bool ledger_dirty(const struct ledger *l)
+{
+	return l->in_transaction;
+}
+
+void ledger_set_commit_rows(struct ledger *l, unsigned rows)
+{
+	l->commit_rows = rows;
+}
+
+bool ledger_step(struct ledger *l, sqlite3_stmt *stmt, struct error *err)
+{
+	bool ok = sqlite3_step(stmt) == SQLITE_DONE || ledger_db_error(l, err);
+	sqlite3_reset(stmt);
+	if (!ok) {
+		return false;
+	}
+	l->dirty_rows++;
+	return l->dirty_rows < l->commit_rows || ledger_flush(l, err);
+}
+
+void ledger_bind_z(sqlite3_stmt *stmt, int i, const char *z)
+{
+	sqlite3_bind_text(stmt, i, z, -1, SQLITE_STATIC); /* NULL binds NULL */
+}
+
+void ledger_bind_dict(sqlite3_stmt *stmt, int i, int64_t dict)
+{
+	if (dict) {
+		sqlite3_bind_int64(stmt, i, dict);
+	}
+}
+
+const char *ledger_column_z(sqlite3_stmt *stmt, int i, struct arena *arena)
+{
+	const void *text = sqlite3_column_text(stmt, i);
+	return text ? arena_memdup0(arena, text, (size_t)sqlite3_column_bytes(stmt, i)) : NULL;
+}
+
+/* --- opening --- */
+
+static int64_t pragma_int(struct ledger *l, const char *sql)
+{
+	sqlite3_stmt *stmt;
+	int64_t value = -1;
+	if (sqlite3_prepare_v2(l->db, sql, -1, &stmt, NULL) == SQLITE_OK &&
+		sqlite3_step(stmt) == SQLITE_ROW) {
+		value = sqlite3_column_int64(stmt, 0);
+	}
+	sqlite3_finalize(stmt);
+	return value;
+}
+
+static bool create(struct ledger *l, struct error *err)
+{
+	AUTO_FREE char *version = xasprintf("PRAGMA application_id = %d; PRAGMA user_version = %d;",
+		APPLICATION_ID, SCHEMA_VERSION);
+	return exec(l, "PRAGMA journal_mode = WAL", err) && exec(l, "BEGIN IMMEDIATE", err) &&
+		exec(l, schema_sql, err) && exec(l, version, err) && exec(l, "COMMIT", err);
+}
+
+static bool check_version(struct ledger *l, struct error *err)
+{
+	if (pragma_int(l, "PRAGMA application_id") != APPLICATION_ID) {
+		if (sqlite3_errcode(l->db) == SQLITE_OK || sqlite3_errcode(l->db) == SQLITE_ROW ||
+			sqlite3_errcode(l->db) == SQLITE_DONE) {
+			return error_set(err, FAIL_DATA, "'%s' is not a ledger", l->path);
+		}
+		return ledger_db_error(l, err);
+	}
+	int64_t version = pragma_int(l, "PRAGMA user_version");
+	if (version > SCHEMA_VERSION) {
+		error_set(err, FAIL_DATA,
+			"ledger '%s' has version %lld, this thresh (%s) reads up to %d", l->path,
+			(long long)version, THRESH_VERSION, SCHEMA_VERSION);
+		return error_hint(err, "use the thresh that made it, or a newer one");
+	}
+	assert(version == SCHEMA_VERSION); /* there is no older one; migrations go here */
+	return true;
+}
+
+static bool set_up(struct ledger *l, struct error *err)
+{
+	/* A copy (ledger_copy) comes without WAL. */
+	return (l->read_only ||
+		       exec(l,
+			       "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA "
+			       "foreign_keys = ON",
+			       err)) &&
+		exec(l,
+			"PRAGMA cache_size = -4096; PRAGMA temp_store = FILE; PRAGMA "
+			"journal_size_limit = 4194304",
+			err);
+}
+
+static bool load_dicts(struct ledger *l, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l, "SELECT id, kind, bytes FROM dict ORDER BY id", err);
+	int rc = SQLITE_ERROR;
+	while (stmt && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		for (int kind = 0; kind < BODY_N_KINDS; kind++) {
+			if (strcmp((const char *)sqlite3_column_text(stmt, 1),
+				    body_kind_names[kind]) == 0) {
+				body_codec_add_dict(&l->codec, sqlite3_column_int64(stmt, 0), kind,
+					sqlite3_column_blob(stmt, 2),
+					(size_t)sqlite3_column_bytes(stmt, 2));
+			}
+		}
+	}
+	if (rc != SQLITE_DONE) {
+		return stmt ? ledger_db_error(l, err) : false;
+	}
+	sqlite3_reset(stmt);
+	return true;
+}
+
+struct ledger *ledger_open(const char *path, enum ledger_mode mode, struct error *err)
+{
+	struct ledger *l = xcalloc(1, sizeof(*l));
+	l->path = xstrdup(path);
+	l->commit_rows = COMMIT_ROWS;
+	l->read_only = mode == LEDGER_READ;
+	body_codec_init(&l->codec);
+	if (mode == LEDGER_CREATE && access(path, F_OK) == 0) {
+		error_set(err, FAIL_IO, "ledger '%s' is already there", path);
+		goto fail_open;
+	}
+	int flags = mode == LEDGER_READ ? SQLITE_OPEN_READONLY
+		: mode == LEDGER_WRITE  ? SQLITE_OPEN_READWRITE
+					: SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+	if (sqlite3_open_v2(path, &l->db, flags | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK) {
+		if (!l->db) {
+			oom();
+		}
+		error_set(err, FAIL_IO, "could not open ledger '%s': %s", path,
+			sqlite3_errmsg(l->db));
+		goto fail_open;
+	}
+	sqlite3_busy_timeout(l->db, BUSY_TIMEOUT_MS);
+	sqlite3_extended_result_codes(l->db, 0);
+	if ((mode == LEDGER_CREATE && !create(l, err)) || !check_version(l, err) ||
+		!set_up(l, err) || !load_dicts(l, err) || !ledger_add_functions(l, err)) {
+		goto fail_open;
+	}
+	return l;
+
+fail_open:
+	ledger_close(l);
+	return NULL;
+}
+
+void ledger_close(struct ledger *l)
+{
+	if (!l) {
+		return;
+	}
+	struct error ignored;
+	if (l->db && !l->read_only && !ledger_flush(l, &ignored)) {
+		/* The caller was told to flush when it matters; what is lost here is done again on resume. */
+	}
+	for (size_t i = 0; i < l->n_statements; i++) {
+		sqlite3_finalize(l->statements[i].stmt);
+	}
+	sqlite3_close(l->db);
+	body_codec_release(&l->codec);
+	free(l->path);
+	free(l);
+}
+
+bool ledger_copy(struct ledger *l, const char *to_path, struct error *err)
+{
+	if (!ledger_flush(l, err)) {
+		return false;
+	}
+	sqlite3_stmt *stmt = ledger_stmt(l, "VACUUM INTO ?", err);
+	if (!stmt) {
+		return false;
+	}
+	ledger_bind_z(stmt, 1, to_path);
+	bool ok = sqlite3_step(stmt) == SQLITE_DONE || ledger_db_error(l, err);
+	sqlite3_reset(stmt);
+	return ok;
+}
+
+/* --- facts --- */
+
+bool ledger_set_meta(struct ledger *l, const char *key, const char *value, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+		err);
+	if (!stmt || !ledger_begin(l, err)) {
+		return false;
+	}
+	ledger_bind_z(stmt, 1, key);
+	ledger_bind_z(stmt, 2, value);
+	return ledger_step(l, stmt, err);
+}
+
+bool ledger_set_fingerprint(
+	struct ledger *l, const char *stage, const char *path, const char *value, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"INSERT INTO fingerprint VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = "
+		"excluded.value",
+		err);
+	if (!stmt || !ledger_begin(l, err)) {
+		return false;
+	}
+	ledger_bind_z(stmt, 1, stage);
+	ledger_bind_z(stmt, 2, path);
+	ledger_bind_z(stmt, 3, value);
+	return ledger_step(l, stmt, err);
+}
+
+bool ledger_clear_fingerprint(struct ledger *l, const char *stage, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l, "DELETE FROM fingerprint WHERE stage = ?", err);
+	if (!stmt || !ledger_begin(l, err)) {
+		return false;
+	}
+	ledger_bind_z(stmt, 1, stage);
+	return ledger_step(l, stmt, err);
+}
+
+bool ledger_set_stage(struct ledger *l, const char *name, bool done, int64_t busy_ms,
+	const char *facts, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"INSERT INTO stage (name, state, busy_ms, ended_ms, facts) VALUES (?1, ?2, ?3, "
+		"CASE ?2 WHEN 'done' THEN unixepoch() * 1000 END, ?4)"
+		" ON CONFLICT DO UPDATE SET state = excluded.state, busy_ms = busy_ms + "
+		"excluded.busy_ms, ended_ms = excluded.ended_ms,"
+		" facts = coalesce(excluded.facts, facts)",
+		err);
+	if (!stmt || !ledger_begin(l, err)) {
+		return false;
+	}
+	ledger_bind_z(stmt, 1, name);
+	ledger_bind_z(stmt, 2, done ? "done" : "open");
+	sqlite3_bind_int64(stmt, 3, busy_ms);
+	ledger_bind_z(stmt, 4, facts);
+	return ledger_step(l, stmt, err);
+}
+
+/* --- bodies --- */
+
+/*
+ * Packs `raw` and binds frame and dictionary. Training happens here, in the transaction of the row that completed the
+ * samples, so a dictionary is durable no later than the first row that needs it.
+ */
+static bool bind_body(struct ledger *l, sqlite3_stmt *stmt, int i_frame, int i_dict,
+	enum body_kind kind, struct slice raw, struct error *err)
+{
+	if (body_codec_sample(&l->codec, kind, raw)) {
+		struct zip_dict *dict = body_codec_train(&l->codec, kind);
+		if (dict) {
+			size_t len;
+			const void *bytes = zip_dict_bytes(dict, &len);
+			sqlite3_stmt *add = ledger_stmt(
+				l, "INSERT INTO dict (kind, bytes) VALUES (?, ?)", err);
+			if (add) {
+				ledger_bind_z(add, 1, body_kind_names[kind]);
+				sqlite3_bind_blob64(add, 2, bytes, len, SQLITE_STATIC);
+			}
+			bool ok = add &&
+				(sqlite3_step(add) == SQLITE_DONE || ledger_db_error(l, err));
+			if (add) {
+				sqlite3_reset(add);
+				sqlite3_clear_bindings(add);
+			}
+			if (ok) {
+				body_codec_add_dict(&l->codec, sqlite3_last_insert_rowid(l->db),
+					kind, bytes, len);
+			}
+			zip_dict_free(dict);
+			if (!ok) {
+				return false;
+			}
+		}
+	}
+	int64_t dict = body_pack(&l->codec, kind, raw);
+	sqlite3_bind_blob64(stmt, i_frame, l->codec.out.data, l->codec.out.len, SQLITE_TRANSIENT);
+	ledger_bind_dict(stmt, i_dict, dict);
+	return true;
+}
+
+static bool bind_ids(struct ledger *l, sqlite3_stmt *stmt, int i_frame, int i_dict,
+	const uint32_t *ids, size_t n, struct error *err)
+{
+	str_reset(&l->codec.raw);
+	body_encode_ids(ids, n, &l->codec.raw);
+	return bind_body(l, stmt, i_frame, i_dict, BODY_IDS,
+		(struct slice){l->codec.raw.data, l->codec.raw.len}, err);
+}
+
+/* --- prompts --- */
+
+bool ledger_add_prompt(struct ledger *l, const struct ledger_prompt *p, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"INSERT INTO prompt (id, prompt_id, source, row_no, fields, fields_dict) VALUES "
+		"(?, ?, ?, ?, ?, ?)",
+		err);
+	if (!stmt || !ledger_begin(l, err)) {
+		return false;
+	}
+	sqlite3_bind_int64(stmt, 1, p->id);
+	ledger_bind_z(stmt, 2, p->prompt_id);
+	ledger_bind_z(stmt, 3, p->source);
+	sqlite3_bind_int64(stmt, 4, (int64_t)p->row_no);
+	return bind_body(l, stmt, 5, 6, BODY_FIELDS, p->fields, err) && ledger_step(l, stmt, err);
+}
+
+bool ledger_set_prompt_ids(
+	struct ledger *l, int64_t id, const uint32_t *ids, size_t n, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(
+		l, "UPDATE prompt SET n_ids = ?, ids = ?, ids_dict = ? WHERE id = ?", err);
+	if (!stmt || !ledger_begin(l, err)) {
+		return false;
+	}
+	sqlite3_bind_int64(stmt, 1, (int64_t)n);
+	sqlite3_bind_int64(stmt, 4, id);
+	return bind_ids(l, stmt, 2, 3, ids, n, err) && ledger_step(l, stmt, err);
+}
+
+bool ledger_settle_prompt(struct ledger *l, int64_t id, const char *state, const char *reason,
+	const char *detail, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(
+		l, "UPDATE prompt SET state = ?, reason = ?, detail = ? WHERE id = ?", err);
+	if (!stmt || !ledger_begin(l, err)) {
+		return false;
+	}
+	ledger_bind_z(stmt, 1, state);
+	ledger_bind_z(stmt, 2, reason);
+	ledger_bind_z(stmt, 3, detail);
+	sqlite3_bind_int64(stmt, 4, id);
+	return ledger_step(l, stmt, err);
+}
+
+/* --- candidates --- */
+
+static bool add_body(struct ledger *l, const struct ledger_candidate *c, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(
+		l, "INSERT INTO candidate_body VALUES (?, ?, ?, ?, ?, ?)", err);
+	if (!stmt) {
+		return false;
+	}
+	sqlite3_bind_int64(stmt, 1, c->id);
+	if (!bind_body(l, stmt, 2, 3, BODY_TEXT, c->text, err)) {
+		return false;
+	}
+	if (c->ids && !bind_ids(l, stmt, 4, 5, c->ids, c->n_ids, err)) {
+		return false;
+	}
+	if (c->logprobs) {
+		str_reset(&l->codec.raw);
+		str_reset(&l->codec.out);
+		half_encode(c->logprobs, c->n_ids, &l->codec.raw);
+		zip_compress(&l->codec.zip, l->codec.raw.data, l->codec.raw.len, 3, &l->codec.out);
+		sqlite3_bind_blob64(stmt, 6, l->codec.out.data, l->codec.out.len, SQLITE_TRANSIENT);
+	}
+	return ledger_step(l, stmt, err);
+}
+
+bool ledger_add_candidate(struct ledger *l, const struct ledger_candidate *c, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"INSERT INTO candidate (id, prompt, idx, wave, seed, state, reason, detail, "
+		"finish, n_tokens, token_source, endpoint,"
+		" attempts, latency_ms, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+		"?, ?)",
+		err);
+	if (!stmt || !ledger_begin(l, err)) {
+		return false;
+	}
+	sqlite3_bind_int64(stmt, 1, c->id);
+	sqlite3_bind_int64(stmt, 2, c->prompt);
+	sqlite3_bind_int64(stmt, 3, c->idx);
+	sqlite3_bind_int64(stmt, 4, c->wave);
+	sqlite3_bind_int64(stmt, 5, c->seed);
+	ledger_bind_z(stmt, 6, c->state);
+	ledger_bind_z(stmt, 7, c->reason);
+	ledger_bind_z(stmt, 8, c->detail);
+	ledger_bind_z(stmt, 9, c->finish);
+	sqlite3_bind_int64(stmt, 10, c->n_tokens);
+	ledger_bind_z(stmt, 11, c->token_source);
+	ledger_bind_z(stmt, 12, c->endpoint);
+	sqlite3_bind_int64(stmt, 13, c->attempts);
+	sqlite3_bind_int64(stmt, 14, c->latency_ms);
+	sqlite3_bind_int64(stmt, 15, c->created_ms);
+	/* The body must never be committed apart from its candidate, so the row limit may not strike between them. */
+	if (sqlite3_step(stmt) != SQLITE_DONE) {
+		ledger_db_error(l, err);
+		sqlite3_reset(stmt);
+		return false;
+	}
+	sqlite3_reset(stmt);
+	if (!c->text.data) {
+		l->dirty_rows++;
+		return true;
+	}
+	return add_body(l, c, err);
+}
+
+bool ledger_add_score(
+	struct ledger *l, int64_t candidate, const struct ledger_score *score, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(
+		l, "INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?)", err);
+	if (!stmt || !ledger_begin(l, err)) {
+		return false;
+	}
+	sqlite3_bind_int64(stmt, 1, candidate);
+	ledger_bind_z(stmt, 2, score->verifier);
+	if (score->known) {
+		sqlite3_bind_double(stmt, 3, score->value);
+	}
+	ledger_bind_z(stmt, 4, score->reason);
+	ledger_bind_z(stmt, 5, score->detail);
+	bool ok = sqlite3_step(stmt) == SQLITE_DONE || ledger_db_error(l, err);
+	sqlite3_reset(stmt);
+	l->dirty_rows++; /* committed with the state that follows */
+	return ok;
+}
+
+bool ledger_set_candidate_state(struct ledger *l, int64_t id, const char *state, const char *reason,
+	const char *detail, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(
+		l, "UPDATE candidate SET state = ?, reason = ?, detail = ? WHERE id = ?", err);
+	if (!stmt || !ledger_begin(l, err)) {
+		return false;
+	}
+	ledger_bind_z(stmt, 1, state);
+	ledger_bind_z(stmt, 2, reason);
+	ledger_bind_z(stmt, 3, detail);
+	sqlite3_bind_int64(stmt, 4, id);
+	return ledger_step(l, stmt, err);
+}
+
+/* --- taking back --- */
+
+/* Several statements that are only right together, in a transaction of their own. */
+static bool exec_together(struct ledger *l, const char *sql, struct error *err)
+{
+	return ledger_flush(l, err) && ledger_begin(l, err) && exec(l, sql, err) &&
+		ledger_flush(l, err);
+}
+
+bool ledger_reset_verify(struct ledger *l, struct error *err)
+{
+	return exec_together(l,
+		"DELETE FROM shard; DELETE FROM plan; DELETE FROM selection; DELETE FROM score;"
+		"UPDATE candidate SET state = 'pending', reason = NULL, detail = NULL"
+		" WHERE state IN ('accepted', 'undecided') OR (state = 'rejected' AND reason = "
+		"'accept');"
+		"UPDATE prompt SET state = 'pending', reason = NULL, detail = NULL WHERE state = "
+		"'settled' OR reason = 'unverifiable';"
+		"UPDATE stage SET state = 'open' WHERE name <> 'sample'",
+		err);
+}
+
+bool ledger_clear_selection(struct ledger *l, struct error *err)
+{
+	return exec_together(l, "DELETE FROM shard; DELETE FROM plan; DELETE FROM selection", err);
+}
+
+bool ledger_clear_plan(struct ledger *l, struct error *err)
+{
+	return exec_together(l,
+		"DELETE FROM shard; DELETE FROM plan; UPDATE selection SET outcome = 'chosen' "
+		"WHERE outcome = 'over_long'",
+		err);
+}
+
+/* --- selection, plan, shards --- */
+
+bool ledger_add_selection(
+	struct ledger *l, int64_t candidate, uint32_t rank, const char *outcome, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"INSERT INTO selection VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET outcome = "
+		"excluded.outcome",
+		err);
+	if (!stmt || !ledger_begin(l, err)) {
+		return false;
+	}
+	sqlite3_bind_int64(stmt, 1, candidate);
+	sqlite3_bind_int64(stmt, 2, rank);
+	ledger_bind_z(stmt, 3, outcome);
+	return ledger_step(l, stmt, err);
+}
+
+bool ledger_add_plan(
+	struct ledger *l, uint64_t row, uint32_t pos, int64_t candidate, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l, "INSERT INTO plan VALUES (?, ?, ?)", err);
+	if (!stmt || !ledger_begin(l, err)) {
+		return false;
+	}
+	sqlite3_bind_int64(stmt, 1, (int64_t)row);
+	sqlite3_bind_int64(stmt, 2, pos);
+	sqlite3_bind_int64(stmt, 3, candidate);
+	return ledger_step(l, stmt, err);
+}
+
+bool ledger_add_shard(
+	struct ledger *l, const char *folder, const struct ledger_shard *s, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(
+		l, "INSERT OR REPLACE INTO shard VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", err);
+	if (!stmt || !ledger_begin(l, err)) {
+		return false;
+	}
+	ledger_bind_z(stmt, 1, folder);
+	sqlite3_bind_int64(stmt, 2, s->no);
+	sqlite3_bind_int64(stmt, 3, (int64_t)s->first_row);
+	sqlite3_bind_int64(stmt, 4, (int64_t)s->n_rows);
+	sqlite3_bind_int64(stmt, 5, (int64_t)s->raw_bytes);
+	sqlite3_bind_int64(stmt, 6, (int64_t)s->zip_bytes);
+	ledger_bind_z(stmt, 7, s->raw_xxh64);
+	ledger_bind_z(stmt, 8, s->zip_xxh64);
+	ledger_bind_z(stmt, 9, s->zip_sha256);
+	return ledger_step(l, stmt, err) && ledger_flush(l, err);
+}

@@ -1,0 +1,224 @@
+/*
+ * The ledger of a run (SQLite, WAL, synchronous=FULL): the only truth. schema.sql is its shape; every statement over it is in ledger.c.
+ *
+ * Writes are grouped: the first one opens a transaction, which is committed after `commit_rows` rows or when the caller, whose
+ * loop has the timer, calls ledger_flush. Order is kept, so whatever is durable has everything it rests on durable too; what a crash can
+ * lose is the last fraction of a second, which a resume does again with the same seeds.
+ *
+ * One thread owns a ledger. Readers (`thresh status` beside a running night) open their own connection with LEDGER_READ.
+ */
+#ifndef PIPELINE_LEDGER_LEDGER_H
+#define PIPELINE_LEDGER_LEDGER_H
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/str.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct ledger;
+
+enum ledger_mode {
+	LEDGER_CREATE, /* must not exist */
+	LEDGER_WRITE,
+	LEDGER_READ,
+};
+
+/* FAIL_DATA for a file that is no ledger, is damaged, or was made by a newer thresh (the message says which). */
+MUST_CHECK struct ledger *ledger_open(const char *path, enum ledger_mode mode, struct error *err);
+/* Commits what is pending; NULL: no-op. Errors of that last commit are lost, so flush before when they matter. */
+void ledger_close(struct ledger *l);
+void ledger_set_commit_rows(struct ledger *l, unsigned rows);
+MUST_CHECK bool ledger_flush(struct ledger *l, struct error *err);
+/* True when uncommitted rows wait for ledger_flush. */
+bool ledger_dirty(const struct ledger *l);
+/* Copies the whole ledger (a consistent snapshot) to a new file. */
+MUST_CHECK bool ledger_copy(struct ledger *l, const char *to_path, struct error *err);
+
+/* --- facts --- */
+
+/* Value or NULL; arena-owned. */
+const char *ledger_meta(struct ledger *l, const char *key, struct arena *arena);
+MUST_CHECK bool ledger_set_meta(
+	struct ledger *l, const char *key, const char *value, struct error *err);
+void ledger_each_fingerprint(struct ledger *l, const char *stage,
+	void (*visit)(void *ctx, const char *path, const char *value), void *ctx);
+MUST_CHECK bool ledger_set_fingerprint(struct ledger *l, const char *stage, const char *path,
+	const char *value, struct error *err);
+MUST_CHECK bool ledger_clear_fingerprint(struct ledger *l, const char *stage, struct error *err);
+
+struct ledger_stage {
+	bool known, done;
+	int64_t busy_ms;
+	const char *facts; /* JSON or NULL; in the arena */
+};
+void ledger_stage(
+	struct ledger *l, const char *name, struct arena *arena, struct ledger_stage *out);
+/* Adds busy_ms to the stage's time; facts NULL leaves what is there. */
+MUST_CHECK bool ledger_set_stage(struct ledger *l, const char *name, bool done, int64_t busy_ms,
+	const char *facts, struct error *err);
+
+/* --- prompts --- */
+
+struct ledger_prompt {
+	int64_t id;
+	const char *prompt_id, *source;
+	uint64_t row_no;
+	struct slice fields; /* JSON */
+	const char *state, *reason, *detail;
+	const uint32_t *ids; /* n_ids; NULL: not yet tokenized */
+	size_t n_ids;
+};
+MUST_CHECK bool ledger_add_prompt(
+	struct ledger *l, const struct ledger_prompt *p, struct error *err);
+MUST_CHECK bool ledger_set_prompt_ids(
+	struct ledger *l, int64_t id, const uint32_t *ids, size_t n, struct error *err);
+/* state "settled" or "failed"; reason of the schema's list. */
+MUST_CHECK bool ledger_settle_prompt(struct ledger *l, int64_t id, const char *state,
+	const char *reason, const char *detail, struct error *err);
+enum ledger_found { LEDGER_FOUND, LEDGER_END, LEDGER_FAILED };
+/* The first pending prompt with id > after. Everything returned is in the arena. */
+enum ledger_found ledger_next_pending(struct ledger *l, int64_t after, struct arena *arena,
+	struct ledger_prompt *out, struct error *err);
+enum ledger_found ledger_get_prompt(struct ledger *l, int64_t id, struct arena *arena,
+	struct ledger_prompt *out, struct error *err);
+/* By a unique beginning of prompt_id; LEDGER_END if there is none. */
+enum ledger_found ledger_find_prompt(
+	struct ledger *l, const char *prefix, int64_t *out_id, struct error *err);
+int64_t ledger_count_prompts(struct ledger *l);
+
+/* --- candidates --- */
+
+struct ledger_score {
+	const char *verifier, *reason, *detail;
+	bool known;
+	double value;
+};
+struct ledger_candidate {
+	int64_t id, prompt;
+	uint32_t idx, wave, seed;
+	const char *state, *reason, *detail;
+	const char *finish; /* NULL for failed ones */
+	uint32_t n_tokens;
+	const char *token_source; /* sampled, retokenized, none */
+	const char *endpoint;
+	uint32_t attempts, latency_ms;
+	int64_t created_ms;
+	/* The body; text.data NULL when pruned or failed. */
+	struct slice text;
+	const uint32_t *ids; /* n_ids */
+	size_t n_ids;
+	const float *logprobs; /* n_ids or NULL; stored as float16 */
+	struct ledger_score *scores; /* n_scores */
+	size_t n_scores;
+};
+MUST_CHECK bool ledger_add_candidate(
+	struct ledger *l, const struct ledger_candidate *c, struct error *err);
+MUST_CHECK bool ledger_add_score(
+	struct ledger *l, int64_t candidate, const struct ledger_score *score, struct error *err);
+MUST_CHECK bool ledger_set_candidate_state(struct ledger *l, int64_t id, const char *state,
+	const char *reason, const char *detail, struct error *err);
+/* All candidates of a prompt by idx, with bodies and scores, in the arena. */
+MUST_CHECK bool ledger_get_candidates(struct ledger *l, int64_t prompt, struct arena *arena,
+	struct ledger_candidate **out, size_t *out_n, struct error *err);
+
+/*
+ * Walks the candidates that did not fail, by id, with their prompt's fields (the same pointer while the prompt stays the same)
+ * and scores, without bodies. `scratch` is the walk's: what is passed is valid in the callback only. A false from visit (with err set) ends the walk.
+ */
+typedef bool ledger_visit_candidate(void *ctx, const struct ledger_candidate *c,
+	const struct ledger_prompt *p, struct error *err);
+MUST_CHECK bool ledger_each_candidate(
+	struct ledger *l, ledger_visit_candidate *visit, void *ctx, struct error *err);
+/* Walks the ids of all prompts and candidates that have any. */
+MUST_CHECK bool ledger_each_ids(struct ledger *l,
+	void (*visit)(void *ctx, const uint32_t *ids, size_t n), void *ctx, struct error *err);
+
+/* Takes scores and decisions of all candidates back and makes their prompts pending again (`--from verify`). */
+MUST_CHECK bool ledger_reset_verify(struct ledger *l, struct error *err);
+
+/* --- selection, plan, shards --- */
+
+MUST_CHECK bool ledger_clear_selection(
+	struct ledger *l, struct error *err); /* the plan and shards' rows too */
+MUST_CHECK bool ledger_add_selection(
+	struct ledger *l, int64_t candidate, uint32_t rank, const char *outcome, struct error *err);
+struct ledger_chosen {
+	int64_t candidate;
+	uint32_t n_prompt_ids, n_ids;
+	const char *token_source;
+};
+/* Chosen candidates by id. */
+MUST_CHECK bool ledger_each_chosen(struct ledger *l,
+	bool (*visit)(void *ctx, const struct ledger_chosen *c, struct error *err), void *ctx,
+	struct error *err);
+MUST_CHECK bool ledger_clear_plan(struct ledger *l, struct error *err);
+MUST_CHECK bool ledger_add_plan(
+	struct ledger *l, uint64_t row, uint32_t pos, int64_t candidate, struct error *err);
+/* Rows of the plan: visit is called for each candidate of rows [first, first + n) in (row, pos) order. */
+MUST_CHECK bool ledger_each_plan(struct ledger *l, uint64_t first, uint64_t n,
+	bool (*visit)(void *ctx, uint64_t row, uint32_t pos, int64_t candidate, struct error *err),
+	void *ctx, struct error *err);
+int64_t ledger_count_plan_rows(struct ledger *l);
+/* One candidate with its body and scores, and its prompt. */
+enum ledger_found ledger_get_candidate(struct ledger *l, int64_t id, struct arena *arena,
+	struct ledger_candidate *out, struct ledger_prompt *out_prompt, struct error *err);
+/* Where a candidate was packed; LEDGER_END: nowhere. outcome NULL: not selected on. */
+struct ledger_place {
+	const char *outcome;
+	uint32_t rank;
+	int64_t row, pos, shard; /* -1: not there */
+};
+enum ledger_found ledger_get_place(struct ledger *l, int64_t candidate, struct arena *arena,
+	struct ledger_place *out, struct error *err);
+
+struct ledger_shard {
+	uint32_t no;
+	uint64_t first_row, n_rows, raw_bytes, zip_bytes;
+	char raw_xxh64[17], zip_xxh64[17], zip_sha256[65];
+};
+MUST_CHECK bool ledger_add_shard(
+	struct ledger *l, const char *folder, const struct ledger_shard *s, struct error *err);
+/* Shards of a folder by number; *out is malloc'd. */
+MUST_CHECK bool ledger_get_shards(struct ledger *l, const char *folder, struct ledger_shard **out,
+	size_t *out_n, struct error *err);
+
+/* --- books --- */
+
+struct ledger_count {
+	const char *what; /* "prompt", "candidate", "selection", or "score:NAME" */
+	const char *state, *reason;
+	int64_t n, n_tokens;
+};
+/* Every state and reason with its count, in a fixed order; in the arena. */
+MUST_CHECK bool ledger_counts(struct ledger *l, struct arena *arena, struct ledger_count **out,
+	size_t *out_n, struct error *err);
+/* Counts by source: prompts, candidates, accepted, chosen. */
+struct ledger_source {
+	const char *source;
+	int64_t n_prompts, n_candidates, n_accepted, n_chosen;
+};
+MUST_CHECK bool ledger_sources(struct ledger *l, struct arena *arena, struct ledger_source **out,
+	size_t *out_n, struct error *err);
+/* Rows that contradict each other (a settled prompt with a pending candidate, a plan row that was not chosen, ...); a mismatch
+ * is FAIL_DATA naming the first. */
+MUST_CHECK bool ledger_check_books(struct ledger *l, struct error *err);
+
+/* --- SQL for people --- */
+
+struct ledger_cell {
+	enum { CELL_NULL, CELL_INT, CELL_REAL, CELL_TEXT, CELL_BLOB } kind;
+	int64_t integer;
+	double real;
+	struct slice text; /* or blob */
+};
+/*
+ * Runs one read-only statement; text(candidate), ids(candidate) and fields(prompt) unpack what is stored compressed. `row` is called with n cells and the
+ * column names; a false ends the query quietly.
+ */
+MUST_CHECK bool ledger_query(struct ledger *l, const char *sql,
+	bool (*row)(void *ctx, const char *const *names, const struct ledger_cell *cells, size_t n),
+	void *ctx, struct error *err);
+
+#endif
