@@ -1,0 +1,725 @@
+/*
+ * A shard is opened on first use: its frames are found (seek table, else by walking the file's frames, else one raw file) and its
+ * header is decoded. A sample is then the bytes between two offsets, put together from the one or two frames that hold them;
+ * the frame decoded last is kept, so reading samples in order decodes each frame once.
+ */
+#include "shard/mds_read.h"
+
+#include "base/arena.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/zip.h"
+#include "shard/le.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FRAMES_MAX (1u << 24)
+#define TABLE_MAGIC 0x8F92EAB1u
+#define SKIPPABLE_TABLE 0x184D2A5Eu
+#define FOOTER_BYTES 9
+#define NONE ((size_t)-1)
+
+struct frame {
+	uint64_t zip_at, raw_at;
+	uint32_t zip_bytes, raw_bytes;
+};
+
+struct mds_reader {
+	char *dir;
+	struct json *index;
+	struct arena arena; /* shards and columns */
+	struct mds_read_shard *shards;
+	size_t n_shards;
+	uint64_t n_samples;
+	struct zip zip;
+	/* The shard that is open. */
+	size_t open; /* NONE */
+	int fd;
+	char *path;
+	uint64_t file_bytes, image_bytes;
+	bool compressed, has_table;
+	struct frame *frames;
+	size_t n_frames;
+	struct str zipped, frame; /* of the frame decoded last */
+	size_t decoded; /* its index; NONE */
+	struct str sample;
+	struct str offsets; /* of the open shard's samples, once one was asked for */
+};
+
+/* --- index.json --- */
+
+static bool bad(struct error *err, size_t shard, const char *what)
+{
+	return error_set(err, FAIL_DATA, "index.json: shard %zu: %s", shard, what);
+}
+
+static bool safe_name(const char *name)
+{
+	return name && name[0] && name[0] != '/' && strlen(name) < 1024 &&
+		strncmp(name, "../", 3) != 0 && !strstr(name, "/../") && strcmp(name, "..") != 0;
+}
+
+static bool read_file_entry(const struct json *entry, const char **out_name, uint64_t *out_bytes)
+{
+	int64_t bytes;
+	*out_name = json_z(json_get(entry, "basename"));
+	if (!safe_name(*out_name) || !json_int(json_get(entry, "bytes"), &bytes) || bytes < 0) {
+		return false;
+	}
+	*out_bytes = (uint64_t)bytes;
+	return true;
+}
+
+static bool read_columns(struct mds_reader *r, const struct json *entry, struct mds_read_shard *s,
+	size_t no, struct error *err)
+{
+	const struct json *names = json_get(entry, "column_names"),
+			  *encodings = json_get(entry, "column_encodings"),
+			  *sizes = json_get(entry, "column_sizes");
+	s->n_columns = json_len(names);
+	if (!s->n_columns || s->n_columns > MDS_READ_COLUMNS_MAX ||
+		json_len(encodings) != s->n_columns || json_len(sizes) != s->n_columns) {
+		return bad(err, no,
+			"column_names, column_encodings and column_sizes must be lists of equal "
+			"length");
+	}
+	struct mds_read_column *columns = arena_alloc_array(
+		&r->arena, s->n_columns, sizeof(*columns));
+	for (size_t i = 0; i < s->n_columns; i++) {
+		int64_t size = 0;
+		columns[i].name = json_z(json_at(names, i));
+		columns[i].encoding_name = json_z(json_at(encodings, i));
+		if (!columns[i].name || !columns[i].encoding_name) {
+			return bad(err, no, "column names and encodings must be texts");
+		}
+		if (!mds_encoding_parse(columns[i].encoding_name, &columns[i].encoding, err)) {
+			return error_context(err, "index.json: shard %zu", no);
+		}
+		if (json_kind(json_at(sizes, i)) != JSON_NULL &&
+			(!json_int(json_at(sizes, i), &size) || size < 1 || size > UINT32_MAX)) {
+			return bad(err, no, "a column size must be null or a positive number");
+		}
+		if (columns[i].encoding.fixed_bytes &&
+			columns[i].encoding.fixed_bytes != (uint32_t)size) {
+			return bad(err, no, "a column's size is not that of its encoding");
+		}
+		columns[i].fixed_bytes = (uint32_t)size;
+	}
+	s->columns = columns;
+	return true;
+}
+
+static bool read_shard_entry(
+	struct mds_reader *r, const struct json *entry, size_t no, struct error *err)
+{
+	struct mds_read_shard *s = &r->shards[no];
+	const char *format = json_z(json_get(entry, "format")),
+		   *compression = json_z(json_get(entry, "compression"));
+	const struct json *raw = json_get(entry, "raw_data"), *zip = json_get(entry, "zip_data");
+	int64_t version = 0, samples;
+	if (!format || strcmp(format, "mds") != 0 ||
+		!json_int(json_get(entry, "version"), &version) || version != 2) {
+		return bad(err, no, "not MDS version 2");
+	}
+	if (!json_int(json_get(entry, "samples"), &samples) || samples < 0 ||
+		samples >= UINT32_MAX) {
+		return bad(err, no, "`samples` must be a number");
+	}
+	if (!read_file_entry(raw, &s->raw_name, &s->raw_bytes) ||
+		s->raw_bytes > MDS_IMAGE_BYTES_MAX) {
+		return bad(err, no, "`raw_data` must have a safe basename and bytes below 4 GiB");
+	}
+	if (json_kind(zip) == JSON_OBJECT && !read_file_entry(zip, &s->zip_name, &s->zip_bytes)) {
+		return bad(err, no, "`zip_data` must have a safe basename and bytes");
+	}
+	if (s->zip_name && (!compression || strncmp(compression, "zstd", 4) != 0)) {
+		return bad(err, no, "only zstd compression can be read");
+	}
+	s->raw_xxh64 = json_z(json_get(json_get(raw, "hashes"), "xxh64"));
+	s->zip_xxh64 = json_z(json_get(json_get(zip, "hashes"), "xxh64"));
+	s->zip_sha256 = json_z(json_get(json_get(zip, "hashes"), "sha256"));
+	s->n_samples = (uint64_t)samples;
+	s->first_sample = r->n_samples;
+	r->n_samples += s->n_samples;
+	return read_columns(r, entry, s, no, err);
+}
+
+struct mds_reader *mds_reader_open(const char *dir, struct error *err)
+{
+	struct mds_reader *r = xcalloc(1, sizeof(*r));
+	AUTO_FREE char *path = file_join(dir, "index.json");
+	struct str text;
+	r->dir = xstrdup(dir);
+	r->open = r->decoded = NONE;
+	r->fd = -1;
+	str_init(&text, MDS_INDEX_BYTES_MAX + (64 << 10));
+	str_init(&r->zipped, STR_NO_CAP);
+	str_init(&r->frame, STR_NO_CAP);
+	str_init(&r->sample, STR_NO_CAP);
+	str_init(&r->offsets, STR_NO_CAP);
+	bool ok = file_read(path, MDS_INDEX_BYTES_MAX, &text, err);
+	if (ok) {
+		r->index = json_parse(text.data, text.len, err);
+		ok = r->index || error_context(err, "'%s'", path);
+	} else if (!file_exists(path)) {
+		error_hint(err,
+			"a folder of shards has an index.json; one whose run was not finished has "
+			"none yet");
+	}
+	str_release(&text);
+	const struct json *shards = json_get(r->index, "shards");
+	if (ok && json_kind(shards) != JSON_ARRAY) {
+		ok = error_set(err, FAIL_DATA, "'%s' has no list of `shards`", path);
+	}
+	r->n_shards = ok ? json_len(shards) : 0;
+	r->shards = arena_alloc_array(&r->arena, r->n_shards, sizeof(*r->shards));
+	for (size_t i = 0; ok && i < r->n_shards; i++) {
+		ok = read_shard_entry(r, json_at(shards, i), i, err);
+	}
+	if (!ok) {
+		mds_reader_close(r);
+		return NULL;
+	}
+	return r;
+}
+
+static void close_shard(struct mds_reader *r)
+{
+	if (r->fd >= 0) {
+		close(r->fd);
+	}
+	free(r->path);
+	free(r->frames);
+	r->fd = -1;
+	r->path = NULL;
+	r->frames = NULL;
+	r->n_frames = 0;
+	r->open = r->decoded = NONE;
+	str_reset(&r->offsets);
+}
+
+void mds_reader_close(struct mds_reader *r)
+{
+	if (!r) {
+		return;
+	}
+	close_shard(r);
+	zip_release(&r->zip);
+	str_release(&r->zipped);
+	str_release(&r->frame);
+	str_release(&r->sample);
+	str_release(&r->offsets);
+	arena_release(&r->arena);
+	json_free(r->index);
+	free(r->dir);
+	free(r);
+}
+
+size_t mds_reader_n_shards(const struct mds_reader *r)
+{
+	return r->n_shards;
+}
+
+const struct mds_read_shard *mds_reader_shard(const struct mds_reader *r, size_t s)
+{
+	assert(s < r->n_shards);
+	return &r->shards[s];
+}
+
+uint64_t mds_reader_n_samples(const struct mds_reader *r)
+{
+	return r->n_samples;
+}
+
+const struct json *mds_reader_facts(const struct mds_reader *r)
+{
+	return json_get(r->index, "thresh");
+}
+
+int mds_reader_column(const struct mds_reader *r, size_t s, const char *name)
+{
+	for (size_t i = 0; i < r->shards[s].n_columns; i++) {
+		if (strcmp(r->shards[s].columns[i].name, name) == 0) {
+			return (int)i;
+		}
+	}
+	return -1;
+}
+
+/* --- frames --- */
+
+static void add_frame(struct mds_reader *r, size_t *cap, uint64_t zip_at, uint64_t raw_at,
+	uint32_t zip_bytes, uint32_t raw_bytes)
+{
+	r->frames = array_room(r->frames, r->n_frames, cap, sizeof(*r->frames));
+	r->frames[r->n_frames++] = (struct frame){zip_at, raw_at, zip_bytes, raw_bytes};
+}
+
+/* *out_found false: the file has none; that is no error. */
+static bool read_table(struct mds_reader *r, bool *out_found, struct error *err)
+{
+	char footer[FOOTER_BYTES], head[8];
+	*out_found = false;
+	if (r->file_bytes < FOOTER_BYTES + sizeof(head)) {
+		return true;
+	}
+	if (!file_pread(
+		    r->fd, r->path, footer, sizeof(footer), r->file_bytes - FOOTER_BYTES, err)) {
+		return false;
+	}
+	if (le32_get(footer + 5) != TABLE_MAGIC) {
+		return true;
+	}
+	uint64_t n = le32_get(footer), entry_bytes = (unsigned char)footer[4] & 0x80 ? 12 : 8;
+	uint64_t table_bytes = n * entry_bytes;
+	if (((unsigned char)footer[4] & 0x7c) || !n || n > FRAMES_MAX ||
+		table_bytes + FOOTER_BYTES + sizeof(head) > r->file_bytes) {
+		return error_set(err, FAIL_DATA, "'%s' has a malformed seek table", r->path);
+	}
+	uint64_t at = r->file_bytes - FOOTER_BYTES - table_bytes - sizeof(head);
+	if (!file_pread(r->fd, r->path, head, sizeof(head), at, err)) {
+		return false;
+	}
+	if (le32_get(head) != SKIPPABLE_TABLE || le32_get(head + 4) != table_bytes + FOOTER_BYTES) {
+		return error_set(err, FAIL_DATA, "'%s' has a malformed seek table", r->path);
+	}
+	char *table = xmalloc((size_t)table_bytes);
+	bool ok = file_pread(r->fd, r->path, table, (size_t)table_bytes, at + sizeof(head), err);
+	uint64_t zip_at = 0, raw_at = 0;
+	size_t cap = 0;
+	for (uint64_t i = 0; ok && i < n; i++) {
+		uint32_t zip_bytes = le32_get(table + i * entry_bytes),
+			 raw_bytes = le32_get(table + i * entry_bytes + 4);
+		add_frame(r, &cap, zip_at, raw_at, zip_bytes, raw_bytes);
+		zip_at += zip_bytes;
+		raw_at += raw_bytes;
+		if (zip_at > at || raw_at > MDS_IMAGE_BYTES_MAX) {
+			ok = error_set(err, FAIL_DATA,
+				"'%s': the seek table's sums exceed the file at frame %llu",
+				r->path, (unsigned long long)i);
+		}
+	}
+	if (ok && zip_at != at) {
+		ok = error_set(
+			err, FAIL_DATA, "'%s': the seek table does not cover the file", r->path);
+	}
+	free(table);
+	r->image_bytes = raw_at;
+	*out_found = ok;
+	return ok;
+}
+
+/* Without a table: the frames one after the other, each of which must state its size. The whole file is read for that. */
+static bool walk_frames(struct mds_reader *r, struct error *err)
+{
+	struct str file;
+	str_init(&file, STR_NO_CAP);
+	if (r->file_bytes > MDS_IMAGE_BYTES_MAX) {
+		return error_set(err, FAIL_DATA, "'%s' is too large", r->path);
+	}
+	char *to = str_reserve(&file, (size_t)r->file_bytes);
+	bool ok = file_pread(r->fd, r->path, to, (size_t)r->file_bytes, 0, err);
+	uint64_t at = 0, raw_at = 0;
+	size_t cap = 0;
+	while (ok && at < r->file_bytes) {
+		size_t zip_bytes;
+		uint64_t content;
+		bool skippable;
+		ok = zip_frame_info(to + at, (size_t)(r->file_bytes - at), &zip_bytes, &content,
+			&skippable, err);
+		if (!ok) {
+			error_context(err, "'%s' at byte %llu", r->path, (unsigned long long)at);
+		} else if (content == UINT64_MAX || content > MDS_IMAGE_BYTES_MAX - raw_at ||
+			zip_bytes > UINT32_MAX) {
+			ok = error_set(err, FAIL_DATA,
+				"'%s' at byte %llu: a frame that does not state its size, or is "
+				"too large",
+				r->path, (unsigned long long)at);
+		} else {
+			add_frame(r, &cap, at, raw_at, (uint32_t)zip_bytes, (uint32_t)content);
+			at += zip_bytes;
+			raw_at += content;
+		}
+	}
+	str_release(&file);
+	r->image_bytes = raw_at;
+	return ok;
+}
+
+static bool open_shard(struct mds_reader *r, size_t s, struct error *err)
+{
+	if (r->open == s) {
+		return true;
+	}
+	close_shard(r);
+	const struct mds_read_shard *shard = &r->shards[s];
+	struct stat st;
+	/* A folder that was read in place has the raw file beside the compressed one; ours is the one the index tells first. */
+	r->compressed = shard->zip_name != NULL;
+	r->path = file_join(r->dir, r->compressed ? shard->zip_name : shard->raw_name);
+	if (r->compressed && !file_exists(r->path)) {
+		char *raw = file_join(r->dir, shard->raw_name);
+		if (file_exists(raw)) {
+			free(r->path);
+			r->path = raw;
+			r->compressed = false;
+		} else {
+			free(raw);
+		}
+	}
+	r->fd = open(r->path, O_RDONLY | O_CLOEXEC);
+	if (r->fd < 0 || fstat(r->fd, &st) < 0) {
+		error_errno(err, "could not open '%s'", r->path);
+		close_shard(r);
+		return false;
+	}
+	r->file_bytes = (uint64_t)st.st_size;
+	r->image_bytes = r->file_bytes;
+	r->has_table = false;
+	if (r->compressed &&
+		(!read_table(r, &r->has_table, err) || (!r->has_table && !walk_frames(r, err)))) {
+		close_shard(r);
+		return false;
+	}
+	r->open = s;
+	return true;
+}
+
+static bool decode_frame(struct mds_reader *r, size_t i, struct error *err)
+{
+	if (r->decoded == i) {
+		return true;
+	}
+	const struct frame *f = &r->frames[i];
+	r->decoded = NONE;
+	str_reset(&r->zipped);
+	str_reset(&r->frame);
+	char *to = str_reserve(&r->zipped, f->zip_bytes);
+	if (!file_pread(r->fd, r->path, to, f->zip_bytes, f->zip_at, err)) {
+		return false;
+	}
+	if (!zip_decompress(&r->zip, to, f->zip_bytes, f->raw_bytes, &r->frame, err)) {
+		return error_context(err, "'%s': frame %zu at byte %llu", r->path, i,
+			(unsigned long long)f->zip_at);
+	}
+	if (r->frame.len != f->raw_bytes) {
+		return error_set(err, FAIL_DATA,
+			"'%s': frame %zu holds %zu bytes, its table says %u", r->path, i,
+			r->frame.len, f->raw_bytes);
+	}
+	r->decoded = i;
+	return true;
+}
+
+/* Frame that holds byte `at` of the image; frames without content are passed over. */
+static size_t frame_of(const struct mds_reader *r, uint64_t at)
+{
+	size_t low = 0, high = r->n_frames;
+	while (low + 1 < high) {
+		size_t middle = low + (high - low) / 2;
+		if (r->frames[middle].raw_at <= at) {
+			low = middle;
+		} else {
+			high = middle;
+		}
+	}
+	while (low > 0 && !r->frames[low].raw_bytes) {
+		low--;
+	}
+	return low;
+}
+
+/* Bytes [at, at + len) of the raw image, appended; the range has been checked against image_bytes. */
+static bool read_image(
+	struct mds_reader *r, uint64_t at, size_t len, struct str *out, struct error *err)
+{
+	assert(at <= r->image_bytes && len <= r->image_bytes - at);
+	if (!r->compressed) {
+		char *to = str_reserve(out, len);
+		if (!file_pread(r->fd, r->path, to, len, at, err)) {
+			return false;
+		}
+		out->len += len;
+		return true;
+	}
+	for (size_t i = frame_of(r, at); len; i++) {
+		assert(i < r->n_frames);
+		const struct frame *f = &r->frames[i];
+		if (at >= f->raw_at + f->raw_bytes) {
+			continue;
+		}
+		if (!decode_frame(r, i, err)) {
+			return false;
+		}
+		size_t from = (size_t)(at - f->raw_at), part = MIN(len, f->raw_bytes - from);
+		str_append(out, r->frame.data + from, part);
+		at += part;
+		len -= part;
+	}
+	return true;
+}
+
+/* --- samples --- */
+
+/* Cuts a sample's bytes into its columns. */
+static bool split(const struct mds_read_shard *s, struct slice sample, struct slice *values,
+	struct error *err)
+{
+	size_t at = 0;
+	for (size_t i = 0; i < s->n_columns; i++) {
+		values[i].len = s->columns[i].fixed_bytes;
+		if (!values[i].len) {
+			if (sample.len - at < 4) {
+				return error_set(
+					err, FAIL_DATA, "the sample ends within its lengths");
+			}
+			values[i].len = le32_get(sample.data + at);
+			at += 4;
+		}
+	}
+	for (size_t i = 0; i < s->n_columns; i++) {
+		if (values[i].len > sample.len - at) {
+			return error_set(err, FAIL_DATA, "column '%.64s' reaches beyond the sample",
+				s->columns[i].name);
+		}
+		values[i].data = sample.data + at;
+		at += values[i].len;
+	}
+	return at == sample.len ||
+		error_set(err, FAIL_DATA, "%zu bytes of the sample belong to no column",
+			sample.len - at);
+}
+
+static bool sample_range(struct mds_reader *r, uint64_t i, uint64_t n, uint32_t *out_from,
+	uint32_t *out_to, struct error *err)
+{
+	uint64_t head = 4 + 4 * (n + 1);
+	*out_from = *out_to = 0;
+	if (head > r->image_bytes) {
+		return error_set(err, FAIL_DATA, "'%s' is too short for %llu samples", r->path,
+			(unsigned long long)n);
+	}
+	/* All offsets at once: they lie in another frame than the samples, and would be decoded again for each. */
+	if (!r->offsets.len && !read_image(r, 4, (size_t)head - 4, &r->offsets, err)) {
+		return false;
+	}
+	*out_from = le32_get(r->offsets.data + 4 * i);
+	*out_to = le32_get(r->offsets.data + 4 * i + 4);
+	if (*out_from < head || *out_to < *out_from || *out_to > r->image_bytes) {
+		return error_set(err, FAIL_DATA,
+			"'%s': the offsets of sample %llu are %u and %u in %llu bytes", r->path,
+			(unsigned long long)i, *out_from, *out_to,
+			(unsigned long long)r->image_bytes);
+	}
+	return true;
+}
+
+static bool read_sample(struct mds_reader *r, size_t s, uint64_t i, struct slice *values,
+	uint32_t *out_at, struct error *err)
+{
+	uint32_t from, to;
+	if (!sample_range(r, i, r->shards[s].n_samples, &from, &to, err)) {
+		return false;
+	}
+	*out_at = from;
+	str_reset(&r->sample);
+	return read_image(r, from, to - from, &r->sample, err) &&
+		split(&r->shards[s], (struct slice){r->sample.data, r->sample.len}, values, err);
+}
+
+bool mds_reader_sample(struct mds_reader *r, uint64_t i, struct slice *values, size_t *out_shard,
+	struct error *err)
+{
+	size_t s = 0;
+	uint32_t at;
+	if (i >= r->n_samples) {
+		return error_set(err, FAIL_USAGE, "there is no sample %llu, the last is %lld",
+			(unsigned long long)i, (long long)r->n_samples - 1);
+	}
+	while (i >= r->shards[s].first_sample + r->shards[s].n_samples) {
+		s++;
+	}
+	if (out_shard) {
+		*out_shard = s;
+	}
+	return open_shard(r, s, err) &&
+		(read_sample(r, s, i - r->shards[s].first_sample, values, &at, err) ||
+			error_context(err, "sample %llu", (unsigned long long)i));
+}
+
+/* --- verifying --- */
+
+struct checking {
+	struct mds_reader *r;
+	size_t s;
+	void (*fault)(void *ctx, const struct mds_fault *fault);
+	void *ctx;
+};
+
+static void tell(
+	const struct checking *c, int64_t frame, int64_t sample, int64_t offset, const char *what)
+{
+	const struct mds_read_shard *s = &c->r->shards[c->s];
+	c->fault(c->ctx,
+		&(struct mds_fault){
+			s->zip_name ? s->zip_name : s->raw_name, frame, sample, offset, what});
+}
+
+static void check_file_hashes(const struct checking *c)
+{
+	struct mds_reader *r = c->r;
+	const struct mds_read_shard *s = &r->shards[c->s];
+	struct sha256 sha256;
+	struct hash64_stream xxh64;
+	struct error err;
+	char hex[SHA256_HEX_BYTES], xx[17];
+	const size_t piece = (size_t)1 << 20;
+	char *buffer = xmalloc(piece);
+	sha256_init(&sha256);
+	hash64_stream_init(&xxh64);
+	bool ok = true;
+	for (uint64_t at = 0; ok && at < r->file_bytes; at += piece) {
+		size_t len = (size_t)MIN(r->file_bytes - at, piece);
+		ok = file_pread(r->fd, r->path, buffer, len, at, &err);
+		if (ok) {
+			sha256_update(&sha256, buffer, len);
+			hash64_stream_update(&xxh64, buffer, len);
+		} else {
+			tell(c, -1, -1, (int64_t)at, err.msg);
+		}
+	}
+	free(buffer);
+	sha256_final_hex(&sha256, hex);
+	hash64_hex(hash64_stream_final(&xxh64), xx);
+	if (!ok || !r->compressed) {
+		return;
+	}
+	if (s->zip_bytes != r->file_bytes) {
+		tell(c, -1, -1, -1, "the file has another size than index.json says");
+	}
+	if (s->zip_sha256 && strcmp(s->zip_sha256, hex) != 0) {
+		tell(c, -1, -1, -1, "sha256 of the file is not that of index.json");
+	}
+	if (s->zip_xxh64 && strcmp(s->zip_xxh64, xx) != 0) {
+		tell(c, -1, -1, -1, "xxh64 of the file is not that of index.json");
+	}
+}
+
+/* Every frame but the last two must be smaller than what follows it (see mds_write.c). */
+static void check_rule(const struct checking *c)
+{
+	const struct mds_reader *r = c->r;
+	uint64_t after = r->file_bytes;
+	size_t n = r->n_frames;
+	while (n && !r->frames[n - 1].raw_bytes) {
+		n--; /* padding and table are what follows */
+	}
+	for (size_t i = 0; i + 2 < n; i++) {
+		after = r->file_bytes - r->frames[i].zip_at - r->frames[i].zip_bytes;
+		if (r->frames[i].zip_bytes >= after) {
+			tell(c, (int64_t)i, -1, (int64_t)r->frames[i].zip_at,
+				"python-zstd would stop at this frame: it is not smaller than all "
+				"that follows");
+		}
+	}
+}
+
+static bool check_image(const struct checking *c)
+{
+	struct mds_reader *r = c->r;
+	const struct mds_read_shard *s = &r->shards[c->s];
+	struct hash64_stream xxh64;
+	struct error err;
+	bool ok = true;
+	hash64_stream_init(&xxh64);
+	for (size_t i = 0; i < r->n_frames; i++) {
+		if (!r->frames[i].raw_bytes) {
+			continue;
+		}
+		if (!decode_frame(r, i, &err)) {
+			tell(c, (int64_t)i, -1, (int64_t)r->frames[i].zip_at, err.msg);
+			ok = false;
+		} else {
+			hash64_stream_update(&xxh64, r->frame.data, r->frame.len);
+		}
+	}
+	if (!r->compressed) {
+		struct str image;
+		str_init(&image, STR_NO_CAP);
+		ok = read_image(r, 0, (size_t)r->image_bytes, &image, &err);
+		hash64_stream_update(&xxh64, image.data, image.len);
+		str_release(&image);
+	}
+	char hex[17];
+	hash64_hex(hash64_stream_final(&xxh64), hex);
+	if (ok && r->image_bytes != s->raw_bytes) {
+		tell(c, -1, -1, -1, "the raw image has another size than index.json says");
+	}
+	if (ok && s->raw_xxh64 && strcmp(hex, s->raw_xxh64) != 0) {
+		tell(c, -1, -1, -1, "xxh64 of the raw image is not that of index.json");
+	}
+	return ok;
+}
+
+static void check_samples(const struct checking *c)
+{
+	struct mds_reader *r = c->r;
+	const struct mds_read_shard *s = &r->shards[c->s];
+	struct slice values[MDS_READ_COLUMNS_MAX];
+	struct error err;
+	struct str head;
+	str_init(&head, 64);
+	if (r->image_bytes < 4 || !read_image(r, 0, 4, &head, &err)) {
+		tell(c, 0, -1, 0, "the image is too short for its count");
+		str_release(&head);
+		return;
+	}
+	if (le32_get(head.data) != s->n_samples) {
+		tell(c, 0, -1, 0, "the number of samples is not that of index.json");
+	}
+	str_release(&head);
+	uint32_t end = 0;
+	for (uint64_t i = 0; i < s->n_samples; i++) {
+		uint32_t at = 0;
+		if (!read_sample(r, c->s, i, values, &at, &err)) {
+			tell(c, -1, (int64_t)i, -1, err.msg);
+			continue;
+		}
+		if (i && at != end) {
+			tell(c, -1, (int64_t)i, at,
+				"the sample does not begin where the one before it ends");
+		}
+		end = at + (uint32_t)r->sample.len;
+		for (size_t k = 0; k < s->n_columns; k++) {
+			if (!mds_value_check(&s->columns[k].encoding, values[k], &err)) {
+				error_context(&err, "column '%.64s'", s->columns[k].name);
+				tell(c, -1, (int64_t)i, at, err.msg);
+			}
+		}
+	}
+	if (s->n_samples && end != r->image_bytes) {
+		tell(c, -1, -1, end, "bytes are left after the last sample");
+	}
+}
+
+void mds_reader_verify(struct mds_reader *r, size_t s,
+	void (*fault)(void *ctx, const struct mds_fault *fault), void *ctx)
+{
+	struct checking c = {r, s, fault, ctx};
+	struct error err;
+	if (!open_shard(r, s, &err)) {
+		tell(&c, -1, -1, -1, err.msg);
+		return;
+	}
+	check_file_hashes(&c);
+	check_rule(&c);
+	if (check_image(&c)) {
+		check_samples(&c);
+	}
+}

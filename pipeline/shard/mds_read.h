@@ -1,0 +1,70 @@
+/*
+ * Reading any MDS folder, ours or another's: uncompressed, one zstd frame, or many with a seek table.
+ *
+ *	struct mds_reader *r = mds_reader_open(dir, err);
+ *	for (size_t s = 0; s < mds_reader_n_shards(r); s++) ...
+ *	if (!mds_reader_sample(r, 1234, values, err)) ...	// values[i] belongs to column i of its shard
+ *	mds_reader_close(r);
+ *
+ * Files are hostile: every length is checked against what is there before it is used, and nothing is allocated beyond the
+ * limits below. One thread uses a reader at a time.
+ */
+#ifndef PIPELINE_SHARD_MDS_READ_H
+#define PIPELINE_SHARD_MDS_READ_H
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "shard/encoding.h"
+
+#include <stdint.h>
+
+#define MDS_INDEX_BYTES_MAX ((size_t)256 << 20)
+#define MDS_IMAGE_BYTES_MAX ((size_t)4 << 30) /* u32 offsets reach no further */
+#define MDS_READ_COLUMNS_MAX 256
+
+struct mds_reader;
+
+struct mds_read_column {
+	const char *name, *encoding_name;
+	struct mds_encoding encoding;
+	uint32_t fixed_bytes; /* as the index says; 0: variable */
+};
+
+struct mds_read_shard {
+	const char *raw_name, *zip_name; /* zip_name NULL: uncompressed */
+	uint64_t raw_bytes, zip_bytes; /* as the index says */
+	const char *raw_xxh64, *zip_xxh64, *zip_sha256; /* NULL: not told */
+	uint64_t n_samples, first_sample;
+	const struct mds_read_column *columns;
+	size_t n_columns;
+};
+
+/* FAIL_IO if there is no index.json, FAIL_DATA naming shard and key for a malformed one. */
+MUST_CHECK struct mds_reader *mds_reader_open(const char *dir, struct error *err);
+void mds_reader_close(struct mds_reader *r);
+size_t mds_reader_n_shards(const struct mds_reader *r);
+const struct mds_read_shard *mds_reader_shard(const struct mds_reader *r, size_t s);
+uint64_t mds_reader_n_samples(const struct mds_reader *r);
+/* The object under the top-level key "thresh"; NULL in other folders. */
+const struct json *mds_reader_facts(const struct mds_reader *r);
+/* Index of a column in shard s, or -1. */
+int mds_reader_column(const struct mds_reader *r, size_t s, const char *name);
+
+/* Sample i of the folder: one slice a column of its shard, valid until the next call. out_shard may be NULL. */
+MUST_CHECK bool mds_reader_sample(struct mds_reader *r, uint64_t i, struct slice *values,
+	size_t *out_shard, struct error *err);
+
+/*
+ * Checks shard s with all that can be known without the ledger: hashes and sizes, seek table, frames and their checksums,
+ * the rule that python-zstd needs, offsets, each value against its encoding. `fault` is called for each mistake found.
+ */
+struct mds_fault {
+	const char *file;
+	int64_t frame, sample, offset; /* -1: not known */
+	const char *what;
+};
+void mds_reader_verify(struct mds_reader *r, size_t s,
+	void (*fault)(void *ctx, const struct mds_fault *fault), void *ctx);
+
+#endif
