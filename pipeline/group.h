@@ -60,6 +60,7 @@ struct candidate {
 	const char *detail; /* the error's text, or the columns that were null */
 	struct score *scores; /* one per verifier instance, in definition order */
 	bool *scored; /* which of them have been filled */
+	size_t stage; /* the flow stage that has it */
 };
 
 /* A candidate's id in the ledger and in the shards. */
@@ -73,11 +74,16 @@ struct group {
 	struct prompt prompt;
 	struct candidate *
 		*candidates; /* by idx; n_candidates, NULL while asked for and not there */
-	size_t n_candidates;
+	size_t n_candidates, n_reserved;
 	uint32_t wave; /* the one in progress */
 	void *flow; /* the runner's */
 	void *generate; /* the producing stage's */
 	void **prepared; /* per verifier instance: what its prepare() returned */
 };
+
+/* A zeroed candidate in the group's arena, with room for its scores; not yet in group->candidates. */
+struct candidate *group_new_candidate(struct group *group, size_t n_verifiers, uint32_t idx);
+/* Makes room for n places in group->candidates; new ones are NULL. Does not change n_candidates. */
+void group_reserve(struct group *group, size_t n);
 
 #endif

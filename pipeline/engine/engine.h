@@ -164,7 +164,8 @@ struct engine_job {
 	uint32_t seed;
 	bool logprobs; /* of each sampled token */
 	uint32_t top_logprobs; /* of the first token; for judges */
-	uint32_t per_request; /* candidates asked for in one HTTP request; 0: 1, which keeps slots busiest and seeds apart */
+	uint32_t
+		per_request; /* candidates asked for in one HTTP request; 0: 1, which keeps slots busiest and seeds apart */
 	bool priority; /* before waiting work without it: a judge's short question must not queue behind long generations */
 };
 
@@ -182,7 +183,8 @@ struct engine_candidate {
 	const uint32_t
 		*ids; /* EOS included when finish is FINISH_STOP; n_ids 0: the dialect gives none */
 	size_t n_ids;
-	const float *logprobs; /* n_ids, or NULL; NaN where the server told none: inside a character of several tokens */
+	const float *
+		logprobs; /* n_ids, or NULL; NaN where the server told none: inside a character of several tokens */
 	enum finish finish;
 	uint32_t n_tokens; /* sampled; n_ids where there are ids */
 	const struct engine_top *top; /* n_top, first token */
@@ -214,7 +216,8 @@ struct engine_vocab {
 	int64_t eos_id; /* -1 unknown */
 	char hash
 		[33]; /* of the tokenizer: pieces of the whole vocabulary when known, else of the model's name */
-	const char *source; /* "gguf", "server" (the whole vocabulary as it told it) or "detokenize" */
+	const char
+		*source; /* "gguf", "server" (the whole vocabulary as it told it) or "detokenize" */
 	const struct error *err; /* NULL: fine */
 };
 typedef void engine_vocab_cb(void *ctx, const struct engine_vocab *vocab);

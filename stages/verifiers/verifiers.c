@@ -6,5 +6,6 @@ const struct verifier_ops *const verifiers[] = {
 	&verify_regex,
 	&verify_length,
 	&verify_repetition,
+	&verify_judge,
 	NULL,
 };

@@ -1,0 +1,626 @@
+/* `thresh inspect`: what is in a folder of shards, ours or any other MDS folder. */
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "cli.h"
+#include "commands.h"
+#include "shard/mds_read.h"
+#include "shard/vocab.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BINS 12
+#define BAR_COLUMNS 32
+#define SOURCES_MAX 64
+#define VALUE_BYTES_SHOWN 400
+
+#define DIM "\033[2m"
+#define BOLD "\033[1m"
+#define PLAIN "\033[0m"
+
+/* --- the summary --- */
+
+struct numbers {
+	double *items; /* owns */
+	size_t n, cap;
+};
+
+struct source_count {
+	char *name; /* owns */
+	uint64_t n;
+};
+
+struct totals {
+	uint64_t n_shards, n_rows, n_tokens, n_loss_tokens, n_sequences, raw_bytes, zip_bytes;
+	struct numbers lengths, scores;
+	struct source_count sources[SOURCES_MAX];
+	size_t n_sources;
+	int64_t context; /* 0: not told */
+};
+
+static void add_number(struct numbers *list, double v)
+{
+	list->items = array_room(list->items, list->n, &list->cap, sizeof(*list->items));
+	list->items[list->n++] = v;
+}
+
+static void totals_release(struct totals *t)
+{
+	free(t->lengths.items);
+	free(t->scores.items);
+	for (size_t i = 0; i < t->n_sources; i++) {
+		free(t->sources[i].name);
+	}
+}
+
+/* Decodes column `name` if the shard has it and it is an array; a malformed one is told by --verify, here it counts as absent. */
+static bool array_of(const struct mds_reader *r, size_t shard, const struct slice *values,
+	const char *name, struct mds_array *out)
+{
+	int i = mds_reader_column(r, shard, name);
+	struct error err;
+	if (i < 0) {
+		return false;
+	}
+	const struct mds_encoding *e = &mds_reader_shard(r, shard)->columns[i].encoding;
+	return (e->kind == MDS_NDARRAY || e->kind == MDS_SCALAR) &&
+		mds_array_decode(e, values[i], out, &err);
+}
+
+static void count_row(
+	struct totals *t, const struct mds_reader *r, size_t shard, const struct slice *values)
+{
+	struct mds_array a;
+	t->n_rows++;
+	if (array_of(r, shard, values, "tokens", &a) ||
+		array_of(r, shard, values, "input_ids", &a)) {
+		t->n_tokens += a.n;
+	}
+	if (array_of(r, shard, values, "loss_mask", &a)) {
+		for (size_t i = 0; i < a.n; i++) {
+			t->n_loss_tokens += mds_array_u64(&a, i) != 0;
+		}
+	}
+	if (array_of(r, shard, values, "seq_lens", &a)) {
+		for (size_t i = 0; i < a.n; i++) {
+			add_number(&t->lengths, mds_array_double(&a, i));
+		}
+		t->n_sequences += a.n;
+	}
+	if (array_of(r, shard, values, "scores", &a)) {
+		for (size_t i = 0; i < a.n; i++) {
+			double v = mds_array_double(&a, i);
+			if (isfinite(v)) {
+				add_number(&t->scores, v);
+			}
+		}
+	}
+}
+
+static bool read_totals(struct mds_reader *r, struct totals *t, struct error *err)
+{
+	struct slice values[MDS_READ_COLUMNS_MAX];
+	size_t shard;
+	int64_t context;
+	t->n_shards += mds_reader_n_shards(r);
+	for (size_t i = 0; i < mds_reader_n_shards(r); i++) {
+		t->raw_bytes += mds_reader_shard(r, i)->raw_bytes;
+		t->zip_bytes += mds_reader_shard(r, i)->zip_bytes;
+	}
+	if (json_int(json_get(mds_reader_facts(r), "context"), &context)) {
+		t->context = MAX(t->context, context);
+	}
+	for (uint64_t i = 0; i < mds_reader_n_samples(r); i++) {
+		if (!mds_reader_sample(r, i, values, &shard, err)) {
+			return error_hint(err, "--verify tells all that is wrong");
+		}
+		count_row(t, r, shard, values);
+	}
+	return true;
+}
+
+/* OUT/shards/RUN -> OUT/meta/RUN; NULL if it is not there. */
+static char *sidecar_of(const char *dir)
+{
+	AUTO_FREE char *real = realpath(dir, NULL);
+	if (!real) {
+		return NULL;
+	}
+	AUTO_FREE char *parent = file_dirname(real);
+	AUTO_FREE char *out = file_dirname(parent);
+	char *meta = xasprintf("%s/meta/%s", out, file_basename(real));
+	AUTO_FREE char *index = file_join(meta, "index.json");
+	if (strcmp(file_basename(parent), "shards") != 0 || !file_exists(index)) {
+		free(meta);
+		return NULL;
+	}
+	return meta;
+}
+
+static void add_source(struct totals *t, struct slice name)
+{
+	for (size_t i = 0; i < t->n_sources; i++) {
+		if (slice_eq_z(name, t->sources[i].name)) {
+			t->sources[i].n++;
+			return;
+		}
+	}
+	if (t->n_sources < SOURCES_MAX) {
+		t->sources[t->n_sources++] = (struct source_count){
+			xmemdup0(name.data, name.len), 1};
+	}
+}
+
+static void read_sources(const char *dir, struct totals *t)
+{
+	AUTO_FREE char *meta = sidecar_of(dir);
+	struct error ignored;
+	struct mds_reader *r = meta ? mds_reader_open(meta, &ignored) : NULL;
+	struct slice values[MDS_READ_COLUMNS_MAX];
+	size_t shard;
+	for (uint64_t i = 0; r && i < mds_reader_n_samples(r); i++) {
+		if (!mds_reader_sample(r, i, values, &shard, &ignored)) {
+			break;
+		}
+		int column = mds_reader_column(r, shard, "source");
+		if (column >= 0) {
+			add_source(t, values[column]);
+		}
+	}
+	mds_reader_close(r);
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+static void print_bar(uint64_t n, uint64_t most)
+{
+	/* Eighths of a column, so that small counts are seen. */
+	static const char *const eighths[] = {"", "\xe2\x96\x8f", "\xe2\x96\x8e", "\xe2\x96\x8d",
+		"\xe2\x96\x8c", "\xe2\x96\x8b", "\xe2\x96\x8a", "\xe2\x96\x89"};
+	size_t units = most ? (size_t)((double)n / (double)most * BAR_COLUMNS * 8 + 0.5) : 0;
+	units = n && !units ? 1 : units;
+	for (size_t i = 0; i < units / 8; i++) {
+		fputs("\xe2\x96\x88", stdout);
+	}
+	fputs(eighths[units % 8], stdout);
+}
+
+static void print_histogram(const char *title, struct numbers *list)
+{
+	if (!list->n) {
+		return;
+	}
+	qsort(list->items, list->n, sizeof(*list->items), compare_doubles);
+	double low = list->items[0], high = list->items[list->n - 1], sum = 0;
+	uint64_t counts[BINS] = {0}, most = 0;
+	for (size_t i = 0; i < list->n; i++) {
+		size_t bin = high > low ? (size_t)((list->items[i] - low) / (high - low) * BINS)
+					: 0;
+		counts[MIN(bin, BINS - 1)]++;
+		sum += list->items[i];
+	}
+	for (size_t i = 0; i < BINS; i++) {
+		most = MAX(most, counts[i]);
+	}
+	printf("\n%s: min %.4g, median %.4g, mean %.4g, p95 %.4g, max %.4g\n", title, low,
+		list->items[list->n / 2], sum / (double)list->n,
+		list->items[(list->n - 1) * 95 / 100], high);
+	for (size_t i = 0; i < BINS && high > low; i++) {
+		printf("  %10.4g  %8" PRIu64 " ", low + (high - low) * (double)i / BINS, counts[i]);
+		print_bar(counts[i], most);
+		putchar('\n');
+	}
+}
+
+static void print_fact(const char *name, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void print_fact(const char *name, const char *fmt, ...)
+{
+	va_list args;
+	printf("  %-12s ", name);
+	va_start(args, fmt);
+	vprintf(fmt, args);
+	va_end(args);
+	putchar('\n');
+}
+
+static double fill_of(const struct totals *t)
+{
+	return t->context && t->n_rows
+		? (double)t->n_tokens / ((double)t->n_rows * (double)t->context)
+		: 0;
+}
+
+static void print_totals(const char *title, struct totals *t)
+{
+	char raw[24], zip[24], tokens[28], loss[28], rows[28], sequences[28];
+	text_format_size(t->raw_bytes, raw);
+	text_format_size(t->zip_bytes, zip);
+	text_format_count(t->n_tokens, tokens);
+	text_format_count(t->n_loss_tokens, loss);
+	text_format_count(t->n_rows, rows);
+	text_format_count(t->n_sequences, sequences);
+	printf("%s\n\n", title);
+	print_fact("shards", "%" PRIu64, t->n_shards);
+	print_fact("samples", "%s", rows);
+	print_fact("tokens", "%s", tokens);
+	if (t->n_loss_tokens) {
+		print_fact("loss tokens", "%s (%.1f %%)", loss,
+			100.0 * (double)t->n_loss_tokens / (double)t->n_tokens);
+	}
+	if (t->n_sequences) {
+		print_fact("sequences", "%s (%.1f a sample)", sequences,
+			(double)t->n_sequences / (double)t->n_rows);
+	}
+	if (t->context) {
+		print_fact("fill", "%.2f %% of context %" PRId64, 100 * fill_of(t), t->context);
+	}
+	if (t->zip_bytes) {
+		print_fact("size", "%s, %s on disk (%.2f times, %.3f bytes a token)", raw, zip,
+			(double)t->raw_bytes / (double)t->zip_bytes,
+			t->n_tokens ? (double)t->zip_bytes / (double)t->n_tokens : 0);
+	} else {
+		print_fact("size", "%s, not compressed", raw);
+	}
+	uint64_t most = 0;
+	for (size_t i = 0; i < t->n_sources; i++) {
+		most = MAX(most, t->sources[i].n);
+	}
+	if (t->n_sources) {
+		printf("\nsources, sequences of each\n");
+	}
+	for (size_t i = 0; i < t->n_sources; i++) {
+		printf("  %-24s %8" PRIu64 " ", t->sources[i].name, t->sources[i].n);
+		print_bar(t->sources[i].n, most);
+		putchar('\n');
+	}
+	print_histogram("tokens of a sequence", &t->lengths);
+	print_histogram("score of a sequence", &t->scores);
+}
+
+static void print_totals_json(const struct totals *t)
+{
+	struct str text;
+	str_init(&text, STR_NO_CAP);
+	struct json_writer w = {.out = &text};
+	const struct {
+		const char *key;
+		uint64_t value;
+	} members[] = {{"shards", t->n_shards}, {"samples", t->n_rows}, {"tokens", t->n_tokens},
+		{"loss_tokens", t->n_loss_tokens}, {"sequences", t->n_sequences},
+		{"raw_bytes", t->raw_bytes}, {"zip_bytes", t->zip_bytes},
+		{"context", (uint64_t)t->context}};
+	json_begin_object(&w);
+	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
+		json_key(&w, members[i].key);
+		json_put_uint(&w, members[i].value);
+	}
+	json_key(&w, "fill");
+	json_put_num(&w, fill_of(t));
+	json_key(&w, "sources");
+	json_begin_object(&w);
+	for (size_t i = 0; i < t->n_sources; i++) {
+		json_key(&w, t->sources[i].name);
+		json_put_uint(&w, t->sources[i].n);
+	}
+	json_end_object(&w);
+	json_end_object(&w);
+	printf("%s\n", text.data);
+	str_release(&text);
+}
+
+/* --- one sample --- */
+
+struct showing {
+	const struct vocab *vocab; /* NULL: ids are shown */
+	bool fancy, table;
+};
+
+/* A piece as the terminal may have it: control characters but newlines are escaped, special tokens stand out. */
+static void print_piece(const struct showing *s, uint64_t id, bool escape_newlines)
+{
+	struct slice piece;
+	bool special;
+	if (!s->vocab || id > UINT32_MAX ||
+		!vocab_piece(s->vocab, (uint32_t)id, &piece, &special)) {
+		printf("<%" PRIu64 ">", id);
+		return;
+	}
+	if (special && s->fancy) {
+		fputs(BOLD, stdout);
+	}
+	for (size_t i = 0; i < piece.len; i++) {
+		unsigned char c = (unsigned char)piece.data[i];
+		if (c == '\n' && !escape_newlines) {
+			putchar('\n');
+		} else if (c < 0x20 || c == 0x7f) {
+			printf(c == '\n' ? "\\n" : "\\x%02x", c);
+		} else {
+			putchar(c);
+		}
+	}
+	if (special && s->fancy) {
+		fputs(PLAIN, stdout);
+	}
+}
+
+static void print_run(const struct showing *s, const struct mds_array *tokens, size_t from,
+	size_t to, bool trained)
+{
+	if (from == to) {
+		return;
+	}
+	fputs(s->fancy ? (trained ? "" : DIM) : (trained ? "[trained] " : "[prompt] "), stdout);
+	for (size_t i = from; i < to; i++) {
+		print_piece(s, mds_array_u64(tokens, i), false);
+		if (!trained && s->fancy) {
+			fputs(DIM, stdout); /* a special token ended it */
+		}
+	}
+	puts(s->fancy && !trained ? PLAIN : "");
+}
+
+static void print_table(const struct showing *s, const struct mds_array *tokens,
+	const struct mds_array *mask, size_t from, size_t to)
+{
+	for (size_t i = from; i < to; i++) {
+		printf("  %6zu %8" PRIu64 " %s ", i, mds_array_u64(tokens, i),
+			mask && mds_array_u64(mask, i) ? "loss" : "    ");
+		print_piece(s, mds_array_u64(tokens, i), true);
+		putchar('\n');
+	}
+}
+
+static void print_sequence(const struct showing *s, const struct mds_array *tokens,
+	const struct mds_array *mask, size_t from, size_t to)
+{
+	if (s->table) {
+		print_table(s, tokens, mask, from, to);
+		return;
+	}
+	for (size_t i = from; i < to;) {
+		bool trained = mask && i < mask->n && mds_array_u64(mask, i) != 0;
+		size_t end = i;
+		while (end < to &&
+			(mask && end < mask->n && mds_array_u64(mask, end) != 0) == trained) {
+			end++;
+		}
+		print_run(s, tokens, i, end, trained);
+		i = end;
+	}
+}
+
+static void print_packed(const struct showing *s, const struct mds_reader *r, size_t shard,
+	const struct slice *values)
+{
+	struct mds_array tokens, mask, lens, ids, scores;
+	bool has_mask = array_of(r, shard, values, "loss_mask", &mask),
+	     has_ids = array_of(r, shard, values, "sample_ids", &ids),
+	     has_scores = array_of(r, shard, values, "scores", &scores);
+	if (!array_of(r, shard, values, "tokens", &tokens)) {
+		return;
+	}
+	size_t at = 0, n = array_of(r, shard, values, "seq_lens", &lens) ? lens.n : 1;
+	for (size_t i = 0; i < n && at < tokens.n; i++) {
+		size_t len = n == 1 ? tokens.n
+				    : (size_t)MIN(mds_array_u64(&lens, i), tokens.n - at);
+		printf("%s--- sequence %zu of %zu, %zu tokens", s->fancy ? BOLD : "", i + 1, n,
+			len);
+		if (has_ids && i < ids.n) {
+			uint64_t id = mds_array_u64(&ids, i);
+			printf(", candidate %" PRIu64 ".%" PRIu64, id / 4096, id % 4096);
+		}
+		if (has_scores && i < scores.n) {
+			printf(", score %.4g", mds_array_double(&scores, i));
+		}
+		puts(s->fancy ? PLAIN : "");
+		print_sequence(s, &tokens, has_mask ? &mask : NULL, at, at + len);
+		at += len;
+	}
+}
+
+static void print_plain(const struct mds_reader *r, size_t shard, const struct slice *values)
+{
+	const struct mds_read_shard *s = mds_reader_shard(r, shard);
+	struct str text;
+	str_init(&text, STR_NO_CAP);
+	for (size_t i = 0; i < s->n_columns; i++) {
+		str_reset(&text);
+		mds_value_format(&s->columns[i].encoding, values[i], VALUE_BYTES_SHOWN, &text);
+		printf("%s (%s): %s\n", s->columns[i].name, s->columns[i].encoding_name, text.data);
+	}
+	str_release(&text);
+}
+
+static bool show_sample(const char *dir, uint64_t i, bool table, struct error *err)
+{
+	struct mds_reader *r = mds_reader_open(dir, err);
+	struct slice values[MDS_READ_COLUMNS_MAX];
+	struct mds_array tokens;
+	struct error ignored;
+	size_t shard;
+	bool ok = r && mds_reader_sample(r, i, values, &shard, err);
+	if (ok) {
+		struct vocab *vocab = vocab_read(dir, &ignored);
+		printf("sample %" PRIu64 " of %s, shard %zu\n", i, dir, shard);
+		if (array_of(r, shard, values, "tokens", &tokens)) {
+			print_packed(&(struct showing){vocab, cli_is_fancy(STDOUT_FILENO), table},
+				r, shard, values);
+		} else {
+			print_plain(r, shard, values);
+		}
+		vocab_free(vocab);
+	}
+	mds_reader_close(r);
+	return ok;
+}
+
+/* --- verifying --- */
+
+struct faults {
+	const char *dir;
+	uint64_t n;
+};
+
+static void print_fault(void *ctx, const struct mds_fault *f)
+{
+	struct faults *faults = ctx;
+	faults->n++;
+	printf("%s/%s", faults->dir, f->file);
+	if (f->frame >= 0) {
+		printf(", frame %" PRId64, f->frame);
+	}
+	if (f->sample >= 0) {
+		printf(", sample %" PRId64, f->sample);
+	}
+	if (f->offset >= 0) {
+		printf(", byte %" PRId64, f->offset);
+	}
+	printf(": %s\n", f->what);
+}
+
+/* What the columns of a packed row must have to do with each other. */
+static void check_row(const struct mds_reader *r, size_t shard, uint64_t i,
+	const struct slice *values, int64_t n_vocab, struct faults *faults)
+{
+	struct mds_array tokens, mask, lens, other;
+	const char *file = mds_reader_shard(r, shard)->zip_name
+		? mds_reader_shard(r, shard)->zip_name
+		: mds_reader_shard(r, shard)->raw_name;
+	struct mds_fault f = {file, -1, (int64_t)i, -1, NULL};
+	if (!array_of(r, shard, values, "tokens", &tokens) ||
+		!array_of(r, shard, values, "seq_lens", &lens)) {
+		return;
+	}
+	if (array_of(r, shard, values, "loss_mask", &mask) && mask.n != tokens.n) {
+		f.what = "loss_mask is not as long as tokens";
+		print_fault(faults, &f);
+	}
+	uint64_t sum = 0;
+	for (size_t k = 0; k < lens.n; k++) {
+		sum += mds_array_u64(&lens, k);
+	}
+	if (sum != tokens.n) {
+		f.what = "seq_lens do not add up to the number of tokens";
+		print_fault(faults, &f);
+	}
+	const char *const beside[] = {"sample_ids", "scores"};
+	for (size_t k = 0; k < ARRAY_LEN(beside); k++) {
+		if (array_of(r, shard, values, beside[k], &other) && other.n != lens.n) {
+			f.what = k ? "scores are not as many as sequences"
+				   : "sample_ids are not as many as sequences";
+			print_fault(faults, &f);
+		}
+	}
+	for (size_t k = 0; n_vocab > 0 && k < tokens.n; k++) {
+		if (mds_array_u64(&tokens, k) >= (uint64_t)n_vocab) {
+			f.what = "a token id is not in the vocabulary";
+			print_fault(faults, &f);
+			break;
+		}
+	}
+}
+
+static bool verify(const char *dir, struct faults *faults, struct error *err)
+{
+	struct mds_reader *r = mds_reader_open(dir, err);
+	if (!r) {
+		return false;
+	}
+	struct slice values[MDS_READ_COLUMNS_MAX];
+	struct error ignored;
+	size_t shard;
+	int64_t n_vocab = 0;
+	faults->dir = dir;
+	uint64_t before = faults->n;
+	json_int(json_get(mds_reader_facts(r), "n_vocab"), &n_vocab);
+	for (size_t s = 0; s < mds_reader_n_shards(r); s++) {
+		mds_reader_verify(r, s, print_fault, faults);
+	}
+	for (uint64_t i = 0; faults->n == before && i < mds_reader_n_samples(r); i++) {
+		if (mds_reader_sample(r, i, values, &shard, &ignored)) {
+			check_row(r, shard, i - mds_reader_shard(r, shard)->first_sample, values,
+				n_vocab, faults);
+		}
+	}
+	if (faults->n == before) {
+		printf("%s: ok, %zu shards, %" PRIu64 " samples\n", dir, mds_reader_n_shards(r),
+			mds_reader_n_samples(r));
+	}
+	mds_reader_close(r);
+	return true;
+}
+
+/* --- the command --- */
+
+static bool summarise(char **dirs, size_t n, bool json, struct error *err)
+{
+	struct totals t = {0};
+	bool ok = true;
+	for (size_t i = 0; ok && i < n; i++) {
+		struct mds_reader *r = mds_reader_open(dirs[i], err);
+		ok = r && read_totals(r, &t, err);
+		mds_reader_close(r);
+		read_sources(dirs[i], &t);
+	}
+	if (ok && json) {
+		print_totals_json(&t);
+	} else if (ok) {
+		AUTO_FREE char *title = n == 1 ? xstrdup(dirs[0]) : xasprintf("%zu folders", n);
+		print_totals(title, &t);
+	}
+	totals_release(&t);
+	return ok;
+}
+
+int cmd_inspect(int argc, char **argv)
+{
+	const char *sample = NULL;
+	bool check = false, json = false, table = false;
+	struct cli_option options[] = {
+		{"sample", "N", "show sample N decoded: the prompt dim, what is trained on plain",
+			CLI_STRING, &sample},
+		{"tokens", NULL, "with --sample: a line a token, with id and loss", CLI_FLAG,
+			&table},
+		{"verify", NULL,
+			"check hashes, frames, offsets and values; exit 1 if anything is wrong",
+			CLI_FLAG, &check},
+		{"json", NULL, "print the summary as JSON", CLI_FLAG, &json},
+		{0},
+	};
+	struct cli cli = {"inspect", "SHARDS ...",
+		"Shows what is in folders of MDS shards, ours or any other.", options, 1, 1000,
+		NULL, NULL, 0};
+	int exit_code = 0;
+	if (!cli_parse(&cli, argc, argv, &exit_code)) {
+		return exit_code;
+	}
+	struct error err = {0};
+	uint64_t i = 0;
+	if (sample && (!text_parse_u64(sample, &i) || cli.n_args != 1)) {
+		error_set(&err, FAIL_USAGE, "--sample takes a number, and one folder");
+		return cli_fail(&err);
+	}
+	if (check) {
+		struct faults faults = {0};
+		for (size_t k = 0; k < cli.n_args; k++) {
+			if (!verify(cli.args[k], &faults, &err)) {
+				exit_code = cli_fail(&err);
+			}
+		}
+		exit_code = faults.n ? 1 : exit_code;
+	} else if (sample ? !show_sample(cli.args[0], i, table, &err)
+			  : !summarise(cli.args, cli.n_args, json, &err)) {
+		exit_code = cli_fail(&err);
+	}
+	return cli_finish_stdout(exit_code);
+}

@@ -1,0 +1,171 @@
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "cli.h"
+#include "commands.h"
+#include "dry_run.h"
+#include "ledger/ledger.h"
+#include "progress.h"
+#include "run.h"
+#include "runner.h"
+#include "summary.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+struct run_flags {
+	struct cli_strings sets;
+	struct run_options options;
+	const char *log_level;
+	bool json;
+};
+
+static bool set_log_level(const char *name, struct error *err)
+{
+	static const char *const names[] = {"error", "warn", "info", "debug"};
+	for (size_t i = 0; name && i < ARRAY_LEN(names); i++) {
+		if (strcmp(names[i], name) == 0) {
+			log_set_level((enum log_level)i);
+			return true;
+		}
+	}
+	return !name ||
+		error_set(err, FAIL_USAGE, "--log must be error, warn, info or debug, not '%s'",
+			name);
+}
+
+static bool print_json(struct run *run, struct error *err)
+{
+	struct str text;
+	str_init(&text, STR_NO_CAP);
+	struct json_writer w = {.out = &text};
+	bool ok = summary_json(run->ledger, &w, err);
+	printf("%s\n", text.data);
+	str_release(&text);
+	return ok;
+}
+
+/* What somebody wants to type next. */
+static void print_next(const struct run *run, const char *pipeline)
+{
+	AUTO_FREE char *shards = xasprintf("%s/shards/%s", run->def->workdir, run->id);
+	if (file_is_dir(shards)) {
+		printf("\nshards: %s\nnext:   thresh inspect %s\n", shards, shards);
+	} else {
+		printf("\nno shards were made\nnext:   thresh query %s \"select state, reason, "
+		       "count(*) from candidate group by 1, 2\"\n",
+			pipeline);
+	}
+}
+
+static int report(struct run *run, const char *pipeline, bool json, struct error *err)
+{
+	struct summary_facts facts;
+	if (!(json ? print_json(run, err) : summary_print(run->ledger, stdout, err)) ||
+		!summary_read(run->ledger, &facts, err)) {
+		return cli_fail(err);
+	}
+	if (!json) {
+		print_next(run, pipeline);
+	}
+	return facts.n_failed || facts.n_prompts_failed ? 3 : 0;
+}
+
+static int work(struct run *run, const char *pipeline, bool json)
+{
+	struct error err = {0};
+	struct progress progress;
+	enum runner_outcome outcome = RUNNER_DONE;
+	log_set_run(run->id);
+	char stamp[40];
+	clock_stamp(clock_wall_ms(), stamp);
+	log_info(run->resumed ? "run resumes" : "run begins", "pipeline", run->def->name, "number",
+		log_fmt("%" PRId64, run->number), "time", stamp, "dir", run->dir, NULL);
+	progress_init(&progress);
+	bool ok = runner_run(run, &(struct runner_watch){progress_stage, progress_tick, &progress},
+		&outcome, &err);
+	progress_release(&progress);
+	if (!ok) {
+		if (err.kind != FAIL_INTERRUPTED && !err.hint[0]) {
+			error_hint(
+				&err, "what was done is kept: the same command goes on from there");
+		}
+		return cli_fail(&err);
+	}
+	if (outcome == RUNNER_NOTHING) {
+		printf("nothing to do: every prompt of the sources has been settled by an earlier "
+		       "run\n");
+		return 0;
+	}
+	return report(run, pipeline, json, &err);
+}
+
+static int already_done(struct run *run, const char *pipeline, bool json)
+{
+	struct error err = {0};
+	fprintf(stderr, "run %s is done; --new starts another today\n", run->id);
+	return report(run, pipeline, json, &err);
+}
+
+int cmd_run(int argc, char **argv)
+{
+	struct run_flags flags = {0};
+	struct cli_option options[] = {
+		{"from", "STAGE", "do this stage and those after it again, without generating",
+			CLI_STRING, &flags.options.from},
+		{"limit", "N", "draw at most N prompts", CLI_COUNT, &flags.options.limit},
+		{"run-id", "ID", "name of the run; default: DATE.N", CLI_STRING,
+			&flags.options.run_id},
+		{"new", NULL, "start the next run although today's is done", CLI_FLAG,
+			&flags.options.start_next},
+		{"set", "A.B=C", "override a value of the pipeline file", CLI_STRINGS, &flags.sets},
+		{"dry-run", NULL, "show what would be done, with three rendered prompts", CLI_FLAG,
+			&flags.options.dry},
+		{"json", NULL, "print the summary as JSON", CLI_FLAG, &flags.json},
+		{"log", "LEVEL", "error, warn, info or debug; default: info", CLI_STRING,
+			&flags.log_level},
+		{0},
+	};
+	struct cli cli = {"run", "PIPELINE",
+		"Runs a pipeline: resumes its open run, or starts the next.", options, 1, 1,
+		"Exit codes: 0 done, 1 failed, 2 bad usage or definition, 3 done with failed "
+		"items,\n130 interrupted; after 1 and 130 the "
+		"same command goes on where it stopped.",
+		NULL, 0};
+	int exit_code;
+	if (!cli_parse(&cli, argc, argv, &exit_code)) {
+		return exit_code;
+	}
+	struct error err = {0};
+	if (!set_log_level(flags.log_level, &err)) {
+		return cli_fail(&err);
+	}
+	const char *pipeline = cli.args[0];
+	struct definition def;
+	struct error_list errors = {0};
+	definition_read(&def, pipeline, flags.sets.items, flags.sets.n, &errors);
+	if (errors.n) {
+		exit_code = cli_fail_all(&errors);
+		goto done_definition;
+	}
+	struct run run;
+	switch (run_open(&run, &def, &flags.options, &err)) {
+	case RUN_OPENED:
+		exit_code = flags.options.dry ? dry_run(&run, &err) ? 0 : cli_fail(&err)
+					      : work(&run, pipeline, flags.json);
+		break;
+	case RUN_ALREADY_DONE:
+		exit_code = already_done(&run, pipeline, flags.json);
+		break;
+	case RUN_FAILED:
+		exit_code = cli_fail(&err);
+		break;
+	}
+	run_release(&run);
+done_definition:
+	definition_release(&def);
+	error_list_release(&errors);
+	return cli_finish_stdout(exit_code);
+}

@@ -1,0 +1,126 @@
+#include "columns.h"
+
+#include "base/mem.h"
+#include "definition.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The candidate's own facts, in this order, after the verifiers'. */
+static const struct expr_column facts[] = {{"n_tokens", EXPR_INTEGER},
+	{"n_prompt_tokens", EXPR_INTEGER}, {"finish", EXPR_TEXT}, {"source", EXPR_TEXT},
+	{"idx", EXPR_INTEGER}};
+
+size_t columns_find(const struct columns *columns, const char *name)
+{
+	for (size_t i = 0; i < columns->n; i++) {
+		if (strcasecmp(columns->list[i].name, name) == 0) { /* SQL names have no case */
+			return i;
+		}
+	}
+	return (size_t)-1;
+}
+
+void columns_init(struct columns *columns, const struct definition *def)
+{
+	size_t most = 2 * def->n_verifiers + ARRAY_LEN(facts) + def->n_fields;
+	*columns = (struct columns){.list = xcalloc(most, sizeof(*columns->list))};
+	for (size_t i = 0; i < def->n_verifiers; i++) {
+		columns->list[columns->n++] = (struct expr_column){
+			def->verifiers[i].name, EXPR_REAL};
+		columns->list[columns->n++] = (struct expr_column){
+			xasprintf("%s_reason", def->verifiers[i].name), EXPR_TEXT};
+	}
+	memcpy(columns->list + columns->n, facts, sizeof(facts));
+	columns->n += ARRAY_LEN(facts);
+	columns->first_field = columns->n;
+	for (size_t i = 0; i < def->n_fields; i++) {
+		/* A field never hides a verifier or a fact, as `accept` must not change its meaning with the data. */
+		if (columns_find(columns, def->fields[i]) == (size_t)-1) {
+			columns->list[columns->n++] = (struct expr_column){
+				def->fields[i], EXPR_ANY};
+		}
+	}
+	columns->n_fields = columns->n - columns->first_field;
+}
+
+void columns_release(struct columns *columns)
+{
+	size_t n_verifiers = columns->list ? (columns->first_field - ARRAY_LEN(facts)) / 2 : 0;
+	for (size_t i = 0; i < n_verifiers; i++) {
+		free((char *)(uintptr_t)columns->list[2 * i + 1].name);
+	}
+	free(columns->list);
+	*columns = (struct columns){0};
+}
+
+static struct expr_value text_value(struct slice text)
+{
+	return (struct expr_value){
+		.kind = text.data ? EXPR_VALUE_TEXT : EXPR_VALUE_NULL, .text = text};
+}
+
+static struct expr_value int_value(int64_t v)
+{
+	return (struct expr_value){.kind = EXPR_VALUE_INT, .integer = v};
+}
+
+static struct expr_value field_value(const struct json *v, struct arena *arena)
+{
+	struct expr_value out = {.kind = EXPR_VALUE_NULL};
+	bool truth;
+	switch (json_kind(v)) {
+	case JSON_INT:
+		json_int(v, &out.integer);
+		out.kind = EXPR_VALUE_INT;
+		break;
+	case JSON_REAL:
+		json_num(v, &out.real);
+		out.kind = EXPR_VALUE_REAL;
+		break;
+	case JSON_BOOL:
+		json_bool(v, &truth);
+		out = int_value(truth);
+		break;
+	case JSON_STRING:
+		out.text.data = json_str(v, &out.text.len);
+		out.kind = EXPR_VALUE_TEXT;
+		break;
+	case JSON_ARRAY:
+	case JSON_OBJECT: {
+		struct str text;
+		str_init(&text, STR_NO_CAP);
+		json_dump(v, true, &text);
+		out = text_value(
+			(struct slice){arena_memdup0(arena, text.data, text.len), text.len});
+		str_release(&text);
+		break;
+	}
+	case JSON_NONE:
+	case JSON_NULL:
+		break;
+	}
+	return out;
+}
+
+void columns_fill(const struct columns *columns, const struct definition *def,
+	const struct columns_source *from, struct arena *arena, struct expr_value *row)
+{
+	size_t at = 0;
+	for (size_t i = 0; i < def->n_verifiers; i++) {
+		bool have = from->scores && from->scored[i];
+		const struct score *s = have ? &from->scores[i] : NULL;
+		row[at++] = (struct expr_value){
+			.kind = s && s->known ? EXPR_VALUE_REAL : EXPR_VALUE_NULL,
+			.real = s ? s->value : 0};
+		row[at++] = text_value(s && s->reason ? slice_z(s->reason) : (struct slice){0});
+	}
+	row[at++] = int_value(from->n_tokens);
+	row[at++] = int_value((int64_t)from->n_prompt_tokens);
+	row[at++] = text_value(from->finish ? slice_z(from->finish) : (struct slice){0});
+	row[at++] = text_value(slice_z(from->source));
+	row[at++] = int_value(from->idx);
+	for (; at < columns->n; at++) {
+		row[at] = field_value(json_get(from->fields, columns->list[at].name), arena);
+	}
+}

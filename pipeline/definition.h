@@ -1,0 +1,98 @@
+/*
+ * A pipeline file, read and checked: typed configurations of its engines, stages and verifiers. Reading finds every mistake
+ * at once and needs no network; what it returns is immutable and lives until definition_release.
+ */
+#ifndef PIPELINE_DEFINITION_H
+#define PIPELINE_DEFINITION_H
+
+#include "config/node.h"
+#include "config/param.h"
+#include "engine/engine.h"
+#include "ledger/expr.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct stage_ops;
+struct verifier_ops;
+
+struct engine_def {
+	struct engine_config config; /* borrows from `written` */
+	void *written; /* owns: the parameters as read */
+	const char *tokenizer; /* engine that makes ids for one that has none; NULL */
+	bool used; /* by a stage or verifier */
+	const struct node *node;
+};
+
+struct stage_def {
+	const struct stage_ops *ops;
+	void *config; /* owns */
+	const struct node *node;
+};
+
+struct verifier_def {
+	char *name; /* instance: `as:` or the kind's name; also its column */
+	const struct verifier_ops *ops;
+	void *config; /* owns */
+	char *when; /* SQL or NULL */
+	const struct node *node;
+};
+
+struct definition {
+	struct tree tree;
+	char *name, *workdir, *accept;
+	uint64_t seed;
+	struct {
+		char *deadline; /* "HH:MM" local time, or NULL */
+		uint64_t drain_ms, tokens;
+	} budget;
+	struct {
+		uint64_t commit_ms;
+		uint32_t commit_rows;
+	} ledger;
+	const struct node *engines_node, *stages_node;
+	struct engine_def *engines;
+	size_t n_engines;
+	struct stage_def *stages;
+	size_t n_stages;
+	struct verifier_def *verifiers; /* of the verify stage */
+	size_t n_verifiers;
+	char **fields; /* the prompts' fields, as far as they are known offline */
+	size_t n_fields, cap_fields;
+	bool fields_open; /* there may be more (a command's rows without `map`) */
+};
+
+/* Every mistake is added to errors; with none, `def` is complete. `sets`: --set assignments. Release in either case. */
+void definition_read(struct definition *def, const char *path, const char *const *sets,
+	size_t n_sets, struct error_list *errors);
+void definition_release(struct definition *def);
+/*
+ * For commands that only look at what a pipeline made: needs a readable file with a `workdir`, whatever else is wrong with it. The first
+ * mistake that prevents even that is returned. Release in either case.
+ */
+MUST_CHECK bool definition_for_reading(struct definition *def, const char *path, struct error *err);
+
+/* NULL if there is none of that name. */
+const struct engine_def *definition_engine(const struct definition *def, const char *name);
+const struct stage_def *definition_stage(const struct definition *def, const char *name);
+bool definition_has_field(const struct definition *def, const char *name);
+/* For a stage's check(): a field that the prompts have. Copied; twice is fine. */
+void definition_add_field(struct definition *def, const char *name);
+/* For the verify stage's read_config(): takes a zeroed place for one more verifier. */
+struct verifier_def *definition_add_verifier(struct definition *def);
+
+/* Visits all that a stage's results depend on, as (path, value): parameters that are not marked otherwise, and what the stage adds. */
+void definition_fingerprint(const struct definition *def, const struct stage_def *stage,
+	void (*visit)(void *ctx, const char *path, const char *value), void *ctx);
+
+/*
+ * Checks what a table's rows refer to (engines, which are marked as used; SQL; templates) in a config read from `node`. For stages
+ * this is done by definition_read; the verify stage calls it for its verifiers.
+ */
+void definition_check_refs(struct definition *def, const struct param *table, const void *config,
+	const struct node *node, const char *what, struct error_list *errors);
+
+/* Tables, for help and schema. */
+extern const struct param definition_params[], engine_params[];
+
+#endif

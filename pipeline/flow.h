@@ -1,0 +1,41 @@
+/*
+ * A section of flow stages at work: brings groups out of the ledger, sends them through waves, keeps what comes back, and
+ * ends when every prompt is settled, the budget is spent, or somebody wants to stop.
+ */
+#ifndef PIPELINE_FLOW_H
+#define PIPELINE_FLOW_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct run;
+struct stage_def;
+
+/* For progress displays; any time. */
+struct flow_stats {
+	int64_t n_prompts; /* of the run */
+	int64_t n_prompts_left; /* not yet settled */
+	int64_t n_candidates, n_accepted, n_failed; /* of the run */
+	int64_t n_tokens; /* generated, of the run */
+	int64_t n_tokens_sitting; /* since this process began */
+	int64_t ms_sitting;
+	uint32_t in_flight, waiting; /* candidates at the engines */
+	bool stopping;
+};
+
+/*
+ * Works through stages[0..n). Returns when the flow is over; *out_backlog tells whether prompts were left for want of budget. False: an
+ * error, or FAIL_INTERRUPTED after a signal; either way everything that came back is durable and the run can go on.
+ * `tick` is called some times a second with the stats; may be NULL.
+ */
+MUST_CHECK bool flow_run(struct run *run, const struct stage_def *stages, size_t n,
+	void (*tick)(void *ctx, const struct flow_stats *stats), void *tick_ctx, bool *out_backlog,
+	struct error *err);
+
+/* A stage has room again (see has_room). */
+void flow_wake(struct run *run);
+
+#endif

@@ -1,0 +1,121 @@
+/*
+ * Stages are done one after the other, but for neighbouring flow stages, which form one section (flow.h). A stage's row in
+ * the ledger says `done` only after all it has made is committed; so a resumed run skips what is done and repeats the one
+ * that was under way, which batch stages allow and the flow is built for.
+ */
+#include "runner.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "ledger/history.h"
+#include "ledger/ledger.h"
+#include "run.h"
+#include "stage.h"
+#include "summary.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static bool is_done(struct run *run, const struct stage_def *s)
+{
+	struct arena arena = {0};
+	struct ledger_stage row;
+	ledger_stage(run->ledger, s->ops->name, &arena, &row);
+	arena_release(&arena);
+	return row.done;
+}
+
+static bool run_batch(struct run *run, const struct stage_def *s, struct error *err)
+{
+	int64_t begun = clock_mono_ms();
+	void *state = xcalloc(1, MAX(s->ops->state_size, 1));
+	bool ok = run_store_fingerprint(run, s, err) &&
+		ledger_set_stage(run->ledger, s->ops->name, false, 0, NULL, err) &&
+		(!s->ops->open || s->ops->open(state, s->config, run, err)) &&
+		s->ops->run(state, run, err);
+	if (s->ops->close) {
+		s->ops->close(state);
+	}
+	free(state);
+	return (ok &&
+		       ledger_set_stage(run->ledger, s->ops->name, true, clock_mono_ms() - begun,
+			       NULL, err) &&
+		       ledger_flush(run->ledger, err)) ||
+		error_context(err, "stage '%s'", s->ops->name);
+}
+
+static size_t end_of_section(const struct definition *def, size_t i)
+{
+	while (i < def->n_stages && !def->stages[i].ops->run) {
+		i++;
+	}
+	return i;
+}
+
+static bool run_section(struct run *run, size_t from, size_t to, const struct runner_watch *watch,
+	struct error *err)
+{
+	bool backlog = false;
+	int64_t begun = clock_mono_ms();
+	bool ok = flow_run(
+		run, &run->def->stages[from], to - from, watch->tick, watch->ctx, &backlog, err);
+	int64_t busy_ms = clock_mono_ms() - begun;
+	struct error ignored = {0};
+	/* The whole section's time stands at its first stage, as its stages work at the same time. */
+	for (size_t i = from; i < to; i++) {
+		bool kept = ledger_set_stage(run->ledger, run->def->stages[i].ops->name, ok,
+			i == from ? busy_ms : 0, NULL, ok ? err : &ignored);
+		ok = ok && kept;
+	}
+	return ledger_flush(run->ledger, ok ? err : &ignored) && ok;
+}
+
+static bool finish(struct run *run, struct error *err)
+{
+	char ended[24];
+	int64_t now = clock_wall_ms();
+	snprintf(ended, sizeof(ended), "%lld", (long long)now);
+	struct str json;
+	str_init(&json, STR_NO_CAP);
+	struct json_writer w = {.out = &json};
+	/* History first: it may be told twice, while a finished run is not opened again. */
+	bool ok = summary_json(run->ledger, &w, err) && ledger_flush(run->ledger, err) &&
+		history_record(run->history, run->id, run->number, run->ledger_path, json.data, now,
+			err) &&
+		ledger_set_meta(run->ledger, "ended_ms", ended, err) &&
+		ledger_set_meta(run->ledger, "state", "finished", err) &&
+		ledger_flush(run->ledger, err);
+	str_release(&json);
+	return ok;
+}
+
+bool runner_run(struct run *run, const struct runner_watch *watch, enum runner_outcome *out,
+	struct error *err)
+{
+	const struct definition *def = run->def;
+	for (size_t i = 0; i < def->n_stages;) {
+		bool flow = !def->stages[i].ops->run;
+		size_t next = flow ? end_of_section(def, i) : i + 1;
+		if (is_done(run, &def->stages[i])) {
+			i = next;
+			continue;
+		}
+		if (watch->stage) {
+			watch->stage(watch->ctx, def->stages[i].ops->name);
+		}
+		log_info("stage begins", "stage", def->stages[i].ops->name, NULL);
+		if (!(flow ? run_section(run, i, next, watch, err)
+			   : run_batch(run, &def->stages[i], err)) ||
+			!ledger_check_books(run->ledger, err)) {
+			return false;
+		}
+		if (i == 0 && ledger_count_prompts(run->ledger) == 0) {
+			*out = RUNNER_NOTHING;
+			return run->resumed || run_discard(run, err);
+		}
+		i = next;
+	}
+	*out = RUNNER_DONE;
+	return finish(run, err);
+}

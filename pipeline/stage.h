@@ -1,0 +1,104 @@
+/*
+ * A stage is a static const row in a table (stages/stages.c). There are two kinds:
+ *
+ *	batch	run(): the whole run at once, in a fixed order, out of the ledger and into it; may be repeated from the start
+ *		after a crash, and then gives the same. sample, select and pack are batch stages.
+ *	flow	works on groups that the runner brings, asynchronously, on the event loop. A flow stage either produces candidates (plan +
+ *		start_wave: generate) or works on one candidate at a time (submit: verify). Neighbouring flow stages form one
+ *		section, through which candidates pass as they arrive.
+ *
+ * The runner decides order, waves and resume; what was paid for is written to the ledger before it goes on. A rejection is a result
+ * with a reason, not an error: errors end the run, resumable.
+ *
+ * Adding a stage: stages/README.md.
+ */
+#ifndef PIPELINE_STAGE_H
+#define PIPELINE_STAGE_H
+
+#include "config/param.h"
+#include "group.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct definition;
+struct run;
+
+struct stage_check {
+	struct definition *definition; /* a check may say which fields the prompts have */
+	const struct tree *tree;
+	const struct node *node; /* the stage's own map */
+	struct error_list *errors;
+};
+
+struct stage_ops {
+	const char *name; /* the word used in YAML */
+	const char *summary; /* one line for `thresh stages` */
+	const struct param *params; /* ends with {0}; NULL: the node is read by read_config */
+	size_t config_size, state_size;
+
+	/* For a stage whose YAML is not a map of parameters (verify: a list). Both or neither; instead of `params`. */
+	void (*read_config)(void *config, const struct stage_check *check);
+	void (*release_config)(void *config);
+	/* Visits what the fingerprint must hold beside the parameters (verifiers' versions, template contents). Optional. */
+	void (*fingerprint)(const void *config,
+		void (*visit)(void *ctx, const char *path, const char *value), void *ctx);
+
+	/* Rules the table cannot express; every mistake is added with its place. Reads files, never the network. Optional. */
+	void (*check)(const void *config, const struct stage_check *check);
+
+	/*
+	 * Once a run, before any work; engines are ready. If check() passed, only the outside world can make it fail. Optional.
+	 * For a batch stage it is called right before run().
+	 */
+	bool (*open)(void *state, const void *config, struct run *run, struct error *err);
+
+	/* Batch: set for batch stages only. Facts for the summary go to the ledger (ledger_set_stage). */
+	bool (*run)(void *state, struct run *run, struct error *err);
+
+	/* Flow, producer. */
+	/*
+	 * How many candidates the group shall have after the next wave, given those it has, all of them decided; the same number as it has now:
+	 * settled, and *out_reason says why ("enough", "all", "gave_up"). A pure function of the candidates 0 .. n-1, so that a resumed run decides as the first did.
+	 */
+	size_t (*plan)(
+		void *state, const struct group *group, size_t n_accepted, const char **out_reason);
+	/*
+	 * Makes the candidates `from` .. `to`-1 of the group that are not there yet; each is given to flow_candidate(), then
+	 * flow_wave_made() ends the wave. Or flow_prompt_failed() instead of all that. Never from inside the call.
+	 */
+	void (*start_wave)(void *state, struct group *group, size_t from, size_t to);
+	/* True when another group would find room; otherwise the stage calls flow_wake() once there is. */
+	bool (*has_room)(void *state);
+	/* When all groups are through: what needs the engines for the last time. Calls flow_finished() once, not from inside the call. Optional. */
+	void (*finish)(void *state);
+
+	/* Flow, consumer. */
+	/* Before any token is spent on a group; false: it cannot be worked on, out_reason says why, the prompt fails. Optional. */
+	bool (*admit)(void *state, struct group *group, const char **out_reason);
+	/* Works on one candidate, then calls flow_done(candidate), not from inside the call. */
+	void (*submit)(void *state, struct candidate *candidate);
+
+	/* Flow: nobody wants the answers any more; what is out is still answered (cancelled), soon. Optional. */
+	void (*cancel)(void *state, struct group *group);
+
+	/* Nothing is in flight. Accepts a state whose open() failed. Optional. */
+	void (*close)(void *state);
+};
+
+/* What flow stages call back; flow.c. All on the loop's thread. */
+void flow_candidate(struct candidate *candidate);
+void flow_wave_made(struct group *group);
+void flow_prompt_failed(struct group *group, const char *reason, const char *detail);
+/* The prompt's rendered ids, before its first candidate; kept in the ledger. */
+void flow_prompt_ids(struct group *group, const uint32_t *ids, size_t n);
+void flow_done(struct candidate *candidate);
+void flow_finished(struct run *run);
+/* A stage cannot go on (its engine is lost, its ledger full): the run ends, resumable. */
+void flow_failed(struct run *run, const struct error *err);
+/* Cancelled by cancel(): the candidate is dropped without a trace and made again on resume. */
+void flow_cancelled(struct group *group);
+/* Likewise for a consumer's candidate: it stays undecided and is worked on again on resume. */
+void flow_dropped(struct candidate *candidate);
+
+#endif

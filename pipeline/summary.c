@@ -1,0 +1,344 @@
+#include "summary.h"
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "ledger/ledger.h"
+#include "registry.h"
+
+#include <string.h>
+
+#define REASONS_SHOWN 6
+
+struct reading {
+	struct arena arena;
+	struct ledger_count *counts;
+	size_t n_counts;
+	struct ledger_source *sources;
+	size_t n_sources;
+	struct summary_facts facts;
+};
+
+static void add(struct summary_facts *f, const struct ledger_count *c)
+{
+	if (strcmp(c->what, "prompt") == 0) {
+		f->n_prompts += c->n;
+		*(strcmp(c->state, "pending") == 0                 ? &f->n_pending
+				: strcmp(c->state, "settled") == 0 ? &f->n_settled
+								   : &f->n_prompts_failed) += c->n;
+	} else if (strcmp(c->what, "candidate") == 0) {
+		if (strcmp(c->state, "failed") == 0) {
+			f->n_failed += c->n;
+			return;
+		}
+		f->n_candidates += c->n;
+		f->tokens_generated += c->n_tokens;
+		if (strcmp(c->state, "accepted") == 0) {
+			f->n_accepted += c->n;
+			f->tokens_accepted += c->n_tokens;
+		} else if (strcmp(c->state, "rejected") == 0) {
+			f->n_rejected += c->n;
+		} else if (strcmp(c->state, "undecided") == 0) {
+			f->n_undecided += c->n;
+		} else {
+			f->n_candidates_pending += c->n;
+		}
+	} else if (strcmp(c->what, "selection") == 0 && strcmp(c->state, "chosen") == 0) {
+		f->n_chosen += c->n;
+		f->tokens_chosen += c->n_tokens;
+	}
+}
+
+static bool read_all(struct ledger *l, struct reading *r, struct error *err)
+{
+	*r = (struct reading){0};
+	if (!ledger_counts(l, &r->arena, &r->counts, &r->n_counts, err) ||
+		!ledger_sources(l, &r->arena, &r->sources, &r->n_sources, err)) {
+		arena_release(&r->arena);
+		return false;
+	}
+	for (size_t i = 0; i < r->n_counts; i++) {
+		add(&r->facts, &r->counts[i]);
+	}
+	for (const struct stage_ops *const *s = registry_stages(); *s; s++) {
+		struct ledger_stage row;
+		ledger_stage(l, (*s)->name, &r->arena, &row);
+		r->facts.flow_ms += (*s)->run ? 0 : row.busy_ms;
+	}
+	const char *state = ledger_meta(l, "state", &r->arena);
+	r->facts.finished = state && strcmp(state, "finished") == 0;
+	return true;
+}
+
+bool summary_read(struct ledger *l, struct summary_facts *out, struct error *err)
+{
+	struct reading r;
+	if (!read_all(l, &r, err)) {
+		return false;
+	}
+	*out = r.facts;
+	arena_release(&r.arena);
+	return true;
+}
+
+/* --- JSON --- */
+
+static void put_facts(struct json_writer *w, const struct summary_facts *f)
+{
+	const struct {
+		const char *key;
+		int64_t value;
+	} members[] = {{"prompts", f->n_prompts}, {"prompts_pending", f->n_pending},
+		{"prompts_settled", f->n_settled}, {"prompts_failed", f->n_prompts_failed},
+		{"candidates", f->n_candidates}, {"candidates_pending", f->n_candidates_pending},
+		{"accepted", f->n_accepted}, {"rejected", f->n_rejected},
+		{"undecided", f->n_undecided}, {"failed", f->n_failed}, {"chosen", f->n_chosen},
+		{"tokens_generated", f->tokens_generated}, {"tokens_accepted", f->tokens_accepted},
+		{"tokens_chosen", f->tokens_chosen}, {"generate_ms", f->flow_ms}};
+	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
+		json_key(w, members[i].key);
+		json_put_int(w, members[i].value);
+	}
+}
+
+static void put_reasons(struct json_writer *w, const struct reading *r)
+{
+	json_key(w, "reasons");
+	json_begin_array(w);
+	for (size_t i = 0; i < r->n_counts; i++) {
+		const struct ledger_count *c = &r->counts[i];
+		json_begin_object(w);
+		json_key(w, "what");
+		json_put_z(w, c->what);
+		json_key(w, "state");
+		json_put_z(w, c->state);
+		json_key(w, "reason");
+		json_put_z(w, c->reason);
+		json_key(w, "n");
+		json_put_int(w, c->n);
+		json_end_object(w);
+	}
+	json_end_array(w);
+}
+
+static void put_stages(struct json_writer *w, struct ledger *l, struct arena *arena)
+{
+	json_key(w, "stages");
+	json_begin_object(w);
+	for (const struct stage_ops *const *s = registry_stages(); *s; s++) {
+		struct ledger_stage row;
+		ledger_stage(l, (*s)->name, arena, &row);
+		if (!row.known) {
+			continue;
+		}
+		json_key(w, (*s)->name);
+		json_begin_object(w);
+		json_key(w, "done");
+		json_put_bool(w, row.done);
+		json_key(w, "ms");
+		json_put_int(w, row.busy_ms);
+		if (row.facts) {
+			json_key(w, "facts");
+			json_put_raw(w, row.facts, strlen(row.facts));
+		}
+		json_end_object(w);
+	}
+	json_end_object(w);
+}
+
+bool summary_json(struct ledger *l, struct json_writer *w, struct error *err)
+{
+	struct reading r;
+	if (!read_all(l, &r, err)) {
+		return false;
+	}
+	json_begin_object(w);
+	json_key(w, "run");
+	json_put_z(w, ledger_meta(l, "run", &r.arena));
+	json_key(w, "state");
+	json_put_z(w, ledger_meta(l, "state", &r.arena));
+	put_facts(w, &r.facts);
+	json_key(w, "sources");
+	json_begin_object(w);
+	for (size_t i = 0; i < r.n_sources; i++) {
+		json_key(w, r.sources[i].source);
+		json_begin_object(w);
+		json_key(w, "prompts");
+		json_put_int(w, r.sources[i].n_prompts);
+		json_key(w, "candidates");
+		json_put_int(w, r.sources[i].n_candidates);
+		json_key(w, "accepted");
+		json_put_int(w, r.sources[i].n_accepted);
+		json_key(w, "chosen");
+		json_put_int(w, r.sources[i].n_chosen);
+		json_end_object(w);
+	}
+	json_end_object(w);
+	put_stages(w, l, &r.arena);
+	put_reasons(w, &r);
+	json_end_object(w);
+	arena_release(&r.arena);
+	return true;
+}
+
+/* --- for people --- */
+
+static void line(FILE *out, const char *name, int64_t n, const char *note)
+{
+	char number[28];
+	text_format_count((uint64_t)n, number);
+	fprintf(out, "  %-22s %10s%s%s\n", name, number, note[0] ? "   " : "", note);
+}
+
+/* "token_limit 12, accept 4" for a state, most frequent first (the counts come so). */
+static const char *reasons_of(
+	const struct reading *r, struct arena *arena, const char *what, const char *state)
+{
+	const char *text = "";
+	unsigned n = 0;
+	for (size_t i = 0; i < r->n_counts; i++) {
+		const struct ledger_count *c = &r->counts[i];
+		if (strcmp(c->what, what) == 0 && strcmp(c->state, state) == 0 && c->reason) {
+			if (n++ < REASONS_SHOWN) {
+				text = arena_printf(arena, "%s%s%s %lld", text, text[0] ? ", " : "",
+					c->reason, (long long)c->n);
+			}
+		}
+	}
+	return text;
+}
+
+static const char *share(struct arena *arena, int64_t part, int64_t whole, const char *of)
+{
+	return whole
+		? arena_printf(arena, "%.1f %% of %s", 100.0 * (double)part / (double)whole, of)
+		: "";
+}
+
+static const char *with_reasons(
+	struct reading *r, const char *lead, const char *what, const char *state)
+{
+	const char *reasons = reasons_of(r, &r->arena, what, state);
+	return arena_printf(&r->arena, "%s%s%s", lead, lead[0] && reasons[0] ? ": " : "", reasons);
+}
+
+static void print_candidates(FILE *out, struct reading *r)
+{
+	const struct summary_facts *f = &r->facts;
+	line(out, "candidates", f->n_candidates,
+		f->n_failed ? with_reasons(r,
+				      arena_printf(
+					      &r->arena, "and %lld failed", (long long)f->n_failed),
+				      "candidate", "failed")
+			    : "");
+	line(out, "  accepted", f->n_accepted,
+		share(&r->arena, f->n_accepted, f->n_candidates, "candidates"));
+	line(out, "  rejected", f->n_rejected, with_reasons(r, "", "candidate", "rejected"));
+	line(out, "  undecided", f->n_undecided, with_reasons(r, "", "candidate", "undecided"));
+	if (f->n_candidates_pending) {
+		line(out, "  pending", f->n_candidates_pending, "not yet verified");
+	}
+}
+
+/* One line per verifier: how often each word was its reason. */
+static void print_verifiers(FILE *out, struct reading *r)
+{
+	const char *last = "";
+	for (size_t i = 0; i < r->n_counts; i++) {
+		const char *what = r->counts[i].what;
+		if (strncmp(what, "score:", 6) != 0 || strcmp(what, last) == 0) {
+			continue;
+		}
+		last = what;
+		const char *known = reasons_of(r, &r->arena, what, "known"),
+			   *null = reasons_of(r, &r->arena, what, "null");
+		fprintf(out, "  %-22s %10s   %s%s%s\n", arena_printf(&r->arena, "  %s", what + 6),
+			"", known, null[0] ? "; could not tell: " : "", null);
+	}
+}
+
+static void print_tokens(FILE *out, struct reading *r)
+{
+	const struct summary_facts *f = &r->facts;
+	double seconds = (double)f->flow_ms / 1000;
+	line(out, "tokens generated", f->tokens_generated,
+		seconds > 0 ? arena_printf(&r->arena, "%.0f tokens/s",
+				      (double)f->tokens_generated / seconds)
+			    : "");
+	line(out, "tokens accepted", f->tokens_accepted,
+		f->tokens_generated
+			? arena_printf(&r->arena,
+				  "%.1f %%; %.2f candidates per 1,000 generated tokens",
+				  100.0 * (double)f->tokens_accepted / (double)f->tokens_generated,
+				  1000.0 * (double)f->n_accepted / (double)f->tokens_generated)
+			: "");
+}
+
+static void print_stages(FILE *out, struct ledger *l, struct reading *r)
+{
+	unsigned n = 0;
+	fprintf(out, "  time                  ");
+	for (const struct stage_ops *const *s = registry_stages(); *s; s++) {
+		struct ledger_stage row;
+		ledger_stage(l, (*s)->name, &r->arena, &row);
+		if (row.known && ((*s)->run || (*s)->plan)) {
+			char duration[24];
+			clock_duration(row.busy_ms, duration);
+			/* The stages of a flow section work at the same time; the first of them has the time. */
+			fprintf(out, "%s %s", n++ ? "," : "", (*s)->name);
+			for (const struct stage_ops *const *next = s + 1;
+				!(*s)->run && *next && !(*next)->run; next++) {
+				fprintf(out, "+%s", (*next)->name);
+			}
+			fprintf(out, " %s%s", duration, row.done ? "" : " (not done)");
+		}
+	}
+	fprintf(out, "\n");
+}
+
+static void print_sources(FILE *out, struct reading *r)
+{
+	size_t width = 6;
+	for (size_t i = 0; i < r->n_sources; i++) {
+		size_t columns = utf8_columns(r->sources[i].source, strlen(r->sources[i].source));
+		width = MAX(width, MIN(columns, 40));
+	}
+	fprintf(out, "\n  %-*s %9s %11s %9s %9s %9s\n", (int)width, "source", "prompts",
+		"candidates", "accepted", "rate", "chosen");
+	for (size_t i = 0; i < r->n_sources; i++) {
+		const struct ledger_source *s = &r->sources[i];
+		fprintf(out, "  %-*s %9lld %11lld %9lld %8.1f%% %9lld\n", (int)width, s->source,
+			(long long)s->n_prompts, (long long)s->n_candidates,
+			(long long)s->n_accepted,
+			s->n_candidates ? 100.0 * (double)s->n_accepted / (double)s->n_candidates
+					: 0,
+			(long long)s->n_chosen);
+	}
+}
+
+bool summary_print(struct ledger *l, FILE *out, struct error *err)
+{
+	struct reading r;
+	if (!read_all(l, &r, err)) {
+		return false;
+	}
+	const struct summary_facts *f = &r.facts;
+	fprintf(out, "run %s of %s, %s\n\n", ledger_meta(l, "run", &r.arena),
+		ledger_meta(l, "pipeline", &r.arena), f->finished ? "finished" : "not finished");
+	line(out, "prompts", f->n_prompts, with_reasons(&r, "", "prompt", "settled"));
+	if (f->n_pending) {
+		line(out, "  pending", f->n_pending,
+			f->finished ? "backlog: drawn again by a later run" : "");
+	}
+	if (f->n_prompts_failed) {
+		line(out, "  failed", f->n_prompts_failed,
+			with_reasons(&r, "", "prompt", "failed"));
+	}
+	print_candidates(out, &r);
+	print_verifiers(out, &r);
+	line(out, "chosen", f->n_chosen, share(&r.arena, f->n_chosen, f->n_accepted, "accepted"));
+	print_tokens(out, &r);
+	print_stages(out, l, &r);
+	print_sources(out, &r);
+	arena_release(&r.arena);
+	return true;
+}

@@ -1,0 +1,557 @@
+/*
+ * Asks an engine for candidates. One wave of a group: render the template, have the prompt tokenized (once per prompt; the
+ * ids are kept in the ledger), ask for each missing candidate with its own seed, and hand over what comes. An engine that
+ * returns no ids has them made by its `tokenizer` engine afterwards.
+ */
+#include "sample.h"
+#include "stages.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "definition.h"
+#include "flow.h"
+#include "ledger/ledger.h"
+#include "run.h"
+#include "shard/vocab.h"
+#include "stage.h"
+#include "template.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct generate_config {
+	char *engine;
+	struct {
+		uint32_t min, max, stop_after, per_request;
+	} candidates;
+	struct {
+		double temperature, top_p, min_p, repeat_penalty;
+		uint32_t top_k, max_tokens;
+		struct param_strings stop;
+	} sampling;
+	bool logprobs;
+	uint32_t special_tokens, truncated;
+};
+
+enum truncated { TRUNCATED_REJECT, TRUNCATED_SCORE };
+
+static const struct param candidates_params[] = {
+	PARAM_U32("min", struct generate_config, candidates.min, .def = "4", .min = 1,
+		.max = CANDIDATES_MAX, .help = "candidates of a wave"),
+	PARAM_U32("max", struct generate_config, candidates.max, .def = "4", .min = 1,
+		.max = CANDIDATES_MAX, .help = "candidates of a prompt at most"),
+	PARAM_U32("stop_after", struct generate_config, candidates.stop_after, .def = "0", .min = 0,
+		.max = CANDIDATES_MAX,
+		.help = "no further wave when so many are accepted; 0: always up to max"),
+	PARAM_U32("per_request", struct generate_config, candidates.per_request, .def = "1",
+		.min = 1, .max = CANDIDATES_MAX, .no_fingerprint = true,
+		.help = "asked for in one HTTP request; above 1 slots wait for each other"),
+	{0},
+};
+
+static const struct param sampling_params[] = {
+	PARAM_DOUBLE("temperature", struct generate_config, sampling.temperature, .def = "0.8",
+		.min = 0, .max = 10, .help = "0: greedy"),
+	PARAM_DOUBLE("top_p", struct generate_config, sampling.top_p, .def = "0.95", .min = 0,
+		.max = 1, .help = "nucleus sampling; 1: off"),
+	PARAM_U32("top_k", struct generate_config, sampling.top_k, .def = "0", .min = 0,
+		.max = 1000000, .help = "0: off"),
+	PARAM_DOUBLE("min_p", struct generate_config, sampling.min_p, .def = "0", .min = 0,
+		.max = 1, .help = "0: off"),
+	PARAM_DOUBLE("repeat_penalty", struct generate_config, sampling.repeat_penalty, .def = "1",
+		.min = 0.01, .max = 10, .help = "1: off"),
+	PARAM_U32("max_tokens", struct generate_config, sampling.max_tokens, .def = "1024",
+		.min = 1, .max = 1048576, .help = "limit of one candidate"),
+	PARAM_STRINGS("stop", struct generate_config, sampling.stop, .max = 16,
+		.help = "texts that end a candidate; cut from it"),
+	{0},
+};
+
+static const char *const special_names[] = {"text", "reject", NULL};
+static const char *const truncated_names[] = {"reject", "score", NULL};
+static const char *const min_and_max[] = {"min", "max", NULL};
+
+static const struct param params[] = {
+	PARAM_REF("engine", struct generate_config, engine, .ref = "engine", .required = true,
+		.help = "name of the engine that writes"),
+	PARAM_GROUP("candidates", .table = candidates_params, .scalar_for = min_and_max,
+		.help = "how many per prompt; a number: exactly so many"),
+	PARAM_GROUP("sampling", .table = sampling_params, .help = "how tokens are drawn"),
+	PARAM_BOOL("logprobs", struct generate_config, logprobs, .def = "false",
+		.help = "keep the log-probability of each token"),
+	PARAM_ENUM("special_tokens", struct generate_config, special_tokens, .def = "text",
+		.names = special_names,
+		.help = "a field that holds the text of a special token: tokenized as plain text, "
+			"or the prompt rejected"),
+	PARAM_ENUM("truncated", struct generate_config, truncated, .def = "reject",
+		.names = truncated_names,
+		.help = "a candidate cut by max_tokens or the context: rejected unscored, or "
+			"scored as any other"),
+	{0},
+};
+
+/* --- state --- */
+
+struct generate_state {
+	const struct generate_config *config;
+	struct run *run;
+	struct engine *engine,
+		*tokenizer; /* tokenizer NULL: the engine itself gives ids, or nobody does */
+	struct template *template; /* owns */
+	struct engine_sampling sampling;
+};
+
+/* The wave that a group is in; lives in the group's arena. */
+struct wave {
+	struct generate_state *state;
+	struct group *group;
+	size_t from, to;
+	struct engine_message *messages;
+	size_t n_messages;
+	struct engine_request *tokenizing; /* the one request that comes before all others */
+	struct part
+		*parts; /* generating requests: one per run of neighbouring missing candidates */
+	size_t n_out; /* candidates that are still owed */
+	bool cancelled;
+};
+
+struct part {
+	struct wave *wave;
+	struct engine_job job;
+	struct engine_request *request; /* NULL when all is answered */
+	size_t first;
+	uint32_t n_left;
+	struct part *next;
+};
+
+/* --- configuration --- */
+
+static void check(const void *config, const struct stage_check *c)
+{
+	const struct generate_config *gc = config;
+	struct error err = {0};
+	if (gc->candidates.min > gc->candidates.max) {
+		const struct node *at = node_get(c->node, "candidates");
+		node_error(&err, c->tree, at ? at : c->node,
+			"stage 'generate': candidates.min (%u) is above candidates.max (%u)",
+			gc->candidates.min, gc->candidates.max);
+		error_list_add(c->errors, &err);
+	}
+	if (!sample_template(c->definition)) {
+		node_error(&err, c->tree, c->node,
+			"stage 'generate' needs stage 'sample', which has the prompt template");
+		error_list_add(c->errors, &err);
+	}
+}
+
+static bool open_generate(void *state, const void *config, struct run *run, struct error *err)
+{
+	struct generate_state *s = state;
+	const struct generate_config *gc = config;
+	s->config = gc;
+	s->run = run;
+	s->engine = run_engine(run, gc->engine);
+	const char *tokenizer = definition_engine(run->def, gc->engine)->tokenizer;
+	if (!engine_info(s->engine)->has_ids && tokenizer) {
+		s->tokenizer = run_engine(run, tokenizer);
+		if (!engine_info(s->tokenizer)->has_ids) {
+			return error_set(err, FAIL_REMOTE,
+				"engine '%s' cannot tokenize for '%s': it speaks the %s dialect",
+				tokenizer, gc->engine, engine_info(s->tokenizer)->dialect);
+		}
+	}
+	if (gc->logprobs && !engine_info(s->engine)->has_logprobs) {
+		error_set(err, FAIL_REMOTE, "engine '%s' gives no logprobs", gc->engine);
+		return error_hint(err, "set generate.logprobs to false");
+	}
+	s->sampling = (struct engine_sampling){gc->sampling.temperature, gc->sampling.top_p,
+		gc->sampling.min_p, gc->sampling.top_k, gc->sampling.repeat_penalty,
+		gc->sampling.max_tokens, gc->sampling.stop.items, gc->sampling.stop.n};
+	s->template = template_read(sample_template(run->def), err);
+	return s->template != NULL;
+}
+
+static void close_generate(void *state)
+{
+	struct generate_state *s = state;
+	template_free(s->template);
+	s->template = NULL;
+}
+
+/* --- waves --- */
+
+static size_t plan(
+	void *state, const struct group *group, size_t n_accepted, const char **out_reason)
+{
+	const struct generate_config *c = ((struct generate_state *)state)->config;
+	if (c->candidates.stop_after && n_accepted >= c->candidates.stop_after) {
+		*out_reason = "enough";
+		return group->n_candidates;
+	}
+	if (group->n_candidates >= c->candidates.max) {
+		*out_reason = "all";
+		return group->n_candidates;
+	}
+	return MIN(group->n_candidates + c->candidates.min, c->candidates.max);
+}
+
+static bool has_room(void *state)
+{
+	struct generate_state *s = state;
+	return engine_has_room(s->engine) && (!s->tokenizer || engine_has_room(s->tokenizer));
+}
+
+static void end_wave(struct wave *w)
+{
+	struct group *group = w->group;
+	struct run *run = w->state->run;
+	group->generate = NULL;
+	if (w->cancelled) {
+		flow_cancelled(group);
+	} else {
+		flow_wave_made(group);
+	}
+	flow_wake(run);
+}
+
+static void owe_one_less(struct wave *w)
+{
+	if (--w->n_out == 0) {
+		end_wave(w);
+	}
+}
+
+static void copy_answer(struct candidate *c, const struct engine_candidate *from)
+{
+	struct arena *arena = &c->group->arena;
+	c->text = (struct slice){
+		arena_memdup0(arena, from->text.data, from->text.len), from->text.len};
+	c->finish = from->finish;
+	c->n_tokens = from->n_tokens;
+	c->endpoint = from->endpoint ? arena_strdup(arena, from->endpoint) : NULL;
+	c->attempts = from->attempts;
+	c->latency_ms = from->latency_ms;
+	if (from->n_ids) {
+		uint32_t *ids = arena_alloc_array(arena, from->n_ids, sizeof(*ids));
+		memcpy(ids, from->ids, from->n_ids * sizeof(*ids));
+		c->ids = ids;
+		c->n_ids = from->n_ids;
+	}
+	if (from->logprobs) {
+		float *logprobs = arena_alloc_array(arena, from->n_ids, sizeof(*logprobs));
+		memcpy(logprobs, from->logprobs, from->n_ids * sizeof(*logprobs));
+		c->logprobs = logprobs;
+	}
+}
+
+/* A chain that was cut is told apart from a wrong one; without its end it would teach to stop in mid-thought. */
+static void reject_truncated(const struct generate_state *s, struct candidate *c)
+{
+	if (s->config->truncated == TRUNCATED_REJECT &&
+		(c->finish == FINISH_LENGTH || c->finish == FINISH_CONTEXT)) {
+		c->state = CANDIDATE_REJECTED;
+		c->reason = c->finish == FINISH_LENGTH ? "token_limit" : "context_limit";
+	}
+}
+
+static void fail_candidate(struct candidate *c, enum engine_reason reason, const struct error *err)
+{
+	c->state = CANDIDATE_FAILED;
+	c->reason = engine_reason_name(reason);
+	c->detail = err ? arena_strdup(&c->group->arena, err->msg) : NULL;
+	c->ids = NULL;
+	c->n_ids = 0;
+}
+
+struct retokenizing {
+	struct wave *wave;
+	struct candidate *candidate;
+};
+
+static void on_retokenized(void *ctx, const struct engine_prompt *answer)
+{
+	struct retokenizing *r = ctx;
+	struct candidate *c = r->candidate;
+	if (answer->reason == ENGINE_CANCELLED) {
+		r->wave->cancelled = true;
+		owe_one_less(r->wave);
+		return;
+	}
+	if (answer->reason != ENGINE_OK) {
+		fail_candidate(c, answer->reason, answer->err);
+	} else {
+		/* The server ended the text by itself, so the model had sampled the end of its turn. */
+		int64_t eos = c->finish == FINISH_STOP
+			? engine_info(r->wave->state->tokenizer)->eos_id
+			: -1;
+		uint32_t *ids = arena_alloc_array(&c->group->arena, answer->n + 1, sizeof(*ids));
+		memcpy(ids, answer->ids, answer->n * sizeof(*ids));
+		c->n_ids = answer->n;
+		if (eos >= 0 && (!answer->n || ids[answer->n - 1] != (uint32_t)eos)) {
+			ids[c->n_ids++] = (uint32_t)eos;
+		}
+		c->ids = ids;
+		c->n_tokens = (uint32_t)c->n_ids;
+		c->logprobs = NULL;
+		c->retokenized = true;
+	}
+	flow_candidate(c);
+	owe_one_less(r->wave);
+}
+
+static void on_candidate(void *ctx, const struct engine_candidate *answer)
+{
+	struct part *part = ctx;
+	struct wave *w = part->wave;
+	struct generate_state *s = w->state;
+	if (--part->n_left == 0) {
+		part->request = NULL;
+	}
+	if (answer->reason == ENGINE_CANCELLED) {
+		w->cancelled = true;
+		owe_one_less(w);
+		return;
+	}
+	struct candidate *c = group_new_candidate(
+		w->group, s->run->def->n_verifiers, (uint32_t)part->first + answer->i);
+	c->seed = run_seed(s->run, w->group->prompt.prompt_id, c->idx);
+	if (answer->reason != ENGINE_OK) {
+		fail_candidate(c, answer->reason, answer->err);
+	} else {
+		copy_answer(c, answer);
+		reject_truncated(s, c);
+		if (s->tokenizer && !c->n_ids) {
+			struct retokenizing *r = arena_alloc(&w->group->arena, sizeof(*r));
+			*r = (struct retokenizing){w, c};
+			engine_tokenize_text(s->tokenizer, c->text, on_retokenized, r);
+			return;
+		}
+	}
+	flow_candidate(c);
+	owe_one_less(w);
+}
+
+static void ask(struct wave *w)
+{
+	struct generate_state *s = w->state;
+	const struct prompt *prompt = &w->group->prompt;
+	bool by_messages = !engine_info(s->engine)->has_ids;
+	/* All are counted before the first is asked for. */
+	for (size_t i = w->from; i < w->to; i++) {
+		w->n_out += w->group->candidates[i] == NULL;
+	}
+	assert(w->n_out);
+	for (size_t i = w->from; i < w->to;) {
+		if (w->group->candidates[i]) {
+			i++;
+			continue;
+		}
+		size_t end = i;
+		while (end < w->to && !w->group->candidates[end]) {
+			end++;
+		}
+		struct part *part = arena_alloc(&w->group->arena, sizeof(*part));
+		*part = (struct part){
+			.wave = w, .first = i, .n_left = (uint32_t)(end - i), .next = w->parts};
+		w->parts = part;
+		part->job = (struct engine_job){
+			.messages = by_messages ? w->messages : NULL,
+			.n_messages = by_messages ? w->n_messages : 0,
+			.prompt_ids = prompt->ids,
+			.n_prompt_ids = prompt->n_ids,
+			.sampling = &s->sampling,
+			.n = part->n_left,
+			.seed = run_seed(s->run, prompt->prompt_id, (uint32_t)i),
+			.logprobs = s->config->logprobs,
+			.per_request = s->config->candidates.per_request,
+		};
+		part->request = engine_generate(s->engine, &part->job, on_candidate, part);
+		i = end;
+	}
+}
+
+static void on_prompt(void *ctx, const struct engine_prompt *answer)
+{
+	struct wave *w = ctx;
+	struct group *group = w->group;
+	struct generate_state *s = w->state;
+	w->tokenizing = NULL;
+	if (w->cancelled || answer->reason == ENGINE_CANCELLED) {
+		w->cancelled = true;
+		end_wave(w);
+		return;
+	}
+	uint32_t context = engine_info(s->engine)->context;
+	const char *reason = NULL, *detail = NULL;
+	if (answer->reason != ENGINE_OK) {
+		reason = engine_reason_name(answer->reason);
+		detail = answer->err ? answer->err->msg : NULL;
+	} else if (answer->special && s->config->special_tokens == SPECIAL_REJECT) {
+		reason = "special_token";
+		detail = "a field holds the text of a special token";
+	} else if (context && answer->n >= context) {
+		reason = "prompt_too_long";
+		detail = arena_printf(&group->arena,
+			"the prompt has %zu tokens, the engine's context %u", answer->n, context);
+	}
+	if (reason) {
+		struct run *run = s->run;
+		group->generate = NULL;
+		flow_prompt_failed(group, reason, detail);
+		flow_wake(run);
+		return;
+	}
+	flow_prompt_ids(group, answer->ids, answer->n);
+	ask(w);
+}
+
+static struct slice field_text(const void *ctx, const char *field)
+{
+	const struct group *group = ctx;
+	const struct json *value = json_get(group->prompt.fields, field);
+	struct slice text = {0};
+	if (json_kind(value) == JSON_STRING) {
+		text.data = json_str(value, &text.len);
+	} else if (value) {
+		struct str s;
+		str_init(&s, STR_NO_CAP);
+		json_dump(value, true, &s);
+		text = (struct slice){
+			arena_memdup0((struct arena *)(uintptr_t)&group->arena, s.data, s.len),
+			s.len};
+		str_release(&s);
+	}
+	return text;
+}
+
+static void start_wave(void *state, struct group *group, size_t from, size_t to)
+{
+	struct generate_state *s = state;
+	struct wave *w = arena_alloc(&group->arena, sizeof(*w));
+	*w = (struct wave){.state = s, .group = group, .from = from, .to = to};
+	group->generate = w;
+	struct error err = {0};
+	if (!template_render(s->template, field_text, group, &group->arena, &w->messages,
+		    &w->n_messages, &err)) {
+		error_context(&err, "prompt %lld", (long long)group->prompt.id);
+		w->cancelled = true;
+		flow_failed(s->run, &err);
+		end_wave(w);
+		return;
+	}
+	struct engine *tokenizer = s->tokenizer   ? s->tokenizer
+		: engine_info(s->engine)->has_ids ? s->engine
+						  : NULL;
+	if (tokenizer && !group->prompt.ids) {
+		w->tokenizing = engine_tokenize(tokenizer, w->messages, w->n_messages,
+			s->config->special_tokens, on_prompt, w);
+	} else {
+		ask(w);
+	}
+}
+
+static void cancel(void *state UNUSED, struct group *group)
+{
+	struct wave *w = group->generate;
+	if (!w) {
+		return;
+	}
+	w->cancelled = true;
+	if (w->tokenizing) {
+		engine_cancel(w->tokenizing);
+	}
+	for (struct part *p = w->parts; p; p = p->next) {
+		if (p->request) {
+			engine_cancel(p->request);
+		}
+	}
+}
+
+/* --- the vocabulary, for reading the shards offline --- */
+
+struct seen_ids {
+	uint8_t *bits; /* owns */
+	size_t n_bytes;
+};
+
+#define ID_MAX (1u << 24)
+
+static void see_ids(void *ctx, const uint32_t *ids, size_t n)
+{
+	struct seen_ids *seen = ctx;
+	for (size_t i = 0; i < n; i++) {
+		size_t byte = ids[i] / 8;
+		if (ids[i] >= ID_MAX) {
+			continue;
+		}
+		if (byte >= seen->n_bytes) {
+			size_t more = MAX(byte + 1, 2 * seen->n_bytes);
+			seen->bits = xreallocarray(seen->bits, more, 1);
+			memset(seen->bits + seen->n_bytes, 0, more - seen->n_bytes);
+			seen->n_bytes = more;
+		}
+		seen->bits[byte] |= (uint8_t)(1u << ids[i] % 8);
+	}
+}
+
+static void on_vocab(void *ctx, const struct engine_vocab *vocab)
+{
+	struct generate_state *s = ctx;
+	struct error err = {0};
+	if (vocab->err) {
+		/* Nothing that was generated depends on it: shards are packed, and shown as ids. */
+		log_warn("the vocabulary could not be read, shards will be shown as ids", "engine",
+			engine_name(s->engine), "reason", vocab->err->msg, NULL);
+	} else if (!vocab_publish(s->run->dir, vocab->ids, vocab->pieces, vocab->special, vocab->n,
+			   &err)) {
+		flow_failed(s->run, &err);
+	} else if (!ledger_set_meta(s->run->ledger, "tokenizer", vocab->hash, &err) ||
+		!ledger_set_meta(s->run->ledger, "n_vocab", log_fmt("%u", vocab->n_vocab), &err) ||
+		!ledger_set_meta(s->run->ledger, "eos_id",
+			log_fmt("%lld", (long long)vocab->eos_id), &err)) {
+		flow_failed(s->run, &err);
+	}
+	flow_finished(s->run);
+}
+
+static void finish(void *state)
+{
+	struct generate_state *s = state;
+	struct seen_ids seen = {0};
+	struct error err = {0};
+	if (!ledger_each_ids(s->run->ledger, see_ids, &seen, &err)) {
+		free(seen.bits);
+		flow_failed(s->run, &err);
+		return;
+	}
+	uint32_t *ids = NULL;
+	size_t n = 0, cap = 0;
+	for (uint32_t id = 0; id < 8 * seen.n_bytes; id++) {
+		if (seen.bits[id / 8] >> id % 8 & 1) {
+			ids = array_room(ids, n, &cap, sizeof(*ids));
+			ids[n++] = id;
+		}
+	}
+	engine_read_vocab(s->tokenizer ? s->tokenizer : s->engine, ids, n, on_vocab, s);
+	free(ids);
+	free(seen.bits);
+}
+
+const struct stage_ops generate_stage = {
+	.name = "generate",
+	.summary = "asks an engine for candidates of each prompt, seeded, token-exact",
+	.params = params,
+	.config_size = sizeof(struct generate_config),
+	.state_size = sizeof(struct generate_state),
+	.check = check,
+	.open = open_generate,
+	.plan = plan,
+	.start_wave = start_wave,
+	.has_room = has_room,
+	.finish = finish,
+	.cancel = cancel,
+	.close = close_generate,
+};

@@ -1,0 +1,184 @@
+/*
+ * Decides which accepted candidates are shipped. `accept` is evaluated once more over all scores, so that a changed threshold
+ * needs nothing but this stage; then each prompt's accepted candidates are ranked by `order_by` and the first `per_prompt`
+ * of those that pass `where` are chosen. Ties are broken by id, so the result depends on the ledger alone.
+ */
+#include "stages.h"
+
+#include "base/mem.h"
+#include "columns.h"
+#include "definition.h"
+#include "ledger/ledger.h"
+#include "ledger/wide.h"
+#include "run.h"
+#include "stage.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct select_config {
+	char *order_by, *where;
+	uint32_t per_prompt;
+};
+
+static const struct param params[] = {
+	PARAM_SQL("order_by", struct select_config, order_by, .ref = "order",
+		.help = "SQL ORDER BY list: the best of a prompt first"),
+	PARAM_SQL("where", struct select_config, where, .ref = "group",
+		.help = "SQL condition; also sees the group: n_candidates, n_accepted, pass_rate"),
+	PARAM_U32("per_prompt", struct select_config, per_prompt, .def = "0", .min = 0,
+		.max = CANDIDATES_MAX, .help = "candidates of a prompt at most; 0: all"),
+	{0},
+};
+
+struct select_state {
+	const struct select_config *config;
+	struct run *run;
+	struct wide *wide;
+	struct expr_value *row;
+	struct score *scores;
+	bool *scored;
+	struct arena arena;
+	struct json *fields; /* of the prompt seen last */
+	int64_t prompt;
+	uint32_t rank, n_chosen; /* within the prompt */
+	int64_t ranked_prompt;
+};
+
+static bool open_select(void *state, const void *config, struct run *run, struct error *err)
+{
+	struct select_state *s = state;
+	s->config = config;
+	s->run = run;
+	s->row = xcalloc(run->columns.n, sizeof(*s->row));
+	s->scores = xcalloc(run->def->n_verifiers, sizeof(*s->scores));
+	s->scored = xcalloc(run->def->n_verifiers, sizeof(*s->scored));
+	s->wide = wide_new(run->columns.list, run->columns.n, err);
+	return s->wide != NULL;
+}
+
+static void close_select(void *state)
+{
+	struct select_state *s = state;
+	wide_free(s->wide);
+	json_free(s->fields);
+	arena_release(&s->arena);
+	free(s->row);
+	free(s->scores);
+	free(s->scored);
+}
+
+static void take_scores(struct select_state *s, const struct ledger_candidate *c)
+{
+	for (size_t i = 0; i < s->run->def->n_verifiers; i++) {
+		s->scored[i] = false;
+		for (size_t k = 0; k < c->n_scores; k++) {
+			if (strcmp(c->scores[k].verifier, s->run->def->verifiers[i].name) == 0) {
+				s->scores[i] = (struct score){c->scores[k].known,
+					c->scores[k].value, c->scores[k].reason,
+					c->scores[k].detail};
+				s->scored[i] = true;
+			}
+		}
+	}
+}
+
+/* The state that `accept` gives now; writes it down where it is another than before. */
+static bool judge_again(struct select_state *s, const struct ledger_candidate *c,
+	bool *out_accepted, struct error *err)
+{
+	const char *state = "accepted", *reason = "accept", *detail = NULL;
+	enum expr_truth truth = EXPR_TRUE;
+	struct error eval_err = {0};
+	struct str nulls;
+	str_init(&nulls, 512);
+	if (s->run->accept && !expr_eval(s->run->accept, s->row, &truth, &eval_err)) {
+		state = "undecided";
+		reason = "expression";
+		detail = eval_err.msg;
+	} else if (truth == EXPR_UNKNOWN) {
+		state = "undecided";
+		reason = "null_columns";
+		for (size_t i = 0; i < s->run->columns.n; i++) {
+			if (s->row[i].kind == EXPR_VALUE_NULL && expr_reads(s->run->accept, i)) {
+				str_printf(&nulls, "%s%s", nulls.len ? " " : "",
+					s->run->columns.list[i].name);
+			}
+		}
+		detail = nulls.data;
+	} else if (truth == EXPR_FALSE) {
+		state = "rejected";
+	}
+	bool same = strcmp(c->state, state) == 0 && strcmp(c->reason ? c->reason : "", reason) == 0;
+	bool ok = same ||
+		ledger_set_candidate_state(s->run->ledger, c->id, state, reason, detail, err);
+	str_release(&nulls);
+	*out_accepted = strcmp(state, "accepted") == 0;
+	return ok;
+}
+
+static bool visit(void *ctx, const struct ledger_candidate *c, const struct ledger_prompt *p,
+	struct error *err)
+{
+	struct select_state *s = ctx;
+	bool cut = strcmp(c->state, "rejected") == 0 && strcmp(c->reason, "accept") != 0;
+	if (strcmp(c->state, "pending") == 0 || cut) {
+		return true; /* not verified: the backlog's; cut by a limit: rejected whatever its scores might be */
+	}
+	if (p->id != s->prompt) {
+		json_free(s->fields);
+		s->fields = json_parse(p->fields.data, p->fields.len, err);
+		s->prompt = p->id;
+		if (!s->fields) {
+			return false;
+		}
+	}
+	arena_reset(&s->arena);
+	take_scores(s, c);
+	struct columns_source from = {p->source, s->fields, c->idx, c->n_tokens, p->n_ids,
+		c->finish, s->scores, s->scored};
+	columns_fill(&s->run->columns, s->run->def, &from, &s->arena, s->row);
+	bool accepted;
+	return judge_again(s, c, &accepted, err) &&
+		wide_add(s->wide, c->id, p->id, accepted, s->row, err);
+}
+
+static bool choose(void *ctx, int64_t candidate, int64_t prompt, bool pass, struct error *err)
+{
+	struct select_state *s = ctx;
+	if (prompt != s->ranked_prompt) {
+		s->ranked_prompt = prompt;
+		s->rank = s->n_chosen = 0;
+	}
+	bool full = s->config->per_prompt && s->n_chosen >= s->config->per_prompt;
+	const char *outcome = !pass ? "where" : full ? "per_prompt" : "chosen";
+	s->n_chosen += pass && !full;
+	return ledger_add_selection(s->run->ledger, candidate, ++s->rank, outcome, err);
+}
+
+static bool run_select(void *state, struct run *run, struct error *err)
+{
+	struct select_state *s = state;
+	if (!ledger_clear_selection(run->ledger, err)) {
+		return false;
+	}
+	/* One transaction, so that a killed select leaves nothing half done. */
+	ledger_set_commit_rows(run->ledger, UINT_MAX);
+	bool ok = ledger_each_candidate(run->ledger, visit, s, err) &&
+		wide_each(s->wide, s->config->where, s->config->order_by, choose, s, err) &&
+		ledger_flush(run->ledger, err);
+	ledger_set_commit_rows(run->ledger, run->def->ledger.commit_rows);
+	return ok;
+}
+
+const struct stage_ops select_stage = {
+	.name = "select",
+	.summary = "ranks the accepted candidates of each prompt and chooses the best",
+	.params = params,
+	.config_size = sizeof(struct select_config),
+	.state_size = sizeof(struct select_state),
+	.open = open_select,
+	.run = run_select,
+	.close = close_select,
+};

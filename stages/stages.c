@@ -1,0 +1,10 @@
+#include "stages.h"
+
+const struct stage_ops *const all_stages[] = {
+	&sample_stage,
+	&generate_stage,
+	&verify_stage,
+	&select_stage,
+	&pack_stage,
+	NULL,
+};

@@ -1,0 +1,411 @@
+/*
+ * Sends each candidate through the pipeline's verifiers, in their order. Verifiers that compute run on the thread pool, those
+ * that ask somebody are started on the loop. `when` is evaluated on the loop, with the scores so far, right before its
+ * verifier; a verifier that was not asked leaves no score, and its column is NULL.
+ *
+ * One job per candidate goes from verifier to verifier; neighbouring computing verifiers without `when` share one trip to
+ * the pool.
+ */
+#include "stages.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "columns.h"
+#include "definition.h"
+#include "engine/loop.h"
+#include "registry.h"
+#include "run.h"
+#include "stage.h"
+#include "verifier.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct verify_config {
+	size_t n_verifiers;
+};
+
+struct instance {
+	const struct verifier_def *def;
+	void *state; /* owns */
+	struct expr *when; /* owns; NULL: always */
+};
+
+struct verify_state {
+	struct run *run;
+	struct instance *instances; /* owns */
+	size_t n, n_opened;
+	struct expr_value *row;
+	struct job *jobs; /* asking somebody right now, for cancel */
+};
+
+struct job {
+	struct verify_job asked; /* first: verify_done gets it back */
+	struct verify_state *state;
+	struct candidate *candidate;
+	size_t at, to; /* verifiers at .. to-1 are being computed */
+	struct arena scratch;
+	bool asking;
+	bool cancelled;
+	struct job *next, *prev; /* in state->jobs while asking */
+};
+
+/* --- configuration --- */
+
+static bool valid_name(const char *name)
+{
+	size_t len = strlen(name);
+	return len && len <= 64 &&
+		strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") ==
+		len &&
+		(name[0] < '0' || name[0] > '9') && strncasecmp(name, "thresh_", 7) != 0;
+}
+
+/* The instance's name is a column, so it must be one and must be free. */
+static bool check_name(const struct stage_check *c, const struct verifier_def *v,
+	const struct node *at, struct error *err)
+{
+	static const char *const taken[] = {"n_tokens", "n_prompt_tokens", "finish", "source",
+		"idx", "n_candidates", "n_accepted", "pass_rate"};
+	if (!valid_name(v->name)) {
+		return node_error(err, c->tree, at,
+			"'%s' cannot name a verifier: letters, digits and _", v->name);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(taken); i++) {
+		if (strcasecmp(v->name, taken[i]) == 0) {
+			node_error(err, c->tree, at, "'%s' is a column already", v->name);
+			return error_hint(err, "name it otherwise with `as: NAME`");
+		}
+	}
+	for (size_t i = 0; i < c->definition->n_verifiers; i++) {
+		const struct verifier_def *other = &c->definition->verifiers[i];
+		if (other != v && strcasecmp(other->name, v->name) == 0) {
+			node_error(err, c->tree, at, "two verifiers of the name '%s'", v->name);
+			return error_hint(err, "give one of them another name with `as: NAME`");
+		}
+	}
+	return true;
+}
+
+static const char *scalar_of(const struct node *map, const char *key)
+{
+	const struct node *value = node_get(map, key);
+	return value && value->kind == NODE_SCALAR && !value->null ? value->text : NULL;
+}
+
+/* `as` and `when` belong to every verifier and not to its table, so they are taken out before the table is read. */
+static struct node without_common(const struct node *map, struct node **items, struct node **keys)
+{
+	struct node rest = *map;
+	rest.items = items;
+	rest.keys = keys;
+	rest.n = 0;
+	for (size_t i = 0; i < map->n; i++) {
+		if (strcmp(map->keys[i]->text, "as") != 0 &&
+			strcmp(map->keys[i]->text, "when") != 0) {
+			items[rest.n] = map->items[i];
+			keys[rest.n++] = map->keys[i];
+		}
+	}
+	return rest;
+}
+
+static void read_one(const struct stage_check *c, const struct node *item)
+{
+	struct error err = {0};
+	if (item->kind != NODE_MAP || item->n != 1) {
+		node_error(&err, c->tree, item,
+			"stage 'verify': a verifier must be one name and its parameters, like `- "
+			"math: {gold: answer}`");
+		error_list_add(c->errors, &err);
+		return;
+	}
+	const struct node *key = item->keys[0], *map = item->items[0];
+	const struct verifier_ops *ops = registry_verifier(key->text);
+	if (!ops) {
+		size_t n;
+		const char *const *names = registry_verifier_names(&n);
+		const char *nearest = text_nearest(key->text, names, n);
+		node_error(&err, c->tree, key, "unknown verifier '%s'", key->text);
+		if (nearest) {
+			error_hint(&err, "did you mean '%s'?", nearest);
+		} else {
+			error_hint(&err, "`thresh verifiers` lists them");
+		}
+		error_list_add(c->errors, &err);
+		return;
+	}
+	bool is_map = map->kind == NODE_MAP;
+	struct verifier_def *v = definition_add_verifier(c->definition);
+	v->ops = ops;
+	v->node = map;
+	v->config = xcalloc(1, ops->config_size);
+	v->name = xstrdup(is_map && scalar_of(map, "as") ? scalar_of(map, "as") : ops->name);
+	v->when = is_map && scalar_of(map, "when") ? xstrdup(scalar_of(map, "when")) : NULL;
+	AUTO_FREE struct node **items = xcalloc(map->n, sizeof(*items));
+	AUTO_FREE struct node **keys = xcalloc(map->n, sizeof(*keys));
+	struct node rest = is_map ? without_common(map, items, keys) : *map;
+	AUTO_FREE char *what = xasprintf("verifier '%s'", v->name);
+	bool absent = map->kind == NODE_SCALAR && map->null;
+	size_t before = c->errors->n;
+	param_read(ops->params, c->tree, absent ? NULL : &rest, key, what, v->config, c->errors);
+	if (!check_name(c, v, key, &err)) {
+		error_list_add(c->errors, &err);
+	} else if (ops->check && c->errors->n == before) {
+		ops->check(v->config, c->tree, map, c->errors);
+	}
+}
+
+static void read_config(void *config, const struct stage_check *c)
+{
+	struct verify_config *vc = config;
+	struct error err = {0};
+	if (c->node->kind != NODE_LIST || !c->node->n) {
+		node_error(&err, c->tree, c->node,
+			"stage 'verify' must be a list of verifiers, like `- math: {gold: "
+			"answer}`");
+		error_list_add(c->errors, &err);
+		return;
+	}
+	for (size_t i = 0; i < c->node->n; i++) {
+		read_one(c, c->node->items[i]);
+	}
+	vc->n_verifiers = c->definition->n_verifiers;
+}
+
+static void release_config(void *config UNUSED)
+{
+	/* The verifiers are the definition's. */
+}
+
+/* --- life --- */
+
+static bool open_verify(void *state, const void *config UNUSED, struct run *run, struct error *err)
+{
+	struct verify_state *s = state;
+	s->run = run;
+	s->n = run->def->n_verifiers;
+	s->instances = xcalloc(s->n, sizeof(*s->instances));
+	s->row = xcalloc(run->columns.n, sizeof(*s->row));
+	for (; s->n_opened < s->n; s->n_opened++) {
+		struct instance *v = &s->instances[s->n_opened];
+		v->def = &run->def->verifiers[s->n_opened];
+		v->state = xcalloc(1, MAX(v->def->ops->state_size, 1));
+		if (v->def->when) {
+			v->when = expr_new(v->def->when, run->columns.list, run->columns.n, err);
+		}
+		if ((v->def->when && !v->when) ||
+			(v->def->ops->open &&
+				!v->def->ops->open(v->state, v->def->config, run, err))) {
+			s->n_opened++;
+			return error_context(err, "verifier '%s'", v->def->name);
+		}
+	}
+	return true;
+}
+
+static void close_verify(void *state)
+{
+	struct verify_state *s = state;
+	for (size_t i = 0; i < s->n_opened; i++) {
+		struct instance *v = &s->instances[i];
+		if (v->def->ops->close) {
+			v->def->ops->close(v->state);
+		}
+		expr_free(v->when);
+		free(v->state);
+	}
+	free(s->instances);
+	free(s->row);
+	*s = (struct verify_state){0};
+}
+
+static bool admit(void *state, struct group *group, const char **out_reason)
+{
+	struct verify_state *s = state;
+	for (size_t i = 0; i < s->n; i++) {
+		const struct verifier_ops *ops = s->instances[i].def->ops;
+		if (ops->prepare &&
+			!ops->prepare(s->instances[i].state, &group->prompt, &group->arena,
+				&group->prepared[i], out_reason)) {
+			return false;
+		}
+	}
+	return true;
+}
+
+/* --- a candidate's way --- */
+
+static void advance(struct job *job);
+
+static void finish_job(struct job *job)
+{
+	struct candidate *c = job->candidate;
+	bool cancelled = job->cancelled;
+	arena_release(&job->scratch);
+	free(job);
+	if (cancelled) {
+		flow_dropped(c);
+	} else {
+		flow_done(c);
+	}
+}
+
+/* A score that is not finite is a verifier's bug or a server's nonsense; either way it tells nothing. */
+static void keep_score(struct candidate *c, size_t i, const struct score *score)
+{
+	struct arena *arena = &c->group->arena;
+	c->scores[i] = *score;
+	c->scores[i].known = score->known && isfinite(score->value);
+	c->scores[i].reason = score->reason ? arena_strdup(arena, score->reason) : "none";
+	c->scores[i].detail = score->detail ? arena_strdup(arena, score->detail) : NULL;
+	c->scored[i] = true;
+}
+
+static void compute(void *ctx)
+{
+	struct job *job = ctx;
+	for (size_t i = job->at; i < job->to; i++) {
+		struct instance *v = &job->state->instances[i];
+		struct score score = {0};
+		v->def->ops->score(v->state, job->candidate, job->candidate->group->prepared[i],
+			&job->scratch, &score);
+		/* The group's arena is the loop's; until then the details stay in the job's scratch. */
+		job->candidate->scores[i] = score;
+	}
+}
+
+static void computed(void *ctx)
+{
+	struct job *job = ctx;
+	for (size_t i = job->at; i < job->to; i++) {
+		struct score score = job->candidate->scores[i];
+		keep_score(job->candidate, i, &score);
+	}
+	arena_reset(&job->scratch);
+	job->at = job->to;
+	advance(job);
+}
+
+static bool is_wanted(struct job *job, const struct instance *v)
+{
+	struct verify_state *s = job->state;
+	struct candidate *c = job->candidate;
+	const struct prompt *prompt = &c->group->prompt;
+	if (!v->when) {
+		return true;
+	}
+	struct columns_source from = {prompt->source, prompt->fields, c->idx, c->n_tokens,
+		prompt->n_ids, finish_name(c->finish), c->scores, c->scored};
+	enum expr_truth truth;
+	struct error err = {0};
+	columns_fill(&s->run->columns, s->run->def, &from, &job->scratch, s->row);
+	if (!expr_eval(v->when, s->row, &truth, &err)) {
+		keep_score(c, (size_t)(v - s->instances),
+			&(struct score){.reason = "when_failed", .detail = err.msg});
+		return false;
+	}
+	return truth == EXPR_TRUE;
+}
+
+static void start_asking(struct job *job)
+{
+	struct verify_state *s = job->state;
+	const struct instance *v = &s->instances[job->at];
+	job->asking = true;
+	job->prev = NULL;
+	job->next = s->jobs;
+	if (s->jobs) {
+		s->jobs->prev = job;
+	}
+	s->jobs = job;
+	job->asked = (struct verify_job){
+		job->candidate, job->candidate->group->prepared[job->at], NULL, job};
+	v->def->ops->submit(v->state, &job->asked);
+}
+
+void verify_done(struct verify_job *asked, const struct score *score)
+{
+	struct job *job = asked->owner;
+	assert(job->asking);
+	job->asking = false;
+	if (job->prev) {
+		job->prev->next = job->next;
+	} else {
+		job->state->jobs = job->next;
+	}
+	if (job->next) {
+		job->next->prev = job->prev;
+	}
+	if (!job->cancelled) {
+		keep_score(job->candidate, job->at, score);
+	}
+	job->at++;
+	advance(job);
+}
+
+static void end_soon(void *ctx)
+{
+	finish_job(ctx);
+}
+
+/* Starts what comes next; always ends in a callback from the loop, never in the caller's frame. */
+static void advance(struct job *job)
+{
+	struct verify_state *s = job->state;
+	while (!job->cancelled && job->at < s->n && !is_wanted(job, &s->instances[job->at])) {
+		job->at++;
+	}
+	if (job->cancelled || job->at == s->n) {
+		loop_after(s->run->loop, 0, end_soon, job);
+		return;
+	}
+	if (s->instances[job->at].def->ops->submit) {
+		start_asking(job);
+		return;
+	}
+	job->to = job->at + 1;
+	while (job->to < s->n && s->instances[job->to].def->ops->score &&
+		!s->instances[job->to].when) {
+		job->to++;
+	}
+	loop_work(s->run->loop, compute, computed, job);
+}
+
+static void submit(void *state, struct candidate *candidate)
+{
+	struct job *job = xcalloc(1, sizeof(*job));
+	job->state = state;
+	job->candidate = candidate;
+	advance(job);
+}
+
+static void cancel(void *state, struct group *group)
+{
+	struct verify_state *s = state;
+	for (struct job *job = s->jobs; job; job = job->next) {
+		if (job->candidate->group == group && !job->cancelled) {
+			job->cancelled = true;
+			if (job->asked.request) {
+				engine_cancel(job->asked.request);
+			}
+		}
+	}
+}
+
+const struct stage_ops verify_stage = {
+	.name = "verify",
+	.summary = "scores each candidate with verifiers, cheap ones first; they never decide",
+	.config_size = sizeof(struct verify_config),
+	.state_size = sizeof(struct verify_state),
+	.read_config = read_config,
+	.release_config = release_config,
+	.open = open_verify,
+	.admit = admit,
+	.submit = submit,
+	.cancel = cancel,
+	.close = close_verify,
+};
