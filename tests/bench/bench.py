@@ -1,0 +1,162 @@
+"""Figures, each against its limit in the same run. Asserts nothing: machines are noisy.
+
+    bench.py busy      generated tokens/s through `thresh run` against a plain load of the same requests on the same server
+    bench.py memory    peak memory of `thresh run` in its flow stages and while packing, for two numbers of prompts (fake engine)
+
+Environment: THRESH, FAKE_ENGINE, THRESH_SOURCE (the checkout), THRESH_LLAMA_SERVER. BENCH_PROMPTS and BENCH_ROUNDS change the size.
+"""
+import concurrent.futures
+import http.client
+import json
+import os
+import re
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+THRESH = os.environ.get('THRESH', 'build/thresh')
+SOURCE = os.environ.get('THRESH_SOURCE', '.')
+
+
+def write(name, text):
+    with open(name, 'w') as f:
+        f.write(text)
+
+
+def pipeline(name, workdir, url, rows, candidates, max_tokens, more_stages=''):
+    write(name, f'''
+name: bench
+seed: 1
+workdir: {workdir}
+engines: {{student: {{url: "{url}"}}}}
+stages:
+  - sample: {{sources: [{{path: {rows}}}], template: template.yaml}}
+  - generate: {{engine: student, candidates: {candidates}, sampling: {{max_tokens: {max_tokens}, temperature: 0.8, top_p: 1}}, truncated: score}}
+  - verify: [math: {{gold: answer}}]
+{more_stages}accept: math = 1
+''')
+    write('template.yaml', 'messages:\n  - system: Solve the problem. End with \\boxed{N}.\n  - user: "{{question}}"\n')
+
+
+# --- busy ---
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+class Server:
+    def __init__(self, slots, context):
+        self.port = free_port()
+        binary = os.environ.get('THRESH_LLAMA_SERVER') or os.path.join(SOURCE, '.thresh/bin/llama-server')
+        model = os.path.join(SOURCE, 'models/smollm2-135m-instruct.gguf')
+        self.log = open('server.log', 'w')
+        self.process = subprocess.Popen([binary, '-m', model, '--host', '127.0.0.1', '--port', str(self.port), '-np', str(slots), '-c',
+                                         str(slots * context), '-t', str(os.cpu_count()), '--slots', '--metrics', '--no-webui'],
+                                        stdout=self.log, stderr=self.log)
+        while True:
+            try:
+                if self.post('/health', None)[0] == 200:
+                    return
+            except OSError:
+                pass
+            assert self.process.poll() is None, open('server.log').read()[-2000:]
+            time.sleep(0.1)
+
+    def post(self, path, body):
+        c = http.client.HTTPConnection('127.0.0.1', self.port, timeout=600)
+        c.request('POST' if body else 'GET', path, json.dumps(body) if body else None, {'Content-Type': 'application/json'})
+        r = c.getresponse()
+        return r.status, r.read()
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+def query(name, sql):
+    out = subprocess.run([THRESH, 'query', name, sql, '--json'], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def plain_load(server, requests, slots):
+    """The same requests as fast as a simple client can send them: as many in flight as there are slots."""
+    def one(request):
+        status, body = server.post('/completion', request)
+        assert status == 200, body
+        return json.loads(body)['tokens_predicted']
+    begun = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(slots) as pool:
+        tokens = sum(pool.map(one, requests))
+    return tokens, time.monotonic() - begun
+
+
+def busy():
+    slots, n, rounds = 16, int(os.environ.get('BENCH_PROMPTS', 24)), int(os.environ.get('BENCH_ROUNDS', 3))
+    rows = os.path.join(SOURCE, 'data/word-problems-easy.jsonl')
+    ratios = []
+    for i in range(rounds):
+        # A new server for each side: one that has seen the prompts would find them in its cache.
+        server = Server(slots, 1024)
+        name = f'busy{i}.yaml'
+        pipeline(name, f'busy{i}', f'http://127.0.0.1:{server.port}', rows, 4, 96)
+        subprocess.run([THRESH, 'run', name, '--limit', str(n), '--log', 'error'], stdout=subprocess.DEVNULL, check=True)
+        server.stop()
+        facts = json.loads(subprocess.run([THRESH, 'status', name, '--json'], stdout=subprocess.PIPE, check=True).stdout)
+        ours = facts['tokens_generated'] / facts['generate_ms'] * 1000
+        rows_done = query(name, 'select prompt_ids(prompt) as ids, seed from candidate order by id')
+        requests = [{'prompt': json.loads(r['ids']), 'seed': r['seed'], 'n_predict': 96, 'temperature': 0.8, 'top_p': 1, 'top_k': 0,
+                     'min_p': 0, 'cache_prompt': True, 'return_tokens': True} for r in rows_done]
+        server = Server(slots, 1024)
+        tokens, seconds = plain_load(server, requests, slots)
+        server.stop()
+        ratios.append(ours / (tokens / seconds))
+        print(f'round {i + 1}: thresh {facts["tokens_generated"]} tokens at {ours:.0f}/s; plain {tokens} tokens at {tokens / seconds:.0f}/s; '
+              f'ratio {ratios[-1]:.3f}', flush=True)
+    print(f'busy: median ratio {statistics.median(ratios):.3f} of a plain load, {slots} slots, {n} prompts x 4 (target 0.95)')
+
+
+# --- memory ---
+
+def peak_kib(command):
+    """Peak resident memory of one process, from the kernel's own account of it."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    pid = os.spawnvp(os.P_NOWAIT, command[0], command)
+    _, status, usage = os.wait4(pid, 0)
+    return usage.ru_maxrss, os.waitstatus_to_exitcode(status), before
+
+
+def memory():
+    sizes = [int(s) for s in os.environ.get('BENCH_PROMPTS', '10000,100000').split(',')]
+    engine = subprocess.Popen([os.environ['FAKE_ENGINE'], '--die-with-parent', '--slots', '64'], stdout=subprocess.PIPE, text=True)
+    url = re.search(r'http://\S+', engine.stdout.readline()).group()
+    try:
+        for n in sizes:
+            with open(f'rows{n}.jsonl', 'w') as f:
+                for i in range(n):
+                    f.write(json.dumps({'question': f'What is {i} + 1? [fake: answer={i + 1} p=0.5 len=20]', 'answer': i + 1}) + '\n')
+            pipeline(f'flow{n}.yaml', f'flow{n}', url, f'rows{n}.jsonl', 4, 64)
+            begun = time.monotonic()
+            kib, code, _ = peak_kib([THRESH, 'run', f'flow{n}.yaml', '--log', 'error', '--json'])
+            print(f'memory: flow stages, {n} prompts x 4: peak {kib / 1024:.1f} MiB (target 64), exit {code}, '
+                  f'{4 * n / (time.monotonic() - begun):.0f} candidates/s', flush=True)
+            pipeline(f'flow{n}.yaml', f'flow{n}', url, f'rows{n}.jsonl', 4, 64,
+                     '  - select: {per_prompt: 4}\n  - pack: {context: 2048, shard_bytes: 16MiB}\n')
+            kib, code, _ = peak_kib([THRESH, 'run', f'flow{n}.yaml', '--log', 'error', '--json', '--from', 'select'])
+            print(f'memory: select and pack, {n} prompts x 4, shards of 16 MiB: peak {kib / 1024:.1f} MiB (target {64 + 3 * 16}), exit {code}',
+                  flush=True)
+    finally:
+        engine.terminate()
+
+
+if __name__ == '__main__':
+    SOURCE, THRESH = os.path.abspath(SOURCE), os.path.abspath(THRESH)
+    with tempfile.TemporaryDirectory(prefix='thresh-bench-') as folder:
+        os.chdir(folder)
+        {'busy': busy, 'memory': memory}[sys.argv[1]]()
+        os.chdir('/')

@@ -1,0 +1,371 @@
+/* str, arena, text, json, zip, lines, file, half. */
+#include "base/arena.h"
+#include "base/half.h"
+#include "base/json.h"
+#include "base/lines.h"
+#include "base/text.h"
+#include "base/zip.h"
+#include "fixture.h"
+
+#include <math.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+START_TEST(str_refuses_to_grow_past_its_cap)
+	{
+		struct str s;
+		str_init(&s, 4);
+		str_append_z(&s, "abcd");
+		ck_assert(!s.full);
+		str_append_z(&s, "e");
+		ck_assert(s.full);
+		ck_assert_str_eq(s.data, "abcd");
+		str_append_z(&s, "");
+		str_reset(&s);
+		str_append_z(&s, "xy");
+		ck_assert_str_eq(s.data, "xy");
+		str_release(&s);
+	}
+END_TEST
+
+START_TEST(arena_gives_zeroed_memory_after_reset)
+	{
+		struct arena a = {0};
+		for (int i = 0; i < 1000; i++) {
+			static const char zeros[5000];
+		size_t len = (size_t)(i * 37 % 5000);
+		char *p = arena_alloc(&a, len);
+		ck_assert(memcmp(p, zeros, len) == 0);
+		memset(p, 1, len);
+			if (i % 100 == 99) {
+				arena_reset(&a);
+			}
+		}
+		arena_release(&a);
+	}
+END_TEST
+
+static const struct {
+	const char *text;
+	bool ok;
+	uint64_t value;
+} sizes[] = {{"64MiB", true, 67108864}, {"1GB", true, 1000000000}, {"512", true, 512},
+	{"1.5KiB", true, 1536}, {"1 MiB", true, 1048576}, {"1.5", false, 0}, {"-1", false, 0},
+	{"64Mib", false, 0}, {"", false, 0}, {"MiB", false, 0}, {"1e3", true, 1000}};
+
+START_TEST(sizes_are_parsed)
+	{
+		uint64_t v = 0;
+		ck_assert_int_eq(text_parse_size(sizes[_i].text, &v), sizes[_i].ok);
+		ck_assert_uint_eq(v, sizes[_i].value);
+	}
+END_TEST
+
+static const struct {
+	const char *text;
+	bool ok;
+	uint64_t ms;
+} durations[] = {{"10m", true, 600000}, {"1h30m", true, 5400000}, {"250ms", true, 250},
+	{"45s", true, 45000}, {"0", true, 0}, {"10", false, 0}, {"m", false, 0},
+	{"1h 30m", false, 0}, {"-5s", false, 0}};
+
+START_TEST(durations_are_parsed)
+	{
+		uint64_t v = 0;
+		ck_assert_int_eq(text_parse_duration(durations[_i].text, &v), durations[_i].ok);
+		ck_assert_uint_eq(v, durations[_i].ms);
+	}
+END_TEST
+
+START_TEST(doubles_read_back_as_written)
+	{
+		const double values[] = {0, 1, -1, 0.1, 1.0 / 3, 1e300, 5e-324, 123456789.125,
+			-2.5e-7, 1e15, 9007199254740993.0};
+		for (size_t i = 0; i < ARRAY_LEN(values); i++) {
+			char text[32];
+			double back;
+			text_format_double(values[i], text);
+			ck_assert_msg(text_parse_double(text, &back), "%s", text);
+			ck_assert_double_eq(back, values[i]);
+		}
+		double v;
+		ck_assert(!text_parse_double("nan", &v) && !text_parse_double("inf", &v) &&
+			!text_parse_double("0x10", &v) && !text_parse_double("1 ", &v));
+	}
+END_TEST
+
+START_TEST(nearest_name_is_found_or_none)
+	{
+		const char *const names[] = {"temperature", "top_p", "max_tokens"};
+		ck_assert_str_eq(text_nearest("temprature", names, 3), "temperature");
+		ck_assert_str_eq(text_nearest("max_token", names, 3), "max_tokens");
+		ck_assert_str_eq(text_nearest("tpo_p", names, 3), "top_p");
+		ck_assert_ptr_null(text_nearest("seed", names, 3));
+	}
+END_TEST
+
+START_TEST(utf8_refuses_surrogates_overlong_and_cut_sequences)
+	{
+		ck_assert(utf8_valid("caf\xc3\xa9 \xf0\x9f\x98\x80", 10));
+		ck_assert(!utf8_valid("\xed\xa0\x80", 3));
+		ck_assert(!utf8_valid("\xc0\x80", 2));
+		ck_assert(!utf8_valid("\xe2\x82", 2));
+		ck_assert(!utf8_valid("\xf5\x80\x80\x80", 4));
+	}
+END_TEST
+
+START_TEST(json_writer_escapes_and_reader_gives_it_back)
+	{
+		struct str out;
+		struct error err;
+		str_init(&out, STR_NO_CAP);
+		struct json_writer w = {.out = &out};
+		const char hostile[] = "a\"b\\c\n\t\x01\x7f \xff \xc3\xa9\0end";
+		json_begin_object(&w);
+		json_key(&w, "k");
+		json_put_str(&w, hostile, sizeof(hostile) - 1);
+		json_key(&w, "n");
+		json_begin_array(&w);
+		json_put_int(&w, -5);
+		json_put_uint(&w, UINT64_MAX / 2);
+		json_put_num(&w, 0.1);
+		json_put_num(&w, NAN);
+		json_put_bool(&w, true);
+		json_end_array(&w);
+		json_end_object(&w);
+		struct json *root = json_parse(out.data, out.len, &err);
+		ck_assert_msg(root, "%s in %s", err.msg, out.data);
+		size_t len;
+		const char *back = json_str(json_get(root, "k"), &len);
+		const char expected[] = "a\"b\\c\n\t\x01\x7f \xef\xbf\xbd \xc3\xa9\0end";
+		ck_assert_uint_eq(len, sizeof(expected) - 1);
+		ck_assert_mem_eq(back, expected, len);
+		ck_assert_int_eq(json_kind(json_at(json_get(root, "n"), 3)), JSON_NULL);
+		json_free(root);
+		str_release(&out);
+	}
+END_TEST
+
+START_TEST(json_refuses_what_is_no_single_value)
+	{
+		const char *const bad[] = {"", "{", "{} x", "{\"a\":1,\"a\":2}", "[1,]",
+			"\"\\ud800\"", "nul", "\"\xff\""};
+		for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+			struct error err = {0};
+			ck_assert_msg(!json_parse(bad[i], strlen(bad[i]), &err), "%s", bad[i]);
+			ck_assert_int_eq(err.kind, FAIL_DATA);
+		}
+	}
+END_TEST
+
+START_TEST(zip_gives_back_and_refuses_damage)
+	{
+		struct zip z = {0};
+		struct str text, zipped, back;
+		struct error err;
+		str_init(&text, STR_NO_CAP);
+		str_init(&zipped, STR_NO_CAP);
+		str_init(&back, STR_NO_CAP);
+		for (int i = 0; i < 500; i++) {
+			str_printf(&text, "line %d of a text that repeats itself\n", i % 17);
+		}
+		zip_compress(&z, text.data, text.len, 3, &zipped);
+		ck_assert_ok(
+			zip_decompress(&z, zipped.data, zipped.len, text.len, &back, &err), err);
+		ck_assert_mem_eq(back.data, text.data, text.len);
+		ck_assert(!zip_decompress(&z, zipped.data, zipped.len, text.len - 1, &back, &err));
+		for (size_t i = 0; i < zipped.len; i++) {
+			str_reset(&back);
+			ck_assert(!zip_decompress(&z, zipped.data, i, text.len, &back, &err));
+			char was = zipped.data[i];
+			zipped.data[i] = (char)(was ^ 0x10);
+			str_reset(&back);
+			bool ok = zip_decompress(
+				&z, zipped.data, zipped.len, text.len, &back, &err);
+			ck_assert(!ok || memcmp(back.data, text.data, text.len) == 0);
+			zipped.data[i] = was;
+		}
+		zip_release(&z);
+		str_release(&text);
+		str_release(&zipped);
+		str_release(&back);
+	}
+END_TEST
+
+static void write_file(const char *name, const char *bytes, size_t len)
+{
+	struct error err;
+	ck_assert_ok(file_publish(fixture_dir, name, bytes, len, &err), err);
+}
+
+static void check_lines(const char *path, const char *const *expected, size_t n)
+{
+	struct lines in;
+	struct slice line;
+	struct error err;
+	ck_assert_ok(lines_open(&in, path, 1000000, &err), err);
+	for (size_t i = 0; i < n; i++) {
+		ck_assert_int_eq(lines_next(&in, &line, &err), LINES_LINE);
+		ck_assert_uint_eq(in.line_no, i + 1);
+		ck_assert(slice_eq_z(line, expected[i]));
+	}
+	ck_assert_int_eq(lines_next(&in, &line, &err), LINES_END);
+	lines_release(&in);
+}
+
+START_TEST(lines_are_the_same_plain_and_zstd)
+	{
+		const char text[] = "one\r\n\nthree\nlast without newline";
+		const char *const expected[] = {"one", "", "three", "last without newline"};
+		struct zip z = {0};
+		struct str zipped;
+		str_init(&zipped, STR_NO_CAP);
+		zip_compress(&z, text, 10, 3, &zipped);
+		zip_compress(&z, text + 10, sizeof(text) - 11, 3, &zipped);
+		write_file("a.jsonl", text, sizeof(text) - 1);
+		write_file("a.jsonl.zst", zipped.data, zipped.len);
+		write_file("cut.zst", zipped.data, zipped.len - 5);
+		AUTO_FREE char *plain = fixture_path("a.jsonl");
+		AUTO_FREE char *packed = fixture_path("a.jsonl.zst");
+		AUTO_FREE char *cut = fixture_path("cut.zst");
+		check_lines(plain, expected, 4);
+		check_lines(packed, expected, 4);
+		struct lines in;
+		struct slice line;
+		struct error err;
+		enum lines_result got;
+		ck_assert_ok(lines_open(&in, cut, 1000000, &err), err);
+		while ((got = lines_next(&in, &line, &err)) == LINES_LINE) {
+		}
+		ck_assert_int_eq(got, LINES_FAILED);
+		lines_release(&in);
+		zip_release(&z);
+		str_release(&zipped);
+	}
+END_TEST
+
+START_TEST(a_line_over_the_limit_is_an_error_with_its_place)
+	{
+		struct str text;
+		str_init(&text, STR_NO_CAP);
+		str_append_z(&text, "short\n");
+		for (int i = 0; i < 600000; i++) {
+			str_append_c(&text, 'x');
+		}
+		write_file("long", text.data, text.len);
+		str_release(&text);
+		AUTO_FREE char *path = fixture_path("long");
+		struct lines in;
+		struct slice line;
+		struct error err = {0};
+		ck_assert_ok(lines_open(&in, path, 1000, &err), err);
+		ck_assert_int_eq(lines_next(&in, &line, &err), LINES_LINE);
+		ck_assert_int_eq(lines_next(&in, &line, &err), LINES_FAILED);
+		ck_assert_ptr_nonnull(strstr(err.where, "long:2"));
+		lines_release(&in);
+	}
+END_TEST
+
+START_TEST(an_unpublished_draft_leaves_nothing)
+	{
+		struct file_draft draft;
+		struct error err;
+		ck_assert_ok(file_draft_open(&draft, fixture_dir, "f", &err), err);
+		ck_assert_ok(file_draft_write(&draft, "x", 1, &err), err);
+		file_draft_release(&draft);
+		AUTO_FREE char *path = fixture_path("f");
+		AUTO_FREE char *temp = fixture_path(".tmp-f");
+		ck_assert(!file_exists(path) && !file_exists(temp));
+	}
+END_TEST
+
+START_TEST(a_lock_that_is_held_names_the_holder)
+	{
+		AUTO_FREE char *path = fixture_path(".lock");
+		struct file_lock lock = FILE_LOCK_INIT;
+		struct error err;
+		ck_assert_ok(file_lock_take(&lock, path, &err), err);
+		pid_t pid = fork();
+		if (pid == 0) {
+			struct file_lock other = FILE_LOCK_INIT;
+			char expected[32];
+			snprintf(expected, sizeof(expected), "pid %ld", (long)getppid());
+			_exit(!file_lock_take(&other, path, &err) && strstr(err.msg, expected) &&
+						file_lock_holder(path) == getppid()
+					? 0
+					: 1);
+		}
+		int status;
+		waitpid(pid, &status, 0);
+		ck_assert_int_eq(WEXITSTATUS(status), 0);
+		file_lock_release(&lock);
+		ck_assert_int_eq(file_lock_holder(path), 0);
+	}
+END_TEST
+
+START_TEST(halves_round_to_nearest_even_and_keep_nan)
+	{
+		const struct {
+			float in, out;
+		} cases[] = {{0, 0}, {-1, -1}, {65504, 65504}, {1e30f, INFINITY},
+			{-2.3456f, -2.345703125f}, {5.9604645e-8f, 5.9604645e-8f}, {1e-10f, 0},
+			{2049, 2048}, {2051, 2052}};
+		for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+			struct str s;
+			float back;
+			str_init(&s, STR_NO_CAP);
+			half_encode(&cases[i].in, 1, &s);
+			half_decode(s.data, 1, &back);
+			ck_assert_msg(back == cases[i].out, "%g gave %g", (double)cases[i].in,
+				(double)back);
+			str_release(&s);
+		}
+		struct str s;
+		float nan_in = NAN, back;
+		str_init(&s, STR_NO_CAP);
+		half_encode(&nan_in, 1, &s);
+		half_decode(s.data, 1, &back);
+		ck_assert(isnan(back));
+		str_release(&s);
+	}
+END_TEST
+
+START_TEST(context_is_put_before_the_message_and_long_ones_are_cut)
+	{
+		struct error err;
+		error_set(&err, FAIL_IO, "could not open");
+		error_context(&err, "stage '%s'", "pack");
+		ck_assert_str_eq(err.msg, "stage 'pack': could not open");
+		for (int i = 0; i < 100; i++) {
+			error_context(&err, "a context that is rather long, number %d", i);
+		}
+		ck_assert_uint_lt(strlen(err.msg), sizeof(err.msg));
+		ck_assert_ptr_nonnull(strstr(err.msg, "number 99"));
+	}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("base");
+	TCase *t = tcase_create("base");
+	tcase_add_checked_fixture(t, fixture_set_up, fixture_tear_down);
+	tcase_add_test(t, str_refuses_to_grow_past_its_cap);
+	tcase_add_test(t, arena_gives_zeroed_memory_after_reset);
+	tcase_add_loop_test(t, sizes_are_parsed, 0, ARRAY_LEN(sizes));
+	tcase_add_loop_test(t, durations_are_parsed, 0, ARRAY_LEN(durations));
+	tcase_add_test(t, doubles_read_back_as_written);
+	tcase_add_test(t, nearest_name_is_found_or_none);
+	tcase_add_test(t, utf8_refuses_surrogates_overlong_and_cut_sequences);
+	tcase_add_test(t, json_writer_escapes_and_reader_gives_it_back);
+	tcase_add_test(t, json_refuses_what_is_no_single_value);
+	tcase_add_test(t, zip_gives_back_and_refuses_damage);
+	tcase_add_test(t, lines_are_the_same_plain_and_zstd);
+	tcase_add_test(t, a_line_over_the_limit_is_an_error_with_its_place);
+	tcase_add_test(t, an_unpublished_draft_leaves_nothing);
+	tcase_add_test(t, a_lock_that_is_held_names_the_holder);
+	tcase_add_test(t, halves_round_to_nearest_even_and_keep_nan);
+	tcase_add_test(t, context_is_put_before_the_message_and_long_ones_are_cut);
+	suite_add_tcase(s, t);
+	return run_suite(s);
+}

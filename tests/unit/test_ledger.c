@@ -1,0 +1,343 @@
+#include "fixture.h"
+#include "ledger/history.h"
+#include "ledger/ledger.h"
+#include "ledger/wide.h"
+
+#include <sqlite3.h>
+#include <string.h>
+
+#define CANDIDATES 4096
+
+static struct ledger *ledger;
+static struct error err;
+
+static void set_up(void)
+{
+	fixture_set_up();
+	AUTO_FREE char *path = fixture_path("ledger.db");
+	ledger = ledger_open(path, LEDGER_CREATE, &err);
+	ck_assert_msg(ledger, "%s", err.msg);
+	ck_assert(ledger_set_meta(ledger, "state", "open", &err));
+}
+
+static void tear_down(void)
+{
+	ledger_close(ledger);
+	fixture_tear_down();
+}
+
+static void add_prompt(int64_t id)
+{
+	char prompt_id[33], fields[128];
+	snprintf(prompt_id, sizeof(prompt_id), "%032llx", (unsigned long long)id * 7919);
+	snprintf(fields, sizeof(fields), "{\"question\":\"how many apples are %lld apples?\"}",
+		(long long)id);
+	struct ledger_prompt p = {.id = id,
+		.prompt_id = prompt_id,
+		.source = "s",
+		.row_no = (uint64_t)id,
+		.fields = slice_z(fields)};
+	ck_assert_ok(ledger_add_prompt(ledger, &p, &err), err);
+}
+
+static void add_candidate(int64_t prompt, uint32_t idx, const char *state, const char *reason)
+{
+	char text[256];
+	uint32_t ids[6] = {1, 2, 300, 49151, idx, 2};
+	float logprobs[6] = {-0.5f, -1, -2, -0.25f, 0, -8};
+	snprintf(text, sizeof(text), "There are %lld apples, so the answer is \\boxed{%u}.",
+		(long long)prompt, idx);
+	struct ledger_candidate c = {.id = prompt * CANDIDATES + idx,
+		.prompt = prompt,
+		.idx = idx,
+		.seed = 7 + idx,
+		.state = state,
+		.reason = reason,
+		.finish = "stop",
+		.n_tokens = 6,
+		.token_source = "sampled",
+		.endpoint = "http://127.0.0.1:1",
+		.attempts = 1,
+		.text = slice_z(text),
+		.ids = ids,
+		.n_ids = 6,
+		.logprobs = logprobs};
+	ck_assert_ok(ledger_add_candidate(ledger, &c, &err), err);
+}
+
+START_TEST(a_candidate_comes_back_as_it_was_written)
+	{
+		/* Enough rows that dictionaries are trained on the way, and rows before and after are read alike. */
+		for (int64_t p = 1; p <= 100; p++) {
+			add_prompt(p);
+			ck_assert_ok(ledger_set_prompt_ids(
+					     ledger, p, (uint32_t[]){5, 6, 70000}, 3, &err),
+				err);
+			for (uint32_t k = 0; k < 4; k++) {
+				add_candidate(p, k, "pending", NULL);
+			}
+		}
+		struct arena arena = {0};
+		for (int64_t p = 1; p <= 100; p++) {
+			struct ledger_candidate *list;
+			struct ledger_prompt prompt;
+			size_t n;
+			char text[256];
+			ck_assert_ok(
+				ledger_get_candidates(ledger, p, &arena, &list, &n, &err), err);
+			ck_assert_uint_eq(n, 4);
+			snprintf(text, sizeof(text),
+				"There are %lld apples, so the answer is \\boxed{3}.",
+				(long long)p);
+			ck_assert(slice_eq_z(list[3].text, text));
+			ck_assert_uint_eq(list[3].n_ids, 6);
+			ck_assert_uint_eq(list[3].ids[3], 49151);
+			ck_assert_float_eq(list[3].logprobs[5], -8);
+			ck_assert_int_eq(
+				ledger_get_prompt(ledger, p, &arena, &prompt, &err), LEDGER_FOUND);
+			ck_assert_uint_eq(prompt.ids[2], 70000);
+			ck_assert_ptr_nonnull(strstr(prompt.fields.data, "apples"));
+		}
+		arena_release(&arena);
+	}
+END_TEST
+
+START_TEST(what_was_committed_survives_and_what_was_not_does_not)
+	{
+		AUTO_FREE char *path = fixture_path("ledger.db");
+		add_prompt(1);
+		ck_assert_ok(ledger_flush(ledger, &err), err);
+		add_prompt(2);
+		ck_assert(ledger_dirty(ledger));
+		struct ledger *reader = ledger_open(path, LEDGER_READ, &err);
+		ck_assert_int_eq(ledger_count_prompts(reader), 1);
+		ck_assert_ok(ledger_flush(ledger, &err), err);
+		ck_assert_int_eq(ledger_count_prompts(reader), 2);
+		ledger_close(reader);
+	}
+END_TEST
+
+START_TEST(rows_are_committed_at_the_limit)
+	{
+		ck_assert_ok(ledger_flush(ledger, &err), err);
+		ledger_set_commit_rows(ledger, 3);
+		add_prompt(1);
+		add_prompt(2);
+		ck_assert(ledger_dirty(ledger));
+		add_prompt(3);
+		ck_assert(!ledger_dirty(ledger));
+	}
+END_TEST
+
+START_TEST(states_and_reasons_are_closed_lists)
+	{
+		add_prompt(1);
+		struct ledger_candidate c = {.id = CANDIDATES,
+			.prompt = 1,
+			.state = "accepted",
+			.reason = "because",
+			.finish = "stop",
+			.token_source = "sampled"};
+		ck_assert(!ledger_add_candidate(ledger, &c, &err));
+		ck_assert_int_eq(err.kind, FAIL_DATA);
+		ck_assert(!ledger_settle_prompt(ledger, 1, "settled", "tired", NULL, &err));
+		ck_assert(!ledger_settle_prompt(ledger, 1, "done", "all", NULL, &err));
+		ck_assert_ok(ledger_settle_prompt(ledger, 1, "settled", "all", NULL, &err), err);
+	}
+END_TEST
+
+START_TEST(a_newer_or_foreign_file_is_refused)
+	{
+		AUTO_FREE char *path = fixture_path("newer.db");
+		struct ledger *l = ledger_open(path, LEDGER_CREATE, &err);
+		ledger_close(l);
+		sqlite3 *db;
+		ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+		sqlite3_exec(db, "PRAGMA user_version = 99", NULL, NULL, NULL);
+		sqlite3_close(db);
+		ck_assert_ptr_null(ledger_open(path, LEDGER_WRITE, &err));
+		ck_assert_int_eq(err.kind, FAIL_DATA);
+		ck_assert_ptr_nonnull(strstr(err.msg, "99"));
+		fixture_write("text.db",
+			"this is no database, but a text that is long enough to be looked at as "
+			"one ..............................");
+		AUTO_FREE char *text = fixture_path("text.db");
+		ck_assert_ptr_null(ledger_open(text, LEDGER_READ, &err));
+		AUTO_FREE char *absent = fixture_path("absent.db");
+		ck_assert_ptr_null(ledger_open(absent, LEDGER_READ, &err));
+	}
+END_TEST
+
+START_TEST(books_that_do_not_balance_are_found)
+	{
+		add_prompt(1);
+		add_candidate(1, 0, "pending", NULL);
+		ck_assert_ok(ledger_check_books(ledger, &err), err);
+		ck_assert_ok(ledger_settle_prompt(ledger, 1, "settled", "all", NULL, &err), err);
+		ck_assert(!ledger_check_books(ledger, &err));
+		ck_assert_ptr_nonnull(strstr(err.msg, "4096"));
+	}
+END_TEST
+
+START_TEST(reset_verify_forgets_scores_and_keeps_candidates)
+	{
+		add_prompt(1);
+		add_candidate(1, 0, "accepted", "accept");
+		add_candidate(1, 1, "rejected", "token_limit");
+		ck_assert(ledger_add_score(ledger, CANDIDATES,
+			&(struct ledger_score){"math", "equal", NULL, true, 1}, &err));
+		ck_assert(ledger_settle_prompt(ledger, 1, "settled", "all", NULL, &err));
+		ck_assert_ok(ledger_reset_verify(ledger, &err), err);
+		struct arena arena = {0};
+		struct ledger_candidate *list;
+		size_t n;
+		ck_assert_ok(ledger_get_candidates(ledger, 1, &arena, &list, &n, &err), err);
+		ck_assert_uint_eq(n, 2);
+		ck_assert_str_eq(list[0].state, "pending");
+		ck_assert_uint_eq(list[0].n_scores, 0);
+		ck_assert_str_eq(list[1].state, "rejected");
+		arena_release(&arena);
+	}
+END_TEST
+
+START_TEST(prompts_are_found_by_the_beginning_of_their_hash)
+	{
+		int64_t id;
+		add_prompt(1);
+		add_prompt(2);
+		ck_assert_int_eq(
+			ledger_find_prompt(ledger, "00000000000000000000000000001eef", &id, &err),
+			LEDGER_FOUND);
+		ck_assert_int_eq(id, 1);
+		ck_assert_int_eq(ledger_find_prompt(ledger, "0000", &id, &err), LEDGER_FAILED);
+		ck_assert_int_eq(ledger_find_prompt(ledger, "ffff", &id, &err), LEDGER_END);
+		ck_assert_int_eq(ledger_find_prompt(ledger, "%", &id, &err), LEDGER_END);
+	}
+END_TEST
+
+static bool count_row(
+	void *ctx, const char *const *names UNUSED, const struct ledger_cell *cells, size_t n)
+{
+	ck_assert_uint_eq(n, 1);
+	*(struct ledger_cell *)ctx = cells[0];
+	if (cells[0].kind == CELL_TEXT) {
+		((struct ledger_cell *)ctx)->integer = memmem(cells[0].text.data, cells[0].text.len,
+							       "\\boxed{0}", 9) != NULL;
+	}
+	return true;
+}
+
+START_TEST(query_reads_and_unpacks_but_never_writes)
+	{
+		struct ledger_cell cell = {0};
+		add_prompt(1);
+		add_candidate(1, 0, "pending", NULL);
+		ck_assert_ok(ledger_query(ledger, "select count(*) from candidate", count_row,
+				     &cell, &err),
+			err);
+		ck_assert_int_eq(cell.integer, 1);
+		ck_assert_ok(
+			ledger_query(ledger, "select text(4096)", count_row, &cell, &err), err);
+		ck_assert_int_eq(cell.integer, 1);
+		const char *const refused[] = {"delete from candidate", "attach 'x' as y",
+			"pragma user_version = 3", "select 1; select 2", "create table t (a)",
+			"update prompt set state = 'failed'", "", "vacuum",
+			"select * from nothing"};
+		for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+			ck_assert_msg(!ledger_query(ledger, refused[i], count_row, &cell, &err),
+				"%s", refused[i]);
+			ck_assert_int_eq(err.kind, FAIL_USAGE);
+		}
+	}
+END_TEST
+
+struct order {
+	int64_t ids[8];
+	bool passes[8];
+	size_t n;
+};
+
+static bool note(
+	void *ctx, int64_t candidate, int64_t prompt UNUSED, bool pass, struct error *e UNUSED)
+{
+	struct order *o = ctx;
+	o->ids[o->n] = candidate;
+	o->passes[o->n++] = pass;
+	return true;
+}
+
+START_TEST(wide_orders_within_the_prompt_and_sees_the_group)
+	{
+		const struct expr_column columns[] = {
+			{"judge", EXPR_REAL}, {"n_tokens", EXPR_INTEGER}};
+		struct wide *w = wide_new(columns, 2, &err);
+		const double judges[] = {0.5, 0.9, 0.9, 0.1};
+		const int64_t tokens[] = {10, 30, 20, 5};
+		for (int64_t i = 0; i < 4; i++) {
+			struct expr_value row[] = {{.kind = EXPR_VALUE_REAL, .real = judges[i]},
+				{.kind = EXPR_VALUE_INT, .integer = tokens[i]}};
+			ck_assert_ok(wide_add(w, 100 + i, 1, i != 3, row, &err), err);
+		}
+		struct expr_value none[] = {
+			{.kind = EXPR_VALUE_NULL}, {.kind = EXPR_VALUE_INT, .integer = 1}};
+		ck_assert_ok(wide_add(w, 200, 2, true, none, &err), err);
+		struct order o = {0};
+		ck_assert_ok(wide_each(w, "pass_rate < 0.9 and judge > 0.6",
+				     "judge desc, n_tokens asc", note, &o, &err),
+			err);
+		ck_assert_uint_eq(o.n, 4);
+		ck_assert_int_eq(o.ids[0], 102);
+		ck_assert_int_eq(o.ids[1], 101);
+		ck_assert_int_eq(o.ids[2], 100);
+		ck_assert_int_eq(o.ids[3], 200);
+		ck_assert(o.passes[0] && o.passes[1] && !o.passes[2] && !o.passes[3]);
+		wide_free(w);
+	}
+END_TEST
+
+START_TEST(history_records_a_run_once)
+	{
+		AUTO_FREE char *path = fixture_path("history.db");
+		AUTO_FREE char *ledger_path = fixture_path("ledger.db");
+		add_prompt(1);
+		add_prompt(2);
+		add_candidate(1, 0, "accepted", "accept");
+		ck_assert(ledger_settle_prompt(ledger, 1, "settled", "all", NULL, &err));
+		ck_assert(ledger_flush(ledger, &err));
+		struct history *h = history_open(path, &err);
+		ck_assert_msg(h, "%s", err.msg);
+		for (int i = 0; i < 2; i++) {
+			ck_assert_ok(
+				history_record(h, "2026-11-24.1", 3, ledger_path, "{}", 1, &err),
+				err);
+			ck_assert(history_is_settled(h, "00000000000000000000000000001eef"));
+			ck_assert(!history_is_settled(h, "00000000000000000000000000003dde"));
+			ck_assert_int_eq(history_last_number(h), 3);
+		}
+		history_close(h);
+		h = history_open(path, &err);
+		ck_assert(h && history_is_settled(h, "00000000000000000000000000001eef"));
+		history_close(h);
+		ck_assert_ptr_null(history_open(ledger_path, &err));
+	}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("ledger");
+	TCase *t = tcase_create("ledger");
+	tcase_add_checked_fixture(t, set_up, tear_down);
+	tcase_add_test(t, a_candidate_comes_back_as_it_was_written);
+	tcase_add_test(t, what_was_committed_survives_and_what_was_not_does_not);
+	tcase_add_test(t, rows_are_committed_at_the_limit);
+	tcase_add_test(t, states_and_reasons_are_closed_lists);
+	tcase_add_test(t, a_newer_or_foreign_file_is_refused);
+	tcase_add_test(t, books_that_do_not_balance_are_found);
+	tcase_add_test(t, reset_verify_forgets_scores_and_keeps_candidates);
+	tcase_add_test(t, prompts_are_found_by_the_beginning_of_their_hash);
+	tcase_add_test(t, query_reads_and_unpacks_but_never_writes);
+	tcase_add_test(t, wide_orders_within_the_prompt_and_sees_the_group);
+	tcase_add_test(t, history_records_a_run_once);
+	suite_add_tcase(s, t);
+	return run_suite(s);
+}
