@@ -1,0 +1,907 @@
+/*
+ * A route is a row of the table at the end: how its request is read and how its answer is written. Likewise a field of a llama.cpp
+ * completion, since `response_fields` picks them by name. Answers are appended by hand where they are long (ids and
+ * probabilities of tokens), from fragments that the vocabulary made beforehand.
+ */
+#include "fake_api.h"
+
+#include "base/hash.h"
+#include "base/mem.h"
+
+#include <assert.h>
+#include <math.h>
+
+#define CANDIDATES_CHAT_MAX 128
+#define TOP_LOGPROBS_CHAT_MAX 20
+
+struct api_route {
+	const char *method, *path;
+	bool llama_cpp, openai; /* which dialects have it */
+	bool open; /* no key needed */
+	bool (*read)(struct api *api, struct api_call *call); /* false: refused */
+	void (*write)(struct api *api, struct api_call *call, enum fault fault);
+};
+
+/* --- refusing --- */
+
+PRINTF_LIKE(4, 5)
+static bool refuse(struct api_call *call, unsigned status, const char *type, const char *fmt, ...)
+{
+	struct json_writer w = {.out = &call->body};
+	AUTO_FREE char *message = NULL;
+	va_list args;
+
+	va_start(args, fmt);
+	message = xvasprintf(fmt, args);
+	va_end(args);
+	call->status = status;
+	call->n = 0;
+	str_reset(&call->body);
+	json_begin_object(&w);
+	json_key(&w, "error");
+	json_begin_object(&w);
+	json_key(&w, "code");
+	json_put_uint(&w, status);
+	json_key(&w, "message");
+	json_put_z(&w, message);
+	json_key(&w, "type");
+	json_put_z(&w, type);
+	json_end_object(&w);
+	json_end_object(&w);
+	return false;
+}
+
+#define refuse_request(call, ...) refuse(call, 400, "invalid_request_error", __VA_ARGS__)
+
+/* --- reading fields of a request; a missing one leaves `out` as it is --- */
+
+static bool want_bool(struct api_call *call, const char *key, bool *out)
+{
+	const struct json *value = json_get(call->json, key);
+
+	if (!value || json_kind(value) == JSON_NULL || json_bool(value, out)) {
+		return true;
+	}
+	return refuse_request(call,
+		"Field '%s': [json.exception.type_error.302] type must be boolean, but is %s", key,
+		json_kind_name(json_kind(value)));
+}
+
+static bool want_int(struct api_call *call, const char *key, int64_t *out)
+{
+	const struct json *value = json_get(call->json, key);
+
+	if (!value || json_kind(value) == JSON_NULL || json_int(value, out)) {
+		return true;
+	}
+	return refuse_request(call,
+		"Field '%s': [json.exception.type_error.302] type must be number, but is %s", key,
+		json_kind_name(json_kind(value)));
+}
+
+static bool want_num(struct api_call *call, const char *key, double *out)
+{
+	const struct json *value = json_get(call->json, key);
+
+	if (!value || json_kind(value) == JSON_NULL || json_num(value, out)) {
+		return true;
+	}
+	return refuse_request(call,
+		"Field '%s': [json.exception.type_error.302] type must be number, but is %s", key,
+		json_kind_name(json_kind(value)));
+}
+
+static bool want_stops(struct api_call *call)
+{
+	const struct json *value = json_get(call->json, "stop");
+	size_t n = json_kind(value) == JSON_ARRAY ? json_len(value) : value ? 1 : 0;
+
+	if (!value || json_kind(value) == JSON_NULL) {
+		return true;
+	}
+	call->stops = xcalloc(n + 1, sizeof(*call->stops));
+	for (size_t i = 0; i < n; i++) {
+		const struct json *stop = json_kind(value) == JSON_ARRAY ? json_at(value, i)
+									 : value;
+
+		call->stops[i].data = json_str(stop, &call->stops[i].len);
+		if (!call->stops[i].data) {
+			return refuse_request(call, "Field 'stop': a stop string must be a string");
+		}
+	}
+	call->limits.stops = call->stops;
+	call->limits.n_stops = n;
+	return true;
+}
+
+/* Seed, temperature, stop strings: what all completions have. */
+static bool want_sampling(struct api_call *call)
+{
+	double temperature = 0.8;
+	int64_t seed = 0;
+
+	if (!want_num(call, "temperature", &temperature) || !want_int(call, "seed", &seed) ||
+		!want_stops(call)) {
+		return false;
+	}
+	call->seed = (uint32_t)seed;
+	call->limits.greedy = temperature <= 0;
+	return true;
+}
+
+/* --- the chat template --- */
+
+static const char chat_template[] = "{% for message in messages %}{{'<|im_start|>' + "
+				    "message['role'] + '\\n' + message['content'] + "
+				    "'<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt "
+				    "%}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+/* A last message of the assistant is left open, to be gone on with. */
+static bool render(struct api_call *call)
+{
+	const struct json *messages = json_get(call->json, "messages");
+	size_t n = json_len(messages);
+	bool generation_prompt = true, prefilled = false;
+
+	if (json_kind(messages) != JSON_ARRAY || n == 0) {
+		return refuse_request(call, "'messages' is required");
+	}
+	if (!want_bool(call, "add_generation_prompt", &generation_prompt)) {
+		return false;
+	}
+	for (size_t i = 0; i < n; i++) {
+		const char *role = json_z(json_get(json_at(messages, i), "role"));
+		size_t len;
+		const char *content = json_str(json_get(json_at(messages, i), "content"), &len);
+
+		if (!role || !content) {
+			return refuse_request(call, "a message has a 'role' and a 'content'");
+		}
+		prefilled = i + 1 == n && strcmp(role, "assistant") == 0;
+		str_printf(&call->prompt_text, "<|im_start|>%s\n", role);
+		str_append(&call->prompt_text, content, len);
+		str_append_z(&call->prompt_text, prefilled ? "" : "<|im_end|>\n");
+	}
+	if (generation_prompt && !prefilled) {
+		str_append_z(&call->prompt_text, "<|im_start|>assistant\n");
+	}
+	return true;
+}
+
+/* --- llama.cpp: texts and ids --- */
+
+static bool read_nothing(struct api *api UNUSED, struct api_call *call UNUSED)
+{
+	return true;
+}
+
+static bool read_template(struct api *api UNUSED, struct api_call *call)
+{
+	return render(call);
+}
+
+static void write_template(struct api *api UNUSED, struct api_call *call, enum fault fault UNUSED)
+{
+	struct json_writer w = {.out = &call->body};
+
+	json_begin_object(&w);
+	json_key(&w, "prompt");
+	json_put_str(&w, call->prompt_text.data, call->prompt_text.len);
+	json_end_object(&w);
+}
+
+static bool read_tokenize(struct api *api, struct api_call *call)
+{
+	bool parse_special = true, add_special = false, with_pieces = false;
+	size_t len;
+	const char *content = json_str(json_get(call->json, "content"), &len);
+
+	if (!want_bool(call, "parse_special", &parse_special) ||
+		!want_bool(call, "add_special", &add_special) ||
+		!want_bool(call, "with_pieces", &with_pieces)) {
+		return false;
+	}
+	if (add_special) {
+		ids_add(&call->prompt, VOCAB_BOS);
+	}
+	if (content) {
+		str_append(&call->prompt_text, content, len);
+		vocab_encode(&api->vocab, content, len, parse_special, &call->prompt);
+	}
+	call->return_ids = !with_pieces;
+	return true;
+}
+
+static void write_ids(struct str *out, const uint32_t *ids, size_t n)
+{
+	str_append_c(out, '[');
+	for (size_t i = 0; i < n; i++) {
+		char digits[12], *p = digits + sizeof(digits);
+		uint32_t id = ids[i];
+
+		do {
+			*--p = (char)('0' + id % 10);
+		} while (id /= 10);
+		if (i) {
+			str_append_c(out, ',');
+		}
+		str_append(out, p, (size_t)(digits + sizeof(digits) - p));
+	}
+	str_append_c(out, ']');
+}
+
+static void write_tokenize(struct api *api, struct api_call *call, enum fault fault UNUSED)
+{
+	str_append_z(&call->body, "{\"tokens\":");
+	if (call->return_ids) {
+		write_ids(&call->body, call->prompt.items, call->prompt.n);
+		str_append_c(&call->body, '}');
+		return;
+	}
+	str_append_c(&call->body, '[');
+	for (size_t i = 0; i < call->prompt.n; i++) {
+		uint32_t id = call->prompt.items[i];
+		const struct vocab_token *token = &api->vocab.tokens[id];
+		struct json_writer w = {.out = &call->body};
+
+		str_printf(&call->body, "%s{\"id\":%u,\"piece\":", i ? "," : "", id);
+		if (id >= 128 && id < 256) {
+			str_printf(&call->body, "[%u]", id);
+		} else {
+			json_put_str(&w, token->bytes, token->len);
+		}
+		str_append_c(&call->body, '}');
+	}
+	str_append_z(&call->body, "]}");
+}
+
+/* An array of ids of the vocabulary; says itself what is wrong with it. */
+static bool want_ids(struct api *api, struct api_call *call, const struct json *array)
+{
+	for (size_t i = 0; i < json_len(array); i++) {
+		int64_t id;
+
+		if (!json_int(json_at(array, i), &id) || id < 0 || id >= api->vocab.n) {
+			return refuse_request(call, "Prompt contains invalid tokens");
+		}
+		ids_add(&call->prompt, (uint32_t)id);
+	}
+	return true;
+}
+
+static bool read_detokenize(struct api *api, struct api_call *call)
+{
+	if (!want_ids(api, call, json_get(call->json, "tokens"))) {
+		return false;
+	}
+	vocab_decode(&api->vocab, call->prompt.items, call->prompt.n, true, &call->prompt_text);
+	return true;
+}
+
+static void write_detokenize(struct api *api UNUSED, struct api_call *call, enum fault fault UNUSED)
+{
+	struct json_writer w = {.out = &call->body};
+
+	json_begin_object(&w);
+	json_key(&w, "content");
+	json_put_str(&w, call->prompt_text.data, call->prompt_text.len);
+	json_end_object(&w);
+}
+
+/* --- llama.cpp: what the server is --- */
+
+static void write_health(struct api *api UNUSED, struct api_call *call, enum fault fault UNUSED)
+{
+	str_append_z(&call->body, "{\"status\":\"ok\"}");
+}
+
+static void write_props(struct api *api, struct api_call *call, enum fault fault UNUSED)
+{
+	struct json_writer w = {.out = &call->body};
+
+	str_append_z(&call->body,
+		"{\"default_generation_settings\":{\"params\":{\"seed\":4294967295,\"temperature\":"
+		"0.8,"
+		"\"top_k\":40,\"top_p\":0.95,\"min_p\":0.05,\"repeat_last_n\":64,\"repeat_"
+		"penalty\":1.0},");
+	str_printf(&call->body, "\"n_ctx\":%u},\"total_slots\":%u,\"model_alias\":", api->context,
+		api->n_slots);
+	json_put_z(&w, api->model_name);
+	str_append_z(&call->body, ",\"model_ftype\":\"Q8_0\",\"model_path\":");
+	w.need_comma = false;
+	json_put_z(&w, api->model_path);
+	str_printf(&call->body,
+		",\"modalities\":{\"vision\":false,\"audio\":false},\"endpoint_slots\":%s,"
+		"\"endpoint_props\":false,\"endpoint_metrics\":%s,\"ui\":false,\"chat_template\":",
+		api->has_slots ? "true" : "false", api->has_metrics ? "true" : "false");
+	w.need_comma = false;
+	json_put_z(&w, chat_template);
+	str_append_z(&call->body,
+		",\"chat_template_caps\":{\"supports_system_role\":true},\"bos_token\":\"<s>\","
+		"\"eos_token\":\"<|im_end|>\",\"build_info\":\"fake-1\",\"is_sleeping\":false}");
+}
+
+static void write_models(struct api *api, struct api_call *call, enum fault fault UNUSED)
+{
+	struct json_writer w = {.out = &call->body};
+
+	str_append_z(&call->body, "{\"object\":\"list\",\"data\":[{\"id\":");
+	json_put_z(&w, api->model_name);
+	if (api->openai) {
+		str_printf(&call->body,
+			",\"object\":\"model\",\"created\":0,\"owned_by\":\"fake\",\"max_model_"
+			"len\":%u}]}",
+			api->context);
+		return;
+	}
+	str_printf(&call->body,
+		",\"object\":\"model\",\"created\":0,\"owned_by\":\"llamacpp\",\"meta\":{\"vocab_"
+		"type\":2,"
+		"\"n_vocab\":%u,\"n_ctx\":%u,\"n_ctx_train\":8192,\"n_embd\":64,\"n_params\":"
+		"1000000,"
+		"\"size\":1000000,\"ftype\":\"Q8_0\"}}]}",
+		api->vocab.n, api->context);
+}
+
+static bool read_slots(struct api *api, struct api_call *call)
+{
+	if (!api->has_slots) {
+		return refuse(call, 501, "not_supported_error",
+			"This server does not support slots endpoint. Start it with `--slots`");
+	}
+	return true;
+}
+
+static void write_slots(struct api *api, struct api_call *call, enum fault fault UNUSED)
+{
+	str_append_c(&call->body, '[');
+	for (uint32_t i = 0; i < api->n_slots; i++) {
+		str_printf(&call->body,
+			"%s{\"id\":%u,\"n_ctx\":%u,\"speculative\":false,\"is_processing\":%s}",
+			i ? "," : "", i, api->context, i < api->n_busy ? "true" : "false");
+	}
+	str_append_c(&call->body, ']');
+}
+
+static bool read_metrics(struct api *api, struct api_call *call)
+{
+	if (!api->has_metrics) {
+		return refuse(call, 501, "not_supported_error",
+			"This server does not support metrics endpoint. Start it with `--metrics`");
+	}
+	return true;
+}
+
+static void write_metrics(struct api *api, struct api_call *call, enum fault fault UNUSED)
+{
+	const struct {
+		const char *name, *type;
+		uint64_t value;
+	} rows[] = {{"prompt_tokens_total", "counter", api->prompt_tokens},
+		{"tokens_predicted_total", "counter", api->predicted_tokens},
+		{"requests_processing", "gauge", api->n_busy},
+		{"requests_deferred", "gauge", api->n_deferred}};
+
+	call->content_type = "text/plain; version=0.0.4";
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		str_printf(&call->body, "# TYPE llamacpp:%s %s\nllamacpp:%s %llu\n", rows[i].name,
+			rows[i].type, rows[i].name, (unsigned long long)rows[i].value);
+	}
+}
+
+/* --- completions --- */
+
+struct candidate_text {
+	const struct api *api;
+	const struct api_call *call;
+	const struct model_prompt *prompt;
+	const struct model_text *text;
+	uint32_t index;
+	enum fault fault;
+};
+
+static void put_text(struct str *out, const struct candidate_text *c)
+{
+	struct json_writer w = {.out = out};
+
+	json_put_str(&w, c->text->text.data, c->text->text.len);
+	if (c->fault == FAULT_INVALID_UTF8) {
+		out->len--;
+		str_append_z(out, "\xff\xfe\xc3\"");
+	}
+}
+
+static const char *token_json(const struct candidate_text *c, uint32_t id)
+{
+	const struct vocab_token *token = &c->api->vocab.tokens[id];
+
+	return c->api->openai ? token->chat_json : token->json;
+}
+
+/* The alternatives to the sampled token: a judge's choices, then whatever comes first in the vocabulary, ever less probable. */
+static void put_alternatives(struct str *out, const struct candidate_text *c, size_t place,
+	uint32_t n, const char *logprob)
+{
+	struct model_choice choices[MODEL_JUDGE_TOKENS];
+	uint32_t sampled = c->text->ids.items[place], done = 0;
+	bool judged = c->text->judged && place == 0;
+	bool listed[VOCAB_MAX] = {false};
+
+	if (judged) {
+		model_judge(c->prompt, &c->api->vocab, choices);
+		for (; done < n && done < MODEL_JUDGE_TOKENS; done++) {
+			str_printf(out, "%s{%s,\"logprob\":%.7g}", done ? "," : "",
+				token_json(c, choices[done].id), log(choices[done].p));
+			listed[choices[done].id] = true;
+		}
+	} else if (n) {
+		str_printf(out, "{%s,\"logprob\":%s}", token_json(c, sampled), logprob);
+		listed[sampled] = true;
+		done = 1;
+	}
+	for (uint32_t id = 0; done < n && id < c->api->vocab.n; id++) {
+		if (!listed[id]) {
+			str_printf(out, "%s{%s,\"logprob\":%.7g}", done ? "," : "",
+				token_json(c, id), -7.5 - 0.01 * done);
+			done++;
+		}
+	}
+}
+
+static void put_probabilities(struct str *out, const struct candidate_text *c, size_t n)
+{
+	str_append_c(out, '[');
+	for (size_t i = 0; i < n; i++) {
+		const char *token = token_json(c, c->text->ids.items[i]);
+		const char *logprob = model_logprob(c->prompt, c->text, i, &c->api->vocab);
+		const char *written = logprob;
+
+		if (c->fault == FAULT_NAN && i == 0) {
+			written = c->api->openai ? "NaN" : "null";
+		}
+		str_append_z(out, i ? ",{" : "{");
+		str_append_z(out, token);
+		str_append_z(out, ",\"logprob\":");
+		str_append_z(out, written);
+		str_append_z(out, ",\"top_logprobs\":[");
+		put_alternatives(out, c, i, c->call->n_probs, logprob);
+		str_append_z(out, "]}");
+	}
+	str_append_c(out, ']');
+}
+
+/* --- completions: the fields of llama.cpp --- */
+
+static void field_index(struct str *out, const struct candidate_text *c)
+{
+	str_printf(out, "%u", c->index);
+}
+
+static void field_tokens(struct str *out, const struct candidate_text *c)
+{
+	write_ids(out, c->text->ids.items, c->call->return_ids ? c->text->ids.n : 0);
+}
+
+static void field_id_slot(struct str *out, const struct candidate_text *c)
+{
+	str_printf(out, "%u", c->index % c->api->n_slots);
+}
+
+static void field_stop(struct str *out, const struct candidate_text *c UNUSED)
+{
+	str_append_z(out, "true");
+}
+
+static void field_model(struct str *out, const struct candidate_text *c)
+{
+	struct json_writer w = {.out = out};
+
+	json_put_z(&w, c->api->model_name);
+}
+
+static void field_n_predicted(struct str *out, const struct candidate_text *c)
+{
+	bool wrong = c->fault == FAULT_WRONG_COUNT && !c->call->has_probs;
+
+	str_printf(out, "%zu", c->text->ids.n + wrong);
+}
+
+static void field_n_evaluated(struct str *out, const struct candidate_text *c)
+{
+	str_printf(out, "%zu", c->prompt->n);
+}
+
+static void field_n_cached(struct str *out, const struct candidate_text *c)
+{
+	str_printf(out, "%zu", c->prompt->n + c->text->ids.n - 1);
+}
+
+static void field_seed(struct str *out, const struct candidate_text *c)
+{
+	str_printf(out, "%u", c->call->seed + c->index);
+}
+
+static void field_settings(struct str *out, const struct candidate_text *c)
+{
+	str_printf(out, "{\"n_predict\":%u,\"seed\":%u}", c->call->limits.max_tokens,
+		c->call->seed + c->index);
+}
+
+static void field_prompt(struct str *out, const struct candidate_text *c)
+{
+	struct json_writer w = {.out = out};
+
+	json_put_str(&w, c->call->prompt_text.data, c->call->prompt_text.len);
+}
+
+static void field_has_new_line(struct str *out, const struct candidate_text *c)
+{
+	bool has = memchr(c->text->text.data, '\n', c->text->text.len) != NULL;
+
+	str_append_z(out, has ? "true" : "false");
+}
+
+static void field_truncated(struct str *out, const struct candidate_text *c)
+{
+	str_append_z(out, c->text->truncated ? "true" : "false");
+}
+
+static void field_stop_type(struct str *out, const struct candidate_text *c)
+{
+	static const char *const names[] = {
+		[MODEL_EOS] = "\"eos\"", [MODEL_LIMIT] = "\"limit\"", [MODEL_WORD] = "\"word\""};
+
+	str_append_z(out, names[c->text->stop]);
+}
+
+static void field_stopping_word(struct str *out, const struct candidate_text *c)
+{
+	struct json_writer w = {.out = out};
+
+	json_put_str(&w, c->text->stop_word.data, c->text->stop_word.len);
+}
+
+static void field_timings(struct str *out, const struct candidate_text *c)
+{
+	str_printf(out,
+		"{\"cache_n\":0,\"prompt_n\":%zu,\"prompt_ms\":1.0,\"predicted_n\":%zu,\"predicted_"
+		"ms\":1.0}",
+		c->prompt->n, c->text->ids.n);
+}
+
+static void field_probabilities(struct str *out, const struct candidate_text *c)
+{
+	size_t n = c->call->has_probs ? c->text->n_probs : 0;
+
+	put_probabilities(out, c, n - (n && c->fault == FAULT_WRONG_COUNT));
+}
+
+static const struct {
+	const char *name;
+	void (*put)(struct str *out, const struct candidate_text *c);
+	bool only_asked; /* not in an answer to a request without response_fields */
+} fields[] = {
+	{"index", field_index},
+	{"content", put_text},
+	{"tokens", field_tokens},
+	{"id_slot", field_id_slot},
+	{"stop", field_stop},
+	{"model", field_model},
+	{"tokens_predicted", field_n_predicted},
+	{"tokens_evaluated", field_n_evaluated},
+	{"generation_settings", field_settings},
+	{"generation_settings/seed", field_seed, true},
+	{"prompt", field_prompt},
+	{"has_new_line", field_has_new_line},
+	{"truncated", field_truncated},
+	{"stop_type", field_stop_type},
+	{"stopping_word", field_stopping_word},
+	{"tokens_cached", field_n_cached},
+	{"timings", field_timings},
+	{"completion_probabilities", field_probabilities},
+};
+
+/* A name that is not known gives no field, as with the real server. */
+static void read_fields(struct api_call *call)
+{
+	const struct json *names = json_get(call->json, "response_fields");
+
+	for (size_t i = 0; i < json_len(names); i++) {
+		const char *name = json_z(json_at(names, i));
+
+		for (size_t j = 0; name && j < ARRAY_LEN(fields); j++) {
+			call->fields |= strcmp(name, fields[j].name) == 0 ? 1ull << j : 0;
+		}
+	}
+}
+
+static void put_completion(struct str *out, const struct candidate_text *c)
+{
+	bool first = true;
+
+	for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+		bool asked = c->call->fields ? c->call->fields >> i & 1 : !fields[i].only_asked;
+
+		if (!asked || (fields[i].put == field_probabilities && !c->call->has_probs)) {
+			continue;
+		}
+		str_append_z(out, first ? "{\"" : ",\"");
+		str_append_z(out, fields[i].name);
+		str_append_z(out, "\":");
+		fields[i].put(out, c);
+		first = false;
+	}
+	str_append_z(out, first ? "{}" : "}");
+}
+
+/* A text or a list of ids. */
+static bool want_prompt(struct api *api, struct api_call *call)
+{
+	const struct json *prompt = json_get(call->json, "prompt");
+	size_t len;
+	const char *text = json_str(prompt, &len);
+
+	if (text) {
+		vocab_encode(&api->vocab, text, len, true, &call->prompt);
+	} else if (json_kind(prompt) != JSON_ARRAY) {
+		return refuse_request(call, "\"prompt\" must be a string or a list of tokens");
+	} else if (!want_ids(api, call, prompt)) {
+		return false;
+	}
+	if (call->prompt.n == 0) {
+		return refuse_request(call, "\"prompt\" must not be empty");
+	}
+	vocab_decode(&api->vocab, call->prompt.items, call->prompt.n, true, &call->prompt_text);
+	return true;
+}
+
+static bool refuse_long_prompt(struct api *api, struct api_call *call)
+{
+	size_t n = call->prompt.n;
+
+	if (n < api->context) {
+		return true;
+	}
+	if (api->openai) {
+		return refuse_request(call,
+			"This model's maximum context length is %u tokens. However, you requested "
+			"%zu tokens in "
+			"the messages. Please reduce the length of the messages.",
+			api->context, n);
+	}
+	refuse(call, 400, "exceed_context_size_error",
+		"request (%zu tokens) exceeds the available context size (%u tokens), try "
+		"increasing it",
+		n, api->context);
+	call->body.len -= 2;
+	str_printf(&call->body, ",\"n_prompt_tokens\":%zu,\"n_ctx\":%u}}", n, api->context);
+	return false;
+}
+
+static bool read_completion(struct api *api, struct api_call *call)
+{
+	int64_t n = 1, n_probs = 0, n_predict = -1;
+
+	if (!want_sampling(call) || !want_bool(call, "return_tokens", &call->return_ids) ||
+		!want_int(call, "n_probs", &n_probs) || !want_int(call, "n_predict", &n_predict) ||
+		!want_int(call, "n_cmpl", &n)) {
+		return false;
+	}
+	if (n < 1 || n > api->n_slots) {
+		return refuse_request(call,
+			"Field 'n_cmpl': Value must be between 1 <= value <= %u, but got %lld",
+			api->n_slots, (long long)n);
+	}
+	if (!want_prompt(api, call) || !refuse_long_prompt(api, call)) {
+		return false;
+	}
+	call->n = (uint32_t)n;
+	call->many = n > 1;
+	call->has_probs = n_probs > 0;
+	call->n_probs = (uint32_t)MIN(MAX(n_probs, 0), (int64_t)api->vocab.n);
+	/* 0 still gives one token; below 0 there is no limit but the context. */
+	call->limits.max_tokens = n_predict < 0 ? UINT32_MAX
+						: (uint32_t)MIN(MAX(n_predict, 1), UINT32_MAX);
+	call->limits.context = api->context;
+	read_fields(call);
+	return true;
+}
+
+/* --- completions: chat --- */
+
+static bool read_chat(struct api *api, struct api_call *call)
+{
+	const char *model = json_z(json_get(call->json, "model"));
+	int64_t n = 1, top = 0, max_tokens = UINT32_MAX;
+
+	if (api->openai && model && strcmp(model, api->model_name) != 0) {
+		return refuse(call, 404, "NotFoundError", "The model `%s` does not exist.", model);
+	}
+	if (!want_sampling(call) || !want_int(call, "n", &n) ||
+		!want_bool(call, "logprobs", &call->has_probs) ||
+		!want_int(call, "top_logprobs", &top) ||
+		!want_int(call, "max_tokens", &max_tokens) ||
+		!want_int(call, "max_completion_tokens", &max_tokens)) {
+		return false;
+	}
+	if (n < 1 || n > CANDIDATES_CHAT_MAX || top < 0 || top > TOP_LOGPROBS_CHAT_MAX ||
+		max_tokens < 1) {
+		return refuse_request(call, "n, top_logprobs or max_tokens is out of range");
+	}
+	if (!render(call)) {
+		return false;
+	}
+	vocab_encode(
+		&api->vocab, call->prompt_text.data, call->prompt_text.len, true, &call->prompt);
+	if (!refuse_long_prompt(api, call)) {
+		return false;
+	}
+	call->n = (uint32_t)n;
+	call->n_probs = (uint32_t)top;
+	call->limits.max_tokens = (uint32_t)MIN(max_tokens, UINT32_MAX);
+	call->limits.context = api->context;
+	return true;
+}
+
+static void put_choice(struct str *out, const struct candidate_text *c)
+{
+	size_t n = c->text->n_probs;
+
+	/* The end of the turn is not among the tokens that are listed. */
+	n -= n && c->text->stop == MODEL_EOS;
+	str_printf(out, "{\"index\":%u,\"message\":{\"role\":\"assistant\",\"content\":", c->index);
+	put_text(out, c);
+	str_append_z(out, "},\"logprobs\":");
+	if (c->call->has_probs) {
+		str_append_z(out, "{\"content\":");
+		put_probabilities(out, c, n - (n && c->fault == FAULT_WRONG_COUNT));
+		str_append_c(out, '}');
+	} else {
+		str_append_z(out, "null");
+	}
+	str_printf(out, ",\"finish_reason\":\"%s\"}",
+		c->text->stop == MODEL_LIMIT ? "length" : "stop");
+}
+
+/* --- completions: both --- */
+
+static void put_candidates(struct api *api, struct api_call *call, enum fault fault,
+	void (*put)(struct str *out, const struct candidate_text *c))
+{
+	uint32_t n = call->n - (fault == FAULT_FEW);
+	struct model_prompt prompt;
+
+	model_read(&prompt, &api->vocab, call->prompt.items, call->prompt.n);
+	for (uint32_t i = 0; i < n; i++) {
+		struct candidate_text c = {api, call, &prompt, &api->scratch, i, fault};
+
+		model_write(&prompt, &api->vocab, &call->limits, call->seed + i, &api->scratch);
+		call->n_tokens += api->scratch.ids.n;
+		call->n_longest = MAX(call->n_longest, (uint32_t)api->scratch.ids.n);
+		if (i) {
+			str_append_c(&call->body, ',');
+		}
+		put(&call->body, &c);
+	}
+	model_prompt_release(&prompt);
+	api->prompt_tokens += call->prompt.n;
+	api->predicted_tokens += call->n_tokens;
+}
+
+static void write_completion(struct api *api, struct api_call *call, enum fault fault)
+{
+	bool many = call->many || fault == FAULT_FEW;
+
+	str_append_z(&call->body, many ? "[" : "");
+	put_candidates(api, call, fault, put_completion);
+	str_append_z(&call->body, many ? "]" : "");
+}
+
+static void write_chat(struct api *api, struct api_call *call, enum fault fault)
+{
+	struct json_writer w = {.out = &call->body};
+	uint64_t wrong = fault == FAULT_WRONG_COUNT;
+
+	str_printf(&call->body,
+		"{\"id\":\"chatcmpl-%016llx\",\"object\":\"chat.completion\",\"created\":0,"
+		"\"model\":",
+		(unsigned long long)hash64(
+			call->prompt.items, call->prompt.n * sizeof(uint32_t), call->seed));
+	json_put_z(&w, api->model_name);
+	str_append_z(&call->body, ",\"choices\":[");
+	put_candidates(api, call, fault, put_choice);
+	str_printf(&call->body,
+		"],\"usage\":{\"prompt_tokens\":%zu,\"completion_tokens\":%llu,\"total_tokens\":%"
+		"llu}}",
+		call->prompt.n, (unsigned long long)(call->n_tokens + wrong),
+		(unsigned long long)(call->prompt.n + call->n_tokens + wrong));
+}
+
+/* --- routes --- */
+
+static const struct api_route routes[] = {
+	{"GET", "/health", true, true, true, read_nothing, write_health},
+	{"GET", "/props", true, false, false, read_nothing, write_props},
+	{"GET", "/slots", true, false, false, read_slots, write_slots},
+	{"GET", "/metrics", true, false, false, read_metrics, write_metrics},
+	{"GET", "/v1/models", true, true, true, read_nothing, write_models},
+	{"GET", "/models", true, false, true, read_nothing, write_models},
+	{"POST", "/apply-template", true, false, false, read_template, write_template},
+	{"POST", "/tokenize", true, false, false, read_tokenize, write_tokenize},
+	{"POST", "/detokenize", true, false, false, read_detokenize, write_detokenize},
+	{"POST", "/completion", true, false, false, read_completion, write_completion},
+	{"POST", "/v1/chat/completions", true, true, false, read_chat, write_chat},
+};
+
+static const struct api_route *find_route(const struct api *api, const struct fake_request *request)
+{
+	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+		if ((api->openai ? routes[i].openai : routes[i].llama_cpp) &&
+			slice_eq_z(request->method, routes[i].method) &&
+			slice_eq_z(request->path, routes[i].path)) {
+			return &routes[i];
+		}
+	}
+	return NULL;
+}
+
+static bool has_key(const struct api *api, const struct fake_request *request)
+{
+	AUTO_FREE char *wanted = api->api_key ? xasprintf("Bearer %s", api->api_key) : NULL;
+
+	return !wanted || slice_eq_z(request->authorization, wanted);
+}
+
+void api_init(struct api *api)
+{
+	vocab_init(&api->vocab);
+}
+
+void api_release(struct api *api)
+{
+	model_text_release(&api->scratch);
+	vocab_release(&api->vocab);
+}
+
+void api_read(struct api *api, const struct fake_request *request, struct api_call *call)
+{
+	struct error err;
+
+	*call = (struct api_call){.status = 200, .content_type = "application/json; charset=utf-8"};
+	str_init(&call->body, STR_NO_CAP);
+	str_init(&call->prompt_text, STR_NO_CAP);
+	call->route = find_route(api, request);
+	if (!call->route) {
+		refuse(call, 404, "not_found_error", "File Not Found");
+		return;
+	}
+	if (!call->route->open && !has_key(api, request)) {
+		refuse(call, 401, "authentication_error", "Invalid API Key");
+		return;
+	}
+	if (strcmp(call->route->method, "POST") == 0) {
+		call->json = json_parse(request->body.data, request->body.len, &err);
+		if (!call->json) {
+			refuse(call, 500, "server_error", "%s", err.msg);
+			return;
+		}
+	}
+	call->route->read(api, call);
+}
+
+void api_write(struct api *api, struct api_call *call, enum fault fault)
+{
+	if (call->status == 200) {
+		call->route->write(api, call, fault);
+	}
+}
+
+void api_call_release(struct api_call *call)
+{
+	str_release(&call->body);
+	str_release(&call->prompt_text);
+	ids_release(&call->prompt);
+	free(call->stops);
+	json_free(call->json);
+	*call = (struct api_call){0};
+}

@@ -1,0 +1,62 @@
+/*
+ * The HTTP interfaces that the fake engine has, without HTTP: a request in, a body out. Two steps, since a script may want to
+ * know the prompt before it decides what becomes of the answer:
+ *
+ *	api_read(api, &request, &call);		what is asked for; a refusal is an answer already (call.status)
+ *	api_write(api, &call, fault);		call.body
+ *	api_call_release(&call);
+ *
+ * Shapes and error texts are those of the real servers, as probed; see the README for what is left out.
+ */
+#ifndef TESTS_FAKE_ENGINE_FAKE_API_H
+#define TESTS_FAKE_ENGINE_FAKE_API_H
+
+#include "base/json.h"
+#include "fake_http.h"
+#include "fake_model.h"
+#include "fake_script.h"
+
+struct api {
+	struct vocab vocab;
+	bool openai;
+	bool has_slots, has_metrics; /* llama.cpp: GET /slots and /metrics are answered */
+	uint32_t n_slots;
+	uint32_t context; /* of one candidate with its prompt */
+	const char *model_name, *model_path, *api_key; /* borrowed; api_key may be NULL */
+	/* What /slots and /metrics tell; kept by the owner. */
+	uint32_t n_busy, n_deferred;
+	uint64_t prompt_tokens, predicted_tokens;
+	struct model_text scratch;
+};
+
+struct api_route;
+
+struct api_call {
+	const struct api_route *route; /* NULL: unknown path */
+	unsigned status;
+	const char *content_type;
+	struct str body;
+	struct json *json; /* owns the request */
+	/* What there is of a prompt: its ids, and its text with special tokens shown. */
+	struct ids prompt;
+	struct str prompt_text;
+	uint32_t n; /* candidates; 0: nothing is generated */
+	bool many; /* llama.cpp: the answer is an array */
+	uint32_t seed;
+	struct model_limits limits;
+	struct slice *stops; /* owns; the texts are the request's */
+	bool has_probs, return_ids;
+	uint32_t n_probs; /* alternatives listed with each token */
+	uint64_t fields; /* llama.cpp: a bit per row of the table of fields; 0: all */
+	/* Known after api_write. */
+	uint64_t n_tokens;
+	uint32_t n_longest;
+};
+
+void api_init(struct api *api); /* the rest of the struct is the caller's to fill; zeroed before */
+void api_release(struct api *api);
+void api_read(struct api *api, const struct fake_request *request, struct api_call *call);
+void api_write(struct api *api, struct api_call *call, enum fault fault);
+void api_call_release(struct api_call *call);
+
+#endif
