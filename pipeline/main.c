@@ -6,6 +6,7 @@
 #include "stages.h"
 #include "verifiers/verifiers.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -58,6 +59,11 @@ int main(int argc, char **argv)
 	}
 	/* A reader that closes the pipe is noticed where we write. */
 	signal(SIGPIPE, SIG_IGN);
+	/* Large buffers (dictionary training, shard images) go back to the system when they are freed, and the pool's threads
+	 * share their arenas: what a night holds is what it uses. */
+	mallopt(M_MMAP_THRESHOLD, 256 << 10);
+	mallopt(M_TRIM_THRESHOLD, 512 << 10);
+	mallopt(M_ARENA_MAX, 2);
 	if (argc < 2) {
 		print_usage(stderr);
 		return 2;

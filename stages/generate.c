@@ -36,6 +36,8 @@ struct generate_config {
 	uint32_t special_tokens, truncated;
 };
 
+#define SLOTS_UNKNOWN 16 /* what a server is taken for that does not tell its slots */
+
 enum truncated { TRUNCATED_REJECT, TRUNCATED_SCORE };
 
 static const struct param candidates_params[] = {
@@ -102,6 +104,7 @@ struct generate_state {
 		*tokenizer; /* tokenizer NULL: the engine itself gives ids, or nobody does */
 	struct template *template; /* owns */
 	struct engine_sampling sampling;
+	uint32_t n_tokenizing; /* waves that wait for their prompt's ids */
 };
 
 /* The wave that a group is in; lives in the group's arena. */
@@ -198,10 +201,12 @@ static size_t plan(
 	return MIN(group->n_candidates + c->candidates.min, c->candidates.max);
 }
 
+/* Prompts being tokenized are candidates that the engine does not know of yet: one filling of its slots is enough. */
 static bool has_room(void *state)
 {
 	struct generate_state *s = state;
-	return engine_has_room(s->engine) && (!s->tokenizer || engine_has_room(s->tokenizer));
+	uint32_t slots = MAX(engine_info(s->engine)->n_slots, SLOTS_UNKNOWN);
+	return (uint64_t)s->n_tokenizing * s->config->candidates.min < slots && engine_has_room(s->engine) && (!s->tokenizer || engine_has_room(s->tokenizer));
 }
 
 static void end_wave(struct wave *w)
@@ -379,6 +384,8 @@ static void on_prompt(void *ctx, const struct engine_prompt *answer)
 	struct group *group = w->group;
 	struct generate_state *s = w->state;
 	w->tokenizing = NULL;
+	s->n_tokenizing--;
+	flow_wake(s->run);
 	if (w->cancelled || answer->reason == ENGINE_CANCELLED) {
 		w->cancelled = true;
 		end_wave(w);
@@ -446,6 +453,7 @@ static void start_wave(void *state, struct group *group, size_t from, size_t to)
 		: engine_info(s->engine)->has_ids ? s->engine
 						  : NULL;
 	if (tokenizer && !group->prompt.ids) {
+		s->n_tokenizing++;
 		w->tokenizing = engine_tokenize(tokenizer, w->messages, w->n_messages,
 			s->config->special_tokens, on_prompt, w);
 	} else {
