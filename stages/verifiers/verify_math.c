@@ -24,7 +24,7 @@ struct math_config {
 static const char *const rules_names[] = {"default", "strict", "lax", NULL};
 
 static const struct param params[] = {
-	PARAM_STR("gold", struct math_config, gold, .required = true,
+	PARAM_REF("gold", struct math_config, gold, .ref = "field", .required = true,
 		.help = "field of the prompt that holds the right answer; a solution ending in "
 			"\\boxed{} or #### is fine"),
 	PARAM_ENUM("rules", struct math_config, rules, .names = rules_names, .def = "default",
