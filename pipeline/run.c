@@ -384,28 +384,40 @@ static bool reset_from(struct run *run, const struct stage_def *stage, struct er
 	return ledger_set_meta(run->ledger, "state", "open", err) && ledger_flush(run->ledger, err);
 }
 
-/* Before --from or the first changed stage, nothing may have changed; from there on, everything is made again. */
-static bool reconcile(struct run *run, const struct stage_def *from, struct error *err)
+/* With --from, nothing before that stage may have changed: what it rests on would not be what the definition says. */
+static bool check_unchanged(struct run *run, const struct stage_def *from, struct error *err)
 {
-	for (const struct stage_def *s = run->def->stages;
-		s < run->def->stages + run->def->n_stages && s != from; s++) {
+	bool ok = true;
+	for (const struct stage_def *s = run->def->stages; ok && s != from; s++) {
 		struct comparison c;
-		bool changed = differs(run, s, &c);
-		bool ok = true;
-		if (changed && (from || s->ops->plan || (s->ops->run && s == run->def->stages))) {
+		if (differs(run, s, &c)) {
 			ok = error_set(err, FAIL_CONFIG,
 				"run '%s': stage '%s': %s: nothing it has made can be reused",
 				run->id, s->ops->name, c.text.data);
-			if (from) {
-				error_hint(err,
-					s->ops->submit ? "use --from %s"
-						       : "take the change back, or start a new run",
-					s->ops->name);
-			} else {
-				error_hint(err,
-					"take the change back to finish this run, or begin "
-					"another: thresh run --run-id NAME");
-			}
+			error_hint(err,
+				s->ops->submit ? "use --from %s"
+					       : "take the change back, or start a new run",
+				s->ops->name);
+		}
+		comparison_release(&c);
+	}
+	return ok;
+}
+
+/* A resume: a change in what generates is refused, anything later is made again from the first changed stage on. */
+static bool reconcile(struct run *run, struct error *err)
+{
+	for (const struct stage_def *s = run->def->stages;
+		s < run->def->stages + run->def->n_stages; s++) {
+		struct comparison c;
+		bool changed = differs(run, s, &c), ok = true;
+		if (changed && (s->ops->plan || s == run->def->stages)) {
+			ok = error_set(err, FAIL_CONFIG,
+				"run '%s': stage '%s': %s: nothing it has made can be reused",
+				run->id, s->ops->name, c.text.data);
+			error_hint(err,
+				"take the change back to finish this run, or begin another: thresh "
+				"run --run-id NAME");
 		} else if (changed) {
 			log_info("the definition changed, doing again what depends on it", "stage",
 				s->ops->name, "change", c.text.data, NULL);
@@ -416,7 +428,7 @@ static bool reconcile(struct run *run, const struct stage_def *from, struct erro
 			return ok;
 		}
 	}
-	return !from || reset_from(run, from, err);
+	return true;
 }
 
 static const struct stage_def *find_from(const struct run *run, struct error *err)
@@ -460,7 +472,6 @@ static bool prepare_workdir(struct run *run, struct error *err)
 
 static bool copy_run(struct run *run, const char *newest, struct error *err)
 {
-	AUTO_FREE char *old_path = ledger_path_of(run->def->workdir, newest);
 	AUTO_FREE char *old_vocab = xasprintf("%s/runs/%s/vocab.zst", run->def->workdir, newest);
 	set_id(run,
 		run->options.run_id ? xstrdup(run->options.run_id) : next_id(run->def->workdir));
@@ -473,9 +484,9 @@ static bool copy_run(struct run *run, const char *newest, struct error *err)
 	if (!file_remove_tree(temp, err) || !file_make_dirs(temp, err)) {
 		return false;
 	}
-	struct ledger *old = ledger_open(old_path, LEDGER_READ, err);
-	bool ok = old && ledger_copy(old, temp_ledger, err);
-	ledger_close(old);
+	bool ok = ledger_copy(run->ledger, temp_ledger, err);
+	ledger_close(run->ledger);
+	run->ledger = NULL;
 	if (ok && file_exists(old_vocab)) {
 		struct str bytes;
 		str_init(&bytes, 256 << 20);
@@ -514,21 +525,24 @@ static enum run_opened choose(struct run *run, const struct survey *s, struct er
 				run->options.from);
 			return RUN_FAILED;
 		}
+		set_id(run, xstrdup(s->newest_id));
 		if (s->open_id) {
 			set_id(run, xstrdup(s->open_id));
 			run->resumed = true;
-			return open_ledger(run, err) && reconcile(run, from, err) ? RUN_OPENED
-										  : RUN_FAILED;
 		}
-		return copy_run(run, s->newest_id, err) && reconcile(run, from, err) ? RUN_OPENED
-										     : RUN_FAILED;
+		/* Checked before a copy is made: a refused command leaves nothing behind. */
+		if (!open_ledger(run, err) || !check_unchanged(run, from, err) ||
+			(!s->open_id && !copy_run(run, s->newest_id, err))) {
+			return RUN_FAILED;
+		}
+		return reset_from(run, from, err) ? RUN_OPENED : RUN_FAILED;
 	}
 	const char *resume = s->open_id && (!wanted || strcmp(wanted, s->open_id) == 0) ? s->open_id
 											: NULL;
 	if (resume) {
 		set_id(run, xstrdup(resume));
 		run->resumed = true;
-		return open_ledger(run, err) && reconcile(run, NULL, err) ? RUN_OPENED : RUN_FAILED;
+		return open_ledger(run, err) && reconcile(run, err) ? RUN_OPENED : RUN_FAILED;
 	}
 	AUTO_FREE char *wanted_path = wanted ? ledger_path_of(run->def->workdir, wanted) : NULL;
 	const char *done = wanted

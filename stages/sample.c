@@ -557,6 +557,7 @@ static void learn_fields(struct definition *def, const char *path)
 	struct slice line;
 	struct error ignored = {0};
 	if (!lines_open(&in, path, ROW_BYTES_MAX, &ignored)) {
+		def->fields_open = true; /* told as a missing file, once is enough */
 		return;
 	}
 	if (lines_next(&in, &line, &ignored) == LINES_LINE) {
@@ -576,11 +577,10 @@ static void check(const void *config, const struct stage_check *c)
 		const struct node *at = list && list->kind == NODE_LIST && i < list->n
 			? list->items[i]
 			: c->node;
-		if (!sources[i].path == !sources[i].command) {
+		if (!node_get(at, "path") == !node_get(at, "command")) {
 			node_error(&err, c->tree, at,
 				"stage 'sample': a source needs either `path` or `command`");
 			error_list_add(c->errors, &err);
-			continue;
 		}
 		for (size_t k = 0; k < sources[i].map.n; k++) {
 			definition_add_field(c->definition, sources[i].map.keys[k]);
@@ -588,7 +588,8 @@ static void check(const void *config, const struct stage_check *c)
 		if (!sources[i].map.n && sources[i].path) {
 			learn_fields(c->definition, sources[i].path);
 		} else if (!sources[i].map.n) {
-			c->definition->fields_open = true; /* only running the command would tell */
+			/* Only running the command would tell; or the path is wrong, which has been said. */
+			c->definition->fields_open = true;
 		}
 	}
 }

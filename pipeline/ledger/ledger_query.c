@@ -108,18 +108,19 @@ static struct ledger_cell cell_of(sqlite3_stmt *stmt, int i)
 	return cell;
 }
 
-/* SQLITE_READONLY databases can still ATTACH and write elsewhere, so only reading is let through. */
+/* What is not a write and yet no mere reading; writes are refused by sqlite3_stmt_readonly. */
 static int reading_only(void *ctx UNUSED, int action, const char *a UNUSED, const char *b UNUSED,
 	const char *c UNUSED, const char *d UNUSED)
 {
 	switch (action) {
-	case SQLITE_SELECT:
-	case SQLITE_READ:
-	case SQLITE_FUNCTION:
-	case SQLITE_RECURSIVE:
-		return SQLITE_OK;
-	default:
+	case SQLITE_ATTACH:
+	case SQLITE_DETACH:
+	case SQLITE_PRAGMA:
+	case SQLITE_TRANSACTION:
+	case SQLITE_SAVEPOINT:
 		return SQLITE_DENY;
+	default:
+		return SQLITE_OK;
 	}
 }
 
@@ -140,7 +141,7 @@ bool ledger_query(struct ledger *l, const char *sql,
 			"functions: text(candidate) ids(candidate) fields(prompt)");
 	}
 	if (stmt && !sqlite3_stmt_readonly(stmt)) {
-		sqlite3_finalize(stmt); /* VACUUM does not ask the authorizer */
+		sqlite3_finalize(stmt);
 		return error_set(err, FAIL_USAGE, "SQL: only reading is allowed");
 	}
 	if (!stmt || rest[strspn(rest, " \t\r\n;")]) {
