@@ -1,0 +1,297 @@
+/* Writer and reader together, and the reader against damage. */
+#include "base/rng.h"
+#include "fixture.h"
+#include "shard/mds.h"
+#include "shard/mds_read.h"
+#include "shard/vocab.h"
+
+#include <string.h>
+
+static const struct mds_column columns[] = {
+	{"score", "float32"}, {"text", "str"}, {"tokens", "ndarray:uint16"}};
+static struct error err;
+
+static void put_row(
+	struct mds_shard *shard, const struct mds_format *format, uint32_t i, size_t n_tokens)
+{
+	char text[32];
+	float score = (float)i / 8;
+	struct str tokens;
+	uint16_t *ids = xcalloc(n_tokens, sizeof(*ids));
+	for (size_t k = 0; k < n_tokens; k++) {
+		ids[k] = (uint16_t)(i * 31 + k);
+	}
+	snprintf(text, sizeof(text), "row %u", i);
+	str_init(&tokens, STR_NO_CAP);
+	mds_put_array(&tokens, MDS_UINT16, ids, n_tokens);
+	struct slice values[] = {
+		mds_scalar(&score, sizeof(score)), slice_z(text), {tokens.data, tokens.len}};
+	ck_assert(mds_shard_would_fit(shard, mds_sample_bytes(format, values)));
+	mds_shard_add(shard, values);
+	str_release(&tokens);
+	free(ids);
+}
+
+static void write_folder(const struct mds_format *format, uint32_t n_rows, size_t n_tokens,
+	struct mds_shard_info *info)
+{
+	struct mds_shard *shard = mds_shard_new(format);
+	for (uint32_t i = 0; i < n_rows; i++) {
+		put_row(shard, format, i, n_tokens);
+	}
+	ck_assert_ok(mds_shard_publish(shard, fixture_dir, 0, info, &err), err);
+	ck_assert_uint_eq(info->raw_xxh64, mds_shard_raw_hash(shard));
+	ck_assert_ok(mds_index_publish(format, fixture_dir, info, 1, "{\"context\":8}", &err), err);
+	mds_shard_free(shard);
+}
+
+static void check_rows(uint32_t n_rows, size_t n_tokens)
+{
+	struct mds_reader *r = mds_reader_open(fixture_dir, &err);
+	ck_assert_msg(r, "%s", err.msg);
+	ck_assert_uint_eq(mds_reader_n_samples(r), n_rows);
+	/* Backwards, so that frames are not met in their order. */
+	for (uint32_t i = n_rows; i-- > 0;) {
+		struct slice values[3];
+		struct mds_array a;
+		char text[32];
+		snprintf(text, sizeof(text), "row %u", i);
+		ck_assert_ok(mds_reader_sample(r, i, values, NULL, &err), err);
+		ck_assert(slice_eq_z(values[1], text));
+		ck_assert_ok(mds_array_decode(&mds_reader_shard(r, 0)->columns[2].encoding,
+				     values[2], &a, &err),
+			err);
+		ck_assert_uint_eq(a.n, n_tokens);
+		ck_assert_uint_eq(
+			mds_array_u64(&a, n_tokens - 1), (uint16_t)(i * 31 + n_tokens - 1));
+		ck_assert_ok(mds_array_decode(&mds_reader_shard(r, 0)->columns[0].encoding,
+				     values[0], &a, &err),
+			err);
+		ck_assert_double_eq(mds_array_double(&a, 0), (double)i / 8);
+	}
+	mds_reader_close(r);
+}
+
+static void count_fault(void *ctx, const struct mds_fault *fault UNUSED)
+{
+	++*(unsigned *)ctx;
+}
+
+static unsigned faults(void)
+{
+	unsigned n = 0;
+	struct mds_reader *r = mds_reader_open(fixture_dir, &err);
+	if (!r) {
+		return 1;
+	}
+	for (size_t s = 0; s < mds_reader_n_shards(r); s++) {
+		mds_reader_verify(r, s, count_fault, &n);
+	}
+	mds_reader_close(r);
+	return n;
+}
+
+static const struct {
+	uint32_t rows;
+	size_t tokens;
+	uint32_t frame_bytes;
+	bool single;
+} shapes[] = {{1, 1, 0, false}, {10, 300, 1024, false}, {500, 200, 4096, false},
+	{500, 200, 4096, true}, {3, 70000, 65536, false}, {100, 11, 1, false}};
+
+START_TEST(rows_come_back_from_every_shape)
+	{
+		struct mds_format format = {.columns = columns,
+			.n_columns = 3,
+			.frame_bytes = shapes[_i].frame_bytes,
+			.single_frame = shapes[_i].single};
+		struct mds_shard_info info;
+		write_folder(&format, shapes[_i].rows, shapes[_i].tokens, &info);
+		ck_assert_uint_eq(info.n_samples, shapes[_i].rows);
+		check_rows(shapes[_i].rows, shapes[_i].tokens);
+		ck_assert_uint_eq(faults(), 0);
+	}
+END_TEST
+
+START_TEST(frames_of_any_sizes_obey_the_rule_of_python_zstd)
+	{
+		/* Incompressible and compressible rows by turns give frames whose sizes fall as often as they rise. */
+		struct rng rng;
+		rng_seed(&rng, (uint64_t)_i + 1);
+		struct mds_format format = {
+			.columns = columns, .n_columns = 3, .frame_bytes = 2048};
+		struct mds_shard *shard = mds_shard_new(&format);
+		for (uint32_t i = 0; i < 12; i++) {
+			uint16_t ids[2000];
+			size_t n = 1 + (size_t)rng_below(&rng, 2000);
+			bool noise = rng_below(&rng, 2);
+			for (size_t k = 0; k < n; k++) {
+				ids[k] = noise ? (uint16_t)rng_next(&rng) : 7;
+			}
+			struct str tokens;
+			float score = 0;
+			str_init(&tokens, STR_NO_CAP);
+			mds_put_array(&tokens, MDS_UINT16, ids, n);
+			struct slice values[] = {mds_scalar(&score, sizeof(score)), slice_z("x"),
+				{tokens.data, tokens.len}};
+			mds_shard_add(shard, values);
+			str_release(&tokens);
+		}
+		struct mds_shard_info info;
+		ck_assert_ok(mds_shard_publish(shard, fixture_dir, 0, &info, &err), err);
+		ck_assert_ok(mds_index_publish(&format, fixture_dir, &info, 1, NULL, &err), err);
+		ck_assert_uint_eq(faults(), 0); /* the verifier has its own reading of the rule */
+		mds_shard_free(shard);
+	}
+END_TEST
+
+START_TEST(a_shard_that_is_there_is_adopted_only_if_it_is_the_planned_one)
+	{
+		struct mds_format format = {.columns = columns, .n_columns = 3};
+		struct mds_shard_info info, found_info;
+		enum mds_found found;
+		ck_assert_ok(mds_shard_check(fixture_dir, 0, 1, &found, &found_info, &err), err);
+		ck_assert_int_eq(found, MDS_ABSENT);
+		write_folder(&format, 20, 50, &info);
+		ck_assert_ok(
+			mds_shard_check(fixture_dir, 0, info.raw_xxh64, &found, &found_info, &err),
+			err);
+		ck_assert_int_eq(found, MDS_SAME);
+		ck_assert_str_eq(found_info.zip_sha256, info.zip_sha256);
+		ck_assert_uint_eq(found_info.zip_xxh64, info.zip_xxh64);
+		ck_assert_uint_eq(found_info.n_samples, 20);
+		ck_assert_ok(mds_shard_check(
+				     fixture_dir, 0, info.raw_xxh64 + 1, &found, &found_info, &err),
+			err);
+		ck_assert_int_eq(found, MDS_OTHER);
+	}
+END_TEST
+
+START_TEST(every_truncation_and_flipped_byte_is_reported)
+	{
+		struct mds_format format = {.columns = columns, .n_columns = 3, .frame_bytes = 256};
+		struct mds_shard_info info;
+		struct str file;
+		write_folder(&format, 6, 60, &info);
+		AUTO_FREE char *path = fixture_path("shard.00000.mds.zstd");
+		str_init(&file, STR_NO_CAP);
+		ck_assert_ok(file_read(path, 1 << 20, &file, &err), err);
+		for (size_t i = 0; i < file.len; i++) {
+			ck_assert_ok(file_publish(fixture_dir, "shard.00000.mds.zstd", file.data, i,
+					     &err),
+				err);
+			ck_assert_msg(faults() > 0, "cut at %zu", i);
+		}
+		for (size_t i = 0; i < file.len; i++) {
+			file.data[i] ^= (char)(1 << i % 8);
+			ck_assert_ok(file_publish(fixture_dir, "shard.00000.mds.zstd", file.data,
+					     file.len, &err),
+				err);
+			ck_assert_msg(faults() > 0, "flipped at %zu", i);
+			file.data[i] ^= (char)(1 << i % 8);
+		}
+		str_release(&file);
+	}
+END_TEST
+
+START_TEST(an_uncompressed_folder_of_another_writer_is_read)
+	{
+		/* By hand: two rows of one column "a" of type int (fixed, 8 bytes). */
+		static const char config[] = "{}";
+		struct str image;
+		str_init(&image, STR_NO_CAP);
+		uint32_t head = 4 + 12 + sizeof(config) - 1,
+			 words[] = {2, head, head + 8, head + 16};
+		int64_t values[] = {-5, 1ll << 40};
+		str_append(&image, words, sizeof(words));
+		str_append(&image, config, sizeof(config) - 1);
+		str_append(&image, values, sizeof(values));
+		ck_assert(
+			file_publish(fixture_dir, "shard.00000.mds", image.data, image.len, &err));
+		fixture_write("index.json",
+			"{\"version\":2,\"shards\":[{\"version\":2,\"format\":\"mds\","
+			"\"compression\":null,\"hashes\":[],\"size_limit\":null,"
+			"\"column_names\":[\"a\"],\"column_encodings\":[\"int\"],\"column_sizes\":["
+			"8],\"samples\":2,"
+			"\"raw_data\":{\"basename\":\"shard.00000.mds\",\"bytes\":34,\"hashes\":{}}"
+			",\"zip_data\":null}]}");
+		struct mds_reader *r = mds_reader_open(fixture_dir, &err);
+		struct slice value;
+		struct mds_array a;
+		ck_assert_msg(r, "%s", err.msg);
+		for (uint64_t i = 0; i < 2; i++) {
+			ck_assert_ok(mds_reader_sample(r, i, &value, NULL, &err), err);
+			ck_assert(mds_array_decode(
+				&mds_reader_shard(r, 0)->columns[0].encoding, value, &a, &err));
+			ck_assert_int_eq((int64_t)mds_array_u64(&a, 0), values[i]);
+		}
+		ck_assert(!mds_reader_sample(r, 2, &value, NULL, &err));
+		mds_reader_close(r);
+		str_release(&image);
+	}
+END_TEST
+
+static const char *const bad_indices[] = {"", "[]", "{}", "{\"shards\": 3}", "{\"shards\": [{}]}",
+	"{\"shards\":[{\"version\":2,\"format\":\"mds\",\"compression\":null,\"column_names\":["
+	"\"a\"],\"column_encodings\":[\"int\"],\"column_sizes\":[8],"
+	"\"samples\":2,\"raw_data\":{\"basename\":\"../../etc/"
+	"passwd\",\"bytes\":34,\"hashes\":{}},\"zip_data\":null}]}",
+	"{\"shards\":[{\"version\":2,\"format\":\"mds\",\"compression\":null,\"column_names\":["
+	"\"a\"],\"column_encodings\":[\"int\"],\"column_sizes\":[4],"
+	"\"samples\":2,\"raw_data\":{\"basename\":\"x\",\"bytes\":34,\"hashes\":{}},\"zip_data\":"
+	"null}]}",
+	"{\"shards\":[{\"version\":2,\"format\":\"mds\",\"compression\":null,\"column_names\":["
+	"\"a\"],\"column_encodings\":[\"ndarray:uint16:0\"],"
+	"\"column_sizes\":[4],\"samples\":2,\"raw_data\":{\"basename\":\"x\",\"bytes\":34,"
+	"\"hashes\":{}},\"zip_data\":null}]}",
+	"{\"shards\":[{\"version\":2,\"format\":\"mds\",\"compression\":null,\"column_names\":["
+	"\"a\"],\"column_encodings\":[\"int\"],\"column_sizes\":[8],"
+	"\"samples\":-1,\"raw_data\":{\"basename\":\"x\",\"bytes\":34,\"hashes\":{}},\"zip_data\":"
+	"null}]}"};
+
+START_TEST(a_malformed_index_is_refused)
+	{
+		fixture_write("index.json", bad_indices[_i]);
+		ck_assert_ptr_null(mds_reader_open(fixture_dir, &err));
+		ck_assert_int_eq(err.kind, FAIL_DATA);
+	}
+END_TEST
+
+START_TEST(a_vocabulary_comes_back)
+	{
+		const uint32_t ids[] = {0, 2, 49151};
+		const struct slice pieces[] = {{"a\0b", 3}, {"<|im_end|>", 10}, {"", 0}};
+		const uint8_t special[] = {0, 1, 0};
+		struct slice piece;
+		bool is_special;
+		ck_assert_ok(vocab_publish(fixture_dir, ids, pieces, special, 3, &err), err);
+		struct vocab *v = vocab_read(fixture_dir, &err);
+		ck_assert_msg(v, "%s", err.msg);
+		ck_assert(vocab_piece(v, 0, &piece, &is_special) && slice_eq(piece, pieces[0]) &&
+			!is_special);
+		ck_assert(vocab_piece(v, 2, &piece, &is_special) && slice_eq(piece, pieces[1]) &&
+			is_special);
+		ck_assert(vocab_piece(v, 49151, &piece, &is_special) && piece.len == 0);
+		ck_assert(!vocab_piece(v, 1, &piece, &is_special));
+		vocab_free(v);
+		fixture_write("vocab.zst", "no vocabulary");
+		ck_assert_ptr_null(vocab_read(fixture_dir, &err));
+	}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("mds");
+	TCase *t = tcase_create("mds");
+	tcase_set_timeout(t, 30);
+	tcase_add_checked_fixture(t, fixture_set_up, fixture_tear_down);
+	tcase_add_loop_test(t, rows_come_back_from_every_shape, 0, ARRAY_LEN(shapes));
+	tcase_add_loop_test(t, frames_of_any_sizes_obey_the_rule_of_python_zstd, 0, 40);
+	tcase_add_test(t, a_shard_that_is_there_is_adopted_only_if_it_is_the_planned_one);
+	tcase_add_test(t, every_truncation_and_flipped_byte_is_reported);
+	tcase_add_test(t, an_uncompressed_folder_of_another_writer_is_read);
+	tcase_add_loop_test(t, a_malformed_index_is_refused, 0, ARRAY_LEN(bad_indices));
+	tcase_add_test(t, a_vocabulary_comes_back);
+	suite_add_tcase(s, t);
+	return run_suite(s);
+}
