@@ -2,8 +2,8 @@
 
     run_interop.py fake|real
 
-Environment: THRESH, FAKE_ENGINE (fake), THRESH_SOURCE (the checkout, for the model: real), THRESH_INTEROP_PYTHON (a Python with
-mosaicml-streaming; without it the test is skipped). Prints TAP.
+Environment: THRESH, FAKE_ENGINE (fake), THRESH_SOURCE (the checkout: its model and .thresh), THRESH_INTEROP_PYTHON (a Python with
+mosaicml-streaming; default: the one that ./bootstrap test makes; without it the test is skipped). Prints TAP.
 """
 import json
 import os
@@ -43,10 +43,15 @@ def write(name, text):
 
 def main():
     kind = sys.argv[1]
-    thresh, python = os.environ['THRESH'], os.environ.get('THRESH_INTEROP_PYTHON', '')
+    thresh = os.environ['THRESH']
+    home = os.environ.get('THRESH_HOME') or os.path.join(os.environ.get('THRESH_SOURCE', '.'), '.thresh')
+    python = os.environ.get('THRESH_INTEROP_PYTHON') or os.path.join(home, 'interop', 'bin', 'python')
     here = os.path.dirname(os.path.abspath(__file__))
     if not python or not os.path.exists(python):
         skip('no Python with mosaicml-streaming (THRESH_INTEROP_PYTHON)')
+    server_here = os.path.abspath(os.path.join(home, 'bin', 'llama-server'))
+    if os.path.exists(server_here):
+        os.environ.setdefault('THRESH_LLAMA_SERVER', server_here)
     model = os.path.join(os.environ.get('THRESH_SOURCE', '.'), 'models', 'smollm2-135m-instruct.gguf')
     if kind == 'real' and not os.path.exists(model):
         skip('the model is not there; ./bootstrap setup fetches it')
