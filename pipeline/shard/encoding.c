@@ -258,6 +258,12 @@ double mds_array_double(const struct mds_array *array, size_t i)
 	}
 }
 
+/* A column that should hold integers may hold floats in a folder of unknown origin; a bare cast would be undefined for most. */
+static uint64_t double_to_u64(double v)
+{
+	return v >= 0 && v < 0x1p64 ? (uint64_t)v : 0;
+}
+
 uint64_t mds_array_u64(const struct mds_array *array, size_t i)
 {
 	const char *p = array->data + i * mds_dtype_bytes(array->dtype);
@@ -278,7 +284,7 @@ uint64_t mds_array_u64(const struct mds_array *array, size_t i)
 	case MDS_INT64:
 		return le64_get(p);
 	default:
-		return (uint64_t)mds_array_double(array, i);
+		return double_to_u64(mds_array_double(array, i));
 	}
 }
 
@@ -298,7 +304,7 @@ bool mds_value_check(const struct mds_encoding *e, struct slice value, struct er
 		return mds_array_decode(e, value, &array, err);
 	case MDS_DECIMAL:
 		for (size_t i = 0; i < value.len; i++) {
-			if (!memchr("0123456789+-.eEinfaN", value.data[i], 20)) {
+			if (!memchr("0123456789+-.eEinfaNIty", value.data[i], 23)) {
 				return error_set(err, FAIL_DATA, "a number that is no number");
 			}
 		}

@@ -84,7 +84,7 @@ MUST_CHECK bool mds_array_decode(const struct mds_encoding *encoding, struct sli
 	struct mds_array *out, struct error *err);
 /* Element i; integers beyond 2^53 lose digits, so ids are read with mds_array_u64. */
 double mds_array_double(const struct mds_array *array, size_t i);
-/* Element i of an array of unsigned or non-negative integers; negative ones wrap. */
+/* Element i of an array of unsigned or non-negative integers; negative ones wrap, floats beyond the range give 0. */
 uint64_t mds_array_u64(const struct mds_array *array, size_t i);
 
 /*

@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/zip.h"
+#include "shard/frame.h"
 #include "shard/le.h"
 
 #include <assert.h>
@@ -20,14 +21,14 @@
 #include <unistd.h>
 
 #define FRAMES_MAX (1u << 24)
-#define TABLE_MAGIC 0x8F92EAB1u
-#define SKIPPABLE_TABLE 0x184D2A5Eu
-#define FOOTER_BYTES 9
+/* Of a shard: what is beyond repair needs no line for each of a million samples. */
+#define FAULTS_MAX 100
 #define NONE ((size_t)-1)
 
 struct frame {
 	uint64_t zip_at, raw_at;
 	uint32_t zip_bytes, raw_bytes;
+	uint32_t checksum; /* as the seek table says, if it has_checksums */
 };
 
 struct mds_reader {
@@ -43,7 +44,7 @@ struct mds_reader {
 	int fd;
 	char *path;
 	uint64_t file_bytes, image_bytes;
-	bool compressed, has_table;
+	bool compressed, has_table, has_checksums;
 	struct frame *frames;
 	size_t n_frames;
 	struct str zipped, frame; /* of the frame decoded last */
@@ -254,39 +255,47 @@ int mds_reader_column(const struct mds_reader *r, size_t s, const char *name)
 
 /* --- frames --- */
 
-static void add_frame(struct mds_reader *r, size_t *cap, uint64_t zip_at, uint64_t raw_at,
-	uint32_t zip_bytes, uint32_t raw_bytes)
+static bool add_frame(struct mds_reader *r, size_t *cap, struct frame f, struct error *err)
 {
+	if (f.raw_bytes > frame_raw_bytes_max(f.zip_bytes)) {
+		return error_set(err, FAIL_DATA,
+			"'%s': frame %zu claims to hold %u bytes in %u compressed ones", r->path,
+			r->n_frames, f.raw_bytes, f.zip_bytes);
+	}
 	r->frames = array_room(r->frames, r->n_frames, cap, sizeof(*r->frames));
-	r->frames[r->n_frames++] = (struct frame){zip_at, raw_at, zip_bytes, raw_bytes};
+	r->frames[r->n_frames++] = f;
+	return true;
 }
 
 /* *out_found false: the file has none; that is no error. */
 static bool read_table(struct mds_reader *r, bool *out_found, struct error *err)
 {
-	char footer[FOOTER_BYTES], head[8];
+	char footer[TABLE_FOOTER_BYTES], head[SKIPPABLE_HEADER_BYTES];
 	*out_found = false;
-	if (r->file_bytes < FOOTER_BYTES + sizeof(head)) {
+	if (r->file_bytes < TABLE_FOOTER_BYTES + sizeof(head)) {
 		return true;
 	}
-	if (!file_pread(
-		    r->fd, r->path, footer, sizeof(footer), r->file_bytes - FOOTER_BYTES, err)) {
+	if (!file_pread(r->fd, r->path, footer, sizeof(footer), r->file_bytes - TABLE_FOOTER_BYTES,
+		    err)) {
 		return false;
 	}
 	if (le32_get(footer + 5) != TABLE_MAGIC) {
 		return true;
 	}
-	uint64_t n = le32_get(footer), entry_bytes = (unsigned char)footer[4] & 0x80 ? 12 : 8;
+	uint64_t n = le32_get(footer),
+		 entry_bytes = (unsigned char)footer[4] & TABLE_HAS_CHECKSUMS ? TABLE_ENTRY_BYTES
+									      : 8;
 	uint64_t table_bytes = n * entry_bytes;
-	if (((unsigned char)footer[4] & 0x7c) || !n || n > FRAMES_MAX ||
-		table_bytes + FOOTER_BYTES + sizeof(head) > r->file_bytes) {
+	if (((unsigned char)footer[4] & TABLE_RESERVED_BITS) || !n || n > FRAMES_MAX ||
+		table_bytes + TABLE_FOOTER_BYTES + sizeof(head) > r->file_bytes) {
 		return error_set(err, FAIL_DATA, "'%s' has a malformed seek table", r->path);
 	}
-	uint64_t at = r->file_bytes - FOOTER_BYTES - table_bytes - sizeof(head);
+	uint64_t at = r->file_bytes - TABLE_FOOTER_BYTES - table_bytes - sizeof(head);
 	if (!file_pread(r->fd, r->path, head, sizeof(head), at, err)) {
 		return false;
 	}
-	if (le32_get(head) != SKIPPABLE_TABLE || le32_get(head + 4) != table_bytes + FOOTER_BYTES) {
+	if (le32_get(head) != SKIPPABLE_TABLE ||
+		le32_get(head + 4) != table_bytes + TABLE_FOOTER_BYTES) {
 		return error_set(err, FAIL_DATA, "'%s' has a malformed seek table", r->path);
 	}
 	char *table = xmalloc((size_t)table_bytes);
@@ -294,12 +303,13 @@ static bool read_table(struct mds_reader *r, bool *out_found, struct error *err)
 	uint64_t zip_at = 0, raw_at = 0;
 	size_t cap = 0;
 	for (uint64_t i = 0; ok && i < n; i++) {
-		uint32_t zip_bytes = le32_get(table + i * entry_bytes),
-			 raw_bytes = le32_get(table + i * entry_bytes + 4);
-		add_frame(r, &cap, zip_at, raw_at, zip_bytes, raw_bytes);
-		zip_at += zip_bytes;
-		raw_at += raw_bytes;
-		if (zip_at > at || raw_at > MDS_IMAGE_BYTES_MAX) {
+		const char *entry = table + i * entry_bytes;
+		struct frame f = {zip_at, raw_at, le32_get(entry), le32_get(entry + 4),
+			entry_bytes == TABLE_ENTRY_BYTES ? le32_get(entry + 8) : 0};
+		ok = add_frame(r, &cap, f, err);
+		zip_at += f.zip_bytes;
+		raw_at += f.raw_bytes;
+		if (ok && (zip_at > at || raw_at > MDS_IMAGE_BYTES_MAX)) {
 			ok = error_set(err, FAIL_DATA,
 				"'%s': the seek table's sums exceed the file at frame %llu",
 				r->path, (unsigned long long)i);
@@ -311,6 +321,7 @@ static bool read_table(struct mds_reader *r, bool *out_found, struct error *err)
 	}
 	free(table);
 	r->image_bytes = raw_at;
+	r->has_checksums = entry_bytes == TABLE_ENTRY_BYTES;
 	*out_found = ok;
 	return ok;
 }
@@ -335,14 +346,17 @@ static bool walk_frames(struct mds_reader *r, struct error *err)
 			&skippable, err);
 		if (!ok) {
 			error_context(err, "'%s' at byte %llu", r->path, (unsigned long long)at);
-		} else if (content == UINT64_MAX || content > MDS_IMAGE_BYTES_MAX - raw_at ||
-			zip_bytes > UINT32_MAX) {
+		} else if (content == UINT64_MAX || content > UINT32_MAX ||
+			content > MDS_IMAGE_BYTES_MAX - raw_at || zip_bytes > UINT32_MAX) {
 			ok = error_set(err, FAIL_DATA,
 				"'%s' at byte %llu: a frame that does not state its size, or is "
 				"too large",
 				r->path, (unsigned long long)at);
 		} else {
-			add_frame(r, &cap, at, raw_at, (uint32_t)zip_bytes, (uint32_t)content);
+			ok = add_frame(r, &cap,
+				(struct frame){
+					at, raw_at, (uint32_t)zip_bytes, (uint32_t)content, 0},
+				err);
 			at += zip_bytes;
 			raw_at += content;
 		}
@@ -373,15 +387,21 @@ static bool open_shard(struct mds_reader *r, size_t s, struct error *err)
 			free(raw);
 		}
 	}
-	r->fd = open(r->path, O_RDONLY | O_CLOEXEC);
+	/* Without O_NONBLOCK a named pipe in the folder would hold us up for ever. */
+	r->fd = open(r->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (r->fd < 0 || fstat(r->fd, &st) < 0) {
 		error_errno(err, "could not open '%s'", r->path);
 		close_shard(r);
 		return false;
 	}
+	if (!S_ISREG(st.st_mode)) {
+		error_set(err, FAIL_DATA, "'%s' is not a file", r->path);
+		close_shard(r);
+		return false;
+	}
 	r->file_bytes = (uint64_t)st.st_size;
 	r->image_bytes = r->file_bytes;
-	r->has_table = false;
+	r->has_table = r->has_checksums = false;
 	if (r->compressed &&
 		(!read_table(r, &r->has_table, err) || (!r->has_table && !walk_frames(r, err)))) {
 		close_shard(r);
@@ -507,6 +527,7 @@ static bool sample_range(struct mds_reader *r, uint64_t i, uint64_t n, uint32_t 
 	}
 	/* All offsets at once: they lie in another frame than the samples, and would be decoded again for each. */
 	if (!r->offsets.len && !read_image(r, 4, (size_t)head - 4, &r->offsets, err)) {
+		str_reset(&r->offsets); /* a part of them would pass for all */
 		return false;
 	}
 	*out_from = le32_get(r->offsets.data + 4 * i);
@@ -560,18 +581,22 @@ struct checking {
 	size_t s;
 	void (*fault)(void *ctx, const struct mds_fault *fault);
 	void *ctx;
+	unsigned n_faults;
 };
 
 static void tell(
-	const struct checking *c, int64_t frame, int64_t sample, int64_t offset, const char *what)
+	struct checking *c, int64_t frame, int64_t sample, int64_t offset, const char *what)
 {
 	const struct mds_read_shard *s = &c->r->shards[c->s];
+	if (c->n_faults++ >= FAULTS_MAX) {
+		return;
+	}
 	c->fault(c->ctx,
 		&(struct mds_fault){
 			s->zip_name ? s->zip_name : s->raw_name, frame, sample, offset, what});
 }
 
-static void check_file_hashes(const struct checking *c)
+static void check_file_hashes(struct checking *c)
 {
 	struct mds_reader *r = c->r;
 	const struct mds_read_shard *s = &r->shards[c->s];
@@ -612,7 +637,7 @@ static void check_file_hashes(const struct checking *c)
 }
 
 /* Every frame but the last two must be smaller than what follows it (see mds_write.c). */
-static void check_rule(const struct checking *c)
+static void check_rule(struct checking *c)
 {
 	const struct mds_reader *r = c->r;
 	uint64_t after = r->file_bytes;
@@ -630,32 +655,54 @@ static void check_rule(const struct checking *c)
 	}
 }
 
-static bool check_image(const struct checking *c)
+static bool check_frames(struct checking *c, struct hash64_stream *xxh64)
+{
+	struct mds_reader *r = c->r;
+	struct error err;
+	bool ok = true;
+	for (size_t i = 0; i < r->n_frames; i++) {
+		const struct frame *f = &r->frames[i];
+		if (!f->raw_bytes) {
+			continue;
+		}
+		if (!decode_frame(r, i, &err)) {
+			tell(c, (int64_t)i, -1, (int64_t)f->zip_at, err.msg);
+			ok = false;
+			continue;
+		}
+		if (r->has_checksums &&
+			f->checksum != (uint32_t)hash64(r->frame.data, r->frame.len, 0)) {
+			tell(c, (int64_t)i, -1, (int64_t)f->zip_at,
+				"the seek table has another checksum for this frame");
+		}
+		hash64_stream_update(xxh64, r->frame.data, r->frame.len);
+	}
+	return ok;
+}
+
+static bool check_raw_file(struct checking *c, struct hash64_stream *xxh64)
+{
+	struct mds_reader *r = c->r;
+	struct error err;
+	for (uint64_t at = 0; at < r->image_bytes; at += r->sample.len) {
+		str_reset(&r->sample);
+		if (!read_image(
+			    r, at, (size_t)MIN(r->image_bytes - at, 1u << 20), &r->sample, &err)) {
+			tell(c, -1, -1, (int64_t)at, err.msg);
+			return false;
+		}
+		hash64_stream_update(xxh64, r->sample.data, r->sample.len);
+	}
+	return true;
+}
+
+static bool check_image(struct checking *c)
 {
 	struct mds_reader *r = c->r;
 	const struct mds_read_shard *s = &r->shards[c->s];
 	struct hash64_stream xxh64;
-	struct error err;
-	bool ok = true;
 	hash64_stream_init(&xxh64);
-	for (size_t i = 0; i < r->n_frames; i++) {
-		if (!r->frames[i].raw_bytes) {
-			continue;
-		}
-		if (!decode_frame(r, i, &err)) {
-			tell(c, (int64_t)i, -1, (int64_t)r->frames[i].zip_at, err.msg);
-			ok = false;
-		} else {
-			hash64_stream_update(&xxh64, r->frame.data, r->frame.len);
-		}
-	}
-	if (!r->compressed) {
-		struct str image;
-		str_init(&image, STR_NO_CAP);
-		ok = read_image(r, 0, (size_t)r->image_bytes, &image, &err);
-		hash64_stream_update(&xxh64, image.data, image.len);
-		str_release(&image);
-	}
+	bool ok = r->compressed ? check_frames(c, &xxh64) : check_raw_file(c, &xxh64);
 	char hex[17];
 	hash64_hex(hash64_stream_final(&xxh64), hex);
 	if (ok && r->image_bytes != s->raw_bytes) {
@@ -667,7 +714,13 @@ static bool check_image(const struct checking *c)
 	return ok;
 }
 
-static void check_samples(const struct checking *c)
+/* The frame to name in a fault at byte `at` of the image; -1: there are no frames, or the place is not known. */
+static int64_t frame_at(const struct mds_reader *r, uint32_t at)
+{
+	return r->compressed && at ? (int64_t)frame_of(r, at) : -1;
+}
+
+static void check_samples(struct checking *c)
 {
 	struct mds_reader *r = c->r;
 	const struct mds_read_shard *s = &r->shards[c->s];
@@ -680,26 +733,28 @@ static void check_samples(const struct checking *c)
 		str_release(&head);
 		return;
 	}
-	if (le32_get(head.data) != s->n_samples) {
-		tell(c, 0, -1, 0, "the number of samples is not that of index.json");
-	}
+	bool same = le32_get(head.data) == s->n_samples;
 	str_release(&head);
+	if (!same) {
+		tell(c, 0, -1, 0, "the number of samples is not that of index.json");
+		return;
+	}
 	uint32_t end = 0;
-	for (uint64_t i = 0; i < s->n_samples; i++) {
+	for (uint64_t i = 0; i < s->n_samples && c->n_faults < FAULTS_MAX; i++) {
 		uint32_t at = 0;
 		if (!read_sample(r, c->s, i, values, &at, &err)) {
-			tell(c, -1, (int64_t)i, -1, err.msg);
+			tell(c, frame_at(r, at), (int64_t)i, at ? (int64_t)at : -1, err.msg);
 			continue;
 		}
 		if (i && at != end) {
-			tell(c, -1, (int64_t)i, at,
+			tell(c, frame_at(r, at), (int64_t)i, at,
 				"the sample does not begin where the one before it ends");
 		}
 		end = at + (uint32_t)r->sample.len;
 		for (size_t k = 0; k < s->n_columns; k++) {
 			if (!mds_value_check(&s->columns[k].encoding, values[k], &err)) {
 				error_context(&err, "column '%.64s'", s->columns[k].name);
-				tell(c, -1, (int64_t)i, at, err.msg);
+				tell(c, frame_at(r, at), (int64_t)i, at, err.msg);
 			}
 		}
 	}
@@ -711,7 +766,7 @@ static void check_samples(const struct checking *c)
 void mds_reader_verify(struct mds_reader *r, size_t s,
 	void (*fault)(void *ctx, const struct mds_fault *fault), void *ctx)
 {
-	struct checking c = {r, s, fault, ctx};
+	struct checking c = {r, s, fault, ctx, 0};
 	struct error err;
 	if (!open_shard(r, s, &err)) {
 		tell(&c, -1, -1, -1, err.msg);

@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/zip.h"
+#include "shard/frame.h"
 #include "shard/le.h"
 
 #include <assert.h>
@@ -24,15 +25,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define SKIPPABLE_PADDING 0x184D2A50u
-#define SKIPPABLE_TABLE 0x184D2A5Eu
-#define TABLE_MAGIC 0x8F92EAB1u
-#define TABLE_HAS_CHECKSUMS 0x80
-#define TABLE_ENTRY_BYTES 12
-#define TABLE_FOOTER_BYTES 9
-#define SKIPPABLE_HEADER_BYTES 8
-#define FRAME_BYTES_MAX ((size_t)4 << 30) /* of content, when a file that is there is looked at */
 
 struct mds_shard {
 	const struct mds_format *format;
@@ -434,8 +426,8 @@ static bool read_frame(struct frames_reader *r, uint32_t i, uint64_t offset,
 	if (!raw_bytes) {
 		return true; /* padding */
 	}
-	if (!zip_decompress(
-		    &r->zip, r->zipped.data, zip_bytes, FRAME_BYTES_MAX, &r->content, err)) {
+	if (!zip_decompress(&r->zip, r->zipped.data, zip_bytes,
+		    (size_t)frame_raw_bytes_max(zip_bytes), &r->content, err)) {
 		return error_context(err, "frame %u of '%s'", i, r->path);
 	}
 	return r->content.len == raw_bytes ||
@@ -534,11 +526,12 @@ bool mds_shard_publish(const struct mds_shard *s, const char *dir, uint32_t no,
 	}
 	info.zip_xxh64 = hash64_stream_final(&o.xxh64);
 	sha256_final_hex(&o.sha256, info.zip_sha256);
+	/* With one frame this is as large as the image; reading back needs that room. */
+	str_release(&o.zipped);
 	ok = ok && read_back(s, &header, o.draft.temp_path, err) &&
 		file_draft_publish(&o.draft, err);
 	file_draft_release(&o.draft);
 	zip_release(&o.zip);
-	str_release(&o.zipped);
 	str_release(&header);
 	free(o.frames);
 	if (ok) {

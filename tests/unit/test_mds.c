@@ -1,11 +1,14 @@
 /* Writer and reader together, and the reader against damage. */
 #include "base/rng.h"
+#include "base/zip.h"
 #include "fixture.h"
 #include "shard/mds.h"
 #include "shard/mds_read.h"
 #include "shard/vocab.h"
 
+#include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const struct mds_column columns[] = {
 	{"score", "float32"}, {"text", "str"}, {"tokens", "ndarray:uint16"}};
@@ -231,6 +234,167 @@ START_TEST(an_uncompressed_folder_of_another_writer_is_read)
 	}
 END_TEST
 
+/* An index of one compressed shard with one column "a" of type int. */
+static void write_index(uint64_t n_samples, size_t raw_bytes, size_t zip_bytes)
+{
+	AUTO_FREE char *text = xasprintf(
+		"{\"version\":2,\"shards\":[{\"version\":2,\"format\":\"mds\",\"compression\":"
+		"\"zstd\","
+		"\"hashes\":[],\"size_limit\":null,\"column_names\":[\"a\"],\"column_encodings\":["
+		"\"int\"],"
+		"\"column_sizes\":[8],\"samples\":%llu,\"raw_data\":{\"basename\":\"shard.00000."
+		"mds\","
+		"\"bytes\":%zu,\"hashes\":{}},\"zip_data\":{\"basename\":\"shard.00000.mds.zstd\","
+		"\"bytes\":%zu,\"hashes\":{}}}]}",
+		(unsigned long long)n_samples, raw_bytes, zip_bytes);
+	fixture_write("index.json", text);
+}
+
+/* Two rows, cut into two frames at byte `cut` of the image, without a seek table. */
+static void make_two_frames(size_t cut, struct str *image, struct str *file)
+{
+	uint32_t words[] = {2, 18, 26, 34};
+	int64_t values[] = {-5, 77};
+	struct zip zip = {0};
+	str_init(image, STR_NO_CAP);
+	str_init(file, STR_NO_CAP);
+	str_append(image, words, sizeof(words));
+	str_append(image, "{}", 2);
+	str_append(image, values, sizeof(values));
+	zip_compress(&zip, image->data, cut, 3, file);
+	zip_compress(&zip, image->data + cut, image->len - cut, 3, file);
+	zip_release(&zip);
+}
+
+START_TEST(frames_of_another_writer_may_end_anywhere)
+	{
+		struct str image, file;
+		struct slice value;
+		int64_t v;
+		make_two_frames((size_t)_i, &image, &file);
+		ck_assert(file_publish(
+			fixture_dir, "shard.00000.mds.zstd", file.data, file.len, &err));
+		write_index(2, image.len, file.len);
+		struct mds_reader *r = mds_reader_open(fixture_dir, &err);
+		ck_assert_msg(r, "%s", err.msg);
+		for (uint64_t i = 2; i-- > 0;) {
+			ck_assert_ok(mds_reader_sample(r, i, &value, NULL, &err), err);
+			memcpy(&v, value.data, sizeof(v));
+			ck_assert_int_eq(v, i ? 77 : -5);
+		}
+		mds_reader_close(r);
+		ck_assert_uint_eq(faults(), 0);
+		str_release(&image);
+		str_release(&file);
+	}
+END_TEST
+
+START_TEST(offsets_that_were_read_in_part_are_not_used)
+	{
+		struct str image, file;
+		struct slice value;
+		make_two_frames(9, &image, &file); /* within the second offset */
+		file.data[file.len - 1] ^= 1; /* the checksum of the second frame */
+		ck_assert(file_publish(
+			fixture_dir, "shard.00000.mds.zstd", file.data, file.len, &err));
+		write_index(2, image.len, file.len);
+		struct mds_reader *r = mds_reader_open(fixture_dir, &err);
+		ck_assert_msg(r, "%s", err.msg);
+		for (int i = 0; i < 2; i++) {
+			ck_assert(!mds_reader_sample(r, 1, &value, NULL, &err));
+			ck_assert_int_eq(err.kind, FAIL_DATA);
+		}
+		mds_reader_close(r);
+		str_release(&image);
+		str_release(&file);
+	}
+END_TEST
+
+START_TEST(an_index_that_counts_billions_is_one_fault)
+	{
+		struct str image, file;
+		make_two_frames(18, &image, &file);
+		ck_assert(file_publish(
+			fixture_dir, "shard.00000.mds.zstd", file.data, file.len, &err));
+		write_index(4000000000u, image.len, file.len);
+		ck_assert_uint_eq(faults(), 1);
+		str_release(&image);
+		str_release(&file);
+	}
+END_TEST
+
+START_TEST(a_frame_that_claims_more_than_it_can_hold_is_refused)
+	{
+		/* One empty frame of zstd that states a content of 3.75 GiB, alone and with a table that agrees. */
+		static const char frame[] = "\x28\xb5\x2f\xfd\xa0\x00\x00\x00\xf0\x01\x00\x00";
+		static const char table[] = "\x5e\x2a\x4d\x18\x15\x00\x00\x00"
+					    "\x0c\x00\x00\x00\x00\x00\x00\xf0\x00\x00\x00\x00"
+					    "\x01\x00\x00\x00\x80\xb1\xea\x92\x8f";
+		struct str file;
+		struct slice value;
+		str_init(&file, STR_NO_CAP);
+		str_append(&file, frame, sizeof(frame) - 1);
+		str_append(&file, table, _i ? sizeof(table) - 1 : 0);
+		ck_assert(file_publish(
+			fixture_dir, "shard.00000.mds.zstd", file.data, file.len, &err));
+		write_index(2, 0xf0000000u, file.len);
+		struct mds_reader *r = mds_reader_open(fixture_dir, &err);
+		ck_assert_msg(r, "%s", err.msg);
+		ck_assert(!mds_reader_sample(r, 0, &value, NULL, &err));
+		ck_assert_msg(strstr(err.msg, "claims"), "%s", err.msg);
+		mds_reader_close(r);
+		struct mds_shard_info info;
+		enum mds_found found;
+		ck_assert_ok(mds_shard_check(fixture_dir, 0, 1, &found, &info, &err), err);
+		ck_assert_int_eq(found, MDS_OTHER);
+		str_release(&file);
+	}
+END_TEST
+
+START_TEST(a_named_pipe_is_no_shard)
+	{
+		AUTO_FREE char *path = fixture_path("shard.00000.mds.zstd");
+		struct slice value;
+		ck_assert_int_eq(mkfifo(path, 0600), 0);
+		write_index(2, 34, 34);
+		struct mds_reader *r = mds_reader_open(fixture_dir, &err);
+		ck_assert_msg(r, "%s", err.msg);
+		ck_assert(!mds_reader_sample(r, 0, &value, NULL, &err));
+		ck_assert_int_eq(err.kind, FAIL_DATA);
+		mds_reader_close(r);
+	}
+END_TEST
+
+START_TEST(the_seek_table_must_agree_with_the_frames)
+	{
+		struct mds_format format = {.columns = columns, .n_columns = 3, .frame_bytes = 256};
+		struct mds_shard_info info;
+		struct str file;
+		write_folder(&format, 6, 60, &info);
+		AUTO_FREE char *path = fixture_path("shard.00000.mds.zstd");
+		str_init(&file, STR_NO_CAP);
+		ck_assert_ok(file_read(path, 1 << 20, &file, &err), err);
+		/* The checksum of the last frame, found without the hashes of the file. */
+		file.data[file.len - 9 - 4] ^= 1;
+		ck_assert(file_publish(
+			fixture_dir, "shard.00000.mds.zstd", file.data, file.len, &err));
+		ck_assert_uint_eq(faults(), 3); /* sha256, xxh64, and the frame */
+		str_release(&file);
+	}
+END_TEST
+
+START_TEST(floats_where_ids_should_be_are_no_undefined_numbers)
+	{
+		const float values[] = {-1, 3.7f, 1e30f, NAN};
+		const struct mds_array a = {
+			.dtype = MDS_FLOAT32, .n_dims = 1, .n = 4, .data = (const char *)values};
+		ck_assert_uint_eq(mds_array_u64(&a, 0), 0);
+		ck_assert_uint_eq(mds_array_u64(&a, 1), 3);
+		ck_assert_uint_eq(mds_array_u64(&a, 2), 0);
+		ck_assert_uint_eq(mds_array_u64(&a, 3), 0);
+	}
+END_TEST
+
 static const char *const bad_indices[] = {"", "[]", "{}", "{\"shards\": 3}", "{\"shards\": [{}]}",
 	"{\"shards\":[{\"version\":2,\"format\":\"mds\",\"compression\":null,\"column_names\":["
 	"\"a\"],\"column_encodings\":[\"int\"],\"column_sizes\":[8],"
@@ -290,6 +454,13 @@ int main(void)
 	tcase_add_test(t, a_shard_that_is_there_is_adopted_only_if_it_is_the_planned_one);
 	tcase_add_test(t, every_truncation_and_flipped_byte_is_reported);
 	tcase_add_test(t, an_uncompressed_folder_of_another_writer_is_read);
+	tcase_add_loop_test(t, frames_of_another_writer_may_end_anywhere, 1, 34);
+	tcase_add_test(t, offsets_that_were_read_in_part_are_not_used);
+	tcase_add_test(t, an_index_that_counts_billions_is_one_fault);
+	tcase_add_loop_test(t, a_frame_that_claims_more_than_it_can_hold_is_refused, 0, 2);
+	tcase_add_test(t, a_named_pipe_is_no_shard);
+	tcase_add_test(t, the_seek_table_must_agree_with_the_frames);
+	tcase_add_test(t, floats_where_ids_should_be_are_no_undefined_numbers);
 	tcase_add_loop_test(t, a_malformed_index_is_refused, 0, ARRAY_LEN(bad_indices));
 	tcase_add_test(t, a_vocabulary_comes_back);
 	suite_add_tcase(s, t);
