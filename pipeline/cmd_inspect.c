@@ -374,7 +374,7 @@ static void print_table(const struct showing *s, const struct mds_array *tokens,
 {
 	for (size_t i = from; i < to; i++) {
 		printf("  %6zu %8" PRIu64 " %s ", i, mds_array_u64(tokens, i),
-			mask && mds_array_u64(mask, i) ? "loss" : "    ");
+			mask && i < mask->n && mds_array_u64(mask, i) ? "loss" : "    ");
 		print_piece(s, mds_array_u64(tokens, i), true);
 		putchar('\n');
 	}
@@ -441,7 +441,31 @@ static void print_plain(const struct mds_reader *r, size_t shard, const struct s
 	str_release(&text);
 }
 
-static bool show_sample(const char *dir, uint64_t i, bool table, struct error *err)
+static void print_sample_json(
+	const struct mds_reader *r, size_t shard, uint64_t i, const struct slice *values)
+{
+	const struct mds_read_shard *s = mds_reader_shard(r, shard);
+	struct str text;
+	str_init(&text, STR_NO_CAP);
+	struct json_writer w = {.out = &text};
+	json_begin_object(&w);
+	json_key(&w, "sample");
+	json_put_uint(&w, i);
+	json_key(&w, "shard");
+	json_put_uint(&w, shard);
+	json_key(&w, "columns");
+	json_begin_object(&w);
+	for (size_t k = 0; k < s->n_columns; k++) {
+		json_key(&w, s->columns[k].name);
+		mds_value_json(&s->columns[k].encoding, values[k], &w);
+	}
+	json_end_object(&w);
+	json_end_object(&w);
+	printf("%s\n", text.data);
+	str_release(&text);
+}
+
+static bool show_sample(const char *dir, uint64_t i, bool table, bool json, struct error *err)
 {
 	struct mds_reader *r = mds_reader_open(dir, err);
 	struct slice values[MDS_READ_COLUMNS_MAX];
@@ -451,8 +475,12 @@ static bool show_sample(const char *dir, uint64_t i, bool table, struct error *e
 	bool ok = r && mds_reader_sample(r, i, values, &shard, err);
 	if (ok) {
 		struct vocab *vocab = vocab_read(dir, &ignored);
-		printf("sample %" PRIu64 " of %s, shard %zu\n", i, dir, shard);
-		if (array_of(r, shard, values, "tokens", &tokens)) {
+		if (!json) {
+			printf("sample %" PRIu64 " of %s, shard %zu\n", i, dir, shard);
+		}
+		if (json) {
+			print_sample_json(r, shard, i, values);
+		} else if (array_of(r, shard, values, "tokens", &tokens)) {
 			print_packed(&(struct showing){vocab, cli_is_fancy(STDOUT_FILENO), table},
 				r, shard, values);
 		} else {
@@ -594,7 +622,8 @@ int cmd_inspect(int argc, char **argv)
 		{"verify", NULL,
 			"check hashes, frames, offsets and values; exit 1 if anything is wrong",
 			CLI_FLAG, &check},
-		{"json", NULL, "print the summary as JSON", CLI_FLAG, &json},
+		{"json", NULL, "print the summary, or the columns of the sample, as JSON", CLI_FLAG,
+			&json},
 		{0},
 	};
 	struct cli cli = {"inspect", "SHARDS ...",
@@ -618,7 +647,7 @@ int cmd_inspect(int argc, char **argv)
 			}
 		}
 		exit_code = faults.n ? 1 : exit_code;
-	} else if (sample ? !show_sample(cli.args[0], i, table, &err)
+	} else if (sample ? !show_sample(cli.args[0], i, table, json, &err)
 			  : !summarise(cli.args, cli.n_args, json, &err)) {
 		exit_code = cli_fail(&err);
 	}
