@@ -109,6 +109,26 @@ START_TEST(the_same_seed_gives_the_same_rows_and_another_another_order)
 	}
 END_TEST
 
+START_TEST(samples_of_one_length_are_taken_in_order)
+	{
+		/* Neighbours in the ledger stay neighbours in the shards, which compresses better. */
+		uint32_t lengths[120];
+		struct packing p;
+		for (size_t i = 0; i < 120; i++) {
+			lengths[i] = i % 3 ? 20 : 30;
+		}
+		pack_lengths(
+			lengths, 120, &(struct packing_options){.context = 100, .seed = 9}, &p);
+		uint32_t next[2] = {0, 1};
+		for (size_t k = 0; k < 120; k++) {
+			uint32_t i = p.items[k], *expected = &next[i % 3 != 0];
+			ck_assert_uint_eq(i, *expected);
+			*expected += i % 3 == 1 ? 1 : i % 3 == 2 ? 2 : 3;
+		}
+		packing_release(&p);
+	}
+END_TEST
+
 START_TEST(nothing_and_full_rows_are_packed)
 	{
 		struct packing p;
@@ -130,6 +150,7 @@ int main(void)
 	tcase_add_loop_test(t, rows_are_those_of_plain_best_fit_decreasing, 0, 30);
 	tcase_add_test(t, the_cap_on_sequences_holds);
 	tcase_add_test(t, the_same_seed_gives_the_same_rows_and_another_another_order);
+	tcase_add_test(t, samples_of_one_length_are_taken_in_order);
 	tcase_add_test(t, nothing_and_full_rows_are_packed);
 	suite_add_tcase(s, t);
 	return run_suite(s);
