@@ -572,8 +572,7 @@ static bool pick_port(struct server *server, struct error *err)
 	uint32_t wanted = server->config->port, port = try_port(wanted);
 
 	if (port == 0 && wanted != 0) {
-		error_set(err, FAIL_IO, "port %u is in use",
-			wanted);
+		error_set(err, FAIL_IO, "port %u is in use", wanted);
 		return error_hint(err,
 			"end what listens there (`ss -ltnp` shows it), or leave `port` out: thresh "
 			"then finds a free one");
