@@ -14,8 +14,26 @@
 #include "stage.h"
 #include "summary.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+/* Set by a signal while no event loop watches for it. */
+static volatile sig_atomic_t signal_came;
+
+static void on_signal(int number)
+{
+	signal_came = number;
+}
+
+/* Batch stages are short and end before we stop; whoever cannot wait sends the signal again, which kills: that is resumable, too. */
+static void watch_signals(void)
+{
+	struct sigaction action = {
+		.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+}
 
 static bool is_done(struct run *run, const struct stage_def *s)
 {
@@ -60,6 +78,7 @@ static bool run_section(struct run *run, size_t from, size_t to, const struct ru
 	int64_t begun = clock_mono_ms();
 	bool ok = flow_run(
 		run, &run->def->stages[from], to - from, watch->tick, watch->ctx, &backlog, err);
+	watch_signals(); /* the loop's own watch has put the default back */
 	int64_t busy_ms = clock_mono_ms() - begun;
 	struct error ignored = {0};
 	/* The whole section's time stands at its first stage, as its stages work at the same time. */
@@ -94,12 +113,21 @@ bool runner_run(struct run *run, const struct runner_watch *watch, enum runner_o
 	struct error *err)
 {
 	const struct definition *def = run->def;
+	signal_came = 0;
+	watch_signals();
 	for (size_t i = 0; i < def->n_stages;) {
 		bool flow = !def->stages[i].ops->run;
 		size_t next = flow ? end_of_section(def, i) : i + 1;
 		if (is_done(run, &def->stages[i])) {
 			i = next;
 			continue;
+		}
+		if (signal_came) {
+			run->interrupted = true;
+			return error_set(err, FAIL_INTERRUPTED,
+				"interrupted before stage '%s'; the same command goes on where "
+				"this run stopped",
+				def->stages[i].ops->name);
 		}
 		if (watch->stage) {
 			watch->stage(watch->ctx, def->stages[i].ops->name);

@@ -736,8 +736,8 @@ static bool run_pack(void *state, struct run *run, struct error *err)
 			return false;
 		}
 		free(shards);
-		/* Killed between the rename and the stage's mark: all is done. */
-		return n > 0 ||
+		/* Killed between the rename and the stage's mark: all is done but for the empty staging folder. */
+		return (n > 0 && file_remove_tree(s->staging, err)) ||
 			(error_set(err, FAIL_IO, "'%s' is there, but not by this ledger", public),
 				error_hint(err,
 					"move it away, or give the run another name: --run-id "

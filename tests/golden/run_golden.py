@@ -14,6 +14,7 @@ of its program, `@PORT@` a port that nobody listens on. case.json:
         "stderr": ["*pipeline.yaml:3:1*"],
         "json": {"accepted": 12, "stages.pack.facts.rows": [">", 0]},      of what the command prints with --json
         "requests": {"/completion": 40}                                   counted since the step before
+        "requests_since": ["a_step", "/completion", ["<=", 50]]           counted since that step ended
        },
        {"name": "killed", "run": "run pipeline.yaml", "signal": ["KILL", 10], "exit": -9},     once 10 more requests are in the log
        {"name": "same", "same": ["out/shards/night", "undisturbed/shards/night"]},             folders, byte for byte
@@ -73,6 +74,7 @@ def holds(value, wanted):
 class Case:
     def __init__(self, folder, update):
         self.source, self.update, self.engines, self.n_requests, self.n_tests, self.failed = folder, update, [], {}, 0, False
+        self.counts_after = {}
         with open(os.path.join(folder, 'case.json')) as f:
             self.case = json.load(f)
         self.temp = tempfile.mkdtemp(prefix='thresh-golden-')
@@ -182,7 +184,11 @@ class Case:
         if 'requests' in step:
             delta = {k: counts.get(k, 0) - self.n_requests.get(k, 0) for k in step['requests']}
             wrong += [f'{delta[k]} requests of {k}, expected {wanted}' for k, wanted in step['requests'].items() if not holds(delta[k], wanted)]
-        self.n_requests = counts
+        if 'requests_since' in step:
+            name, path, wanted = step['requests_since']
+            n = counts.get(path, 0) - self.counts_after[name].get(path, 0)
+            wrong += [] if holds(n, wanted) else [f'{n} requests of {path} since {name}, expected {wanted}']
+        self.n_requests = self.counts_after[step['name']] = counts
         if wrong:
             wrong += ['stdout:', *out.splitlines()[-25:], 'stderr:', *err.splitlines()[-15:]]
         return wrong
