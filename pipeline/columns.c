@@ -124,3 +124,35 @@ void columns_fill(const struct columns *columns, const struct definition *def,
 		row[at] = field_value(json_get(from->fields, columns->list[at].name), arena);
 	}
 }
+
+static const char *null_columns(const struct columns *columns, const struct expr *accept,
+	const struct expr_value *row, struct arena *arena)
+{
+	struct str list;
+	str_init(&list, 512);
+	for (size_t i = 0; i < columns->n; i++) {
+		if (row[i].kind == EXPR_VALUE_NULL && expr_reads(accept, i)) {
+			str_printf(&list, "%s%s", list.len ? " " : "", columns->list[i].name);
+		}
+	}
+	const char *names = arena_strdup(arena, list.data);
+	str_release(&list);
+	return names;
+}
+
+struct decision columns_decide(const struct columns *columns, struct expr *accept,
+	const struct expr_value *row, struct arena *arena)
+{
+	struct error err = {0};
+	enum expr_truth truth = EXPR_TRUE;
+	if (accept && !expr_eval(accept, row, &truth, &err)) {
+		return (struct decision){
+			CANDIDATE_UNDECIDED, "expression", arena_strdup(arena, err.msg)};
+	}
+	if (truth == EXPR_UNKNOWN) {
+		return (struct decision){CANDIDATE_UNDECIDED, "null_columns",
+			null_columns(columns, accept, row, arena)};
+	}
+	return (struct decision){
+		truth == EXPR_TRUE ? CANDIDATE_ACCEPTED : CANDIDATE_REJECTED, "accept", NULL};
+}

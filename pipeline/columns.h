@@ -37,4 +37,13 @@ struct columns_source {
 void columns_fill(const struct columns *columns, const struct definition *def,
 	const struct columns_source *from, struct arena *arena, struct expr_value *row);
 
+/* What `accept` (NULL: everything is accepted) says of a filled row. */
+struct decision {
+	enum candidate_state state;
+	const char *reason;
+	const char *detail; /* in the arena: the columns that were null, or the error; NULL: none */
+};
+struct decision columns_decide(const struct columns *columns, struct expr *accept,
+	const struct expr_value *row, struct arena *arena);
+
 #endif

@@ -35,11 +35,15 @@ static void on_prompt(void *ctx, const struct engine_prompt *prompt)
 	loop_stop(c->loop);
 }
 
-static struct slice field_text(const void *ctx, const char *field)
+struct row_fields {
+	const struct json *fields;
+	struct arena *arena;
+};
+
+static struct slice field_text(void *ctx, const char *field)
 {
-	struct slice text = {0};
-	text.data = json_str(json_get(ctx, field), &text.len);
-	return text.data ? text : slice_z("(not a string)");
+	const struct row_fields *row = ctx;
+	return template_value(row->fields, field, row->arena);
 }
 
 /* The first template parameter of a stage: which prompts it makes. */
@@ -48,7 +52,8 @@ static const char *find_template(const struct definition *def)
 	for (size_t i = 0; i < def->n_stages; i++) {
 		const struct stage_def *s = &def->stages[i];
 		for (const struct param *row = s->ops->params; row && row->name; row++) {
-			if (row->type == PARAM_TYPE_PATH && row->ref && strcmp(row->ref, "template") == 0) {
+			if (row->type == PARAM_TYPE_PATH && row->ref &&
+				strcmp(row->ref, "template") == 0) {
 				return *(char *const *)((const char *)s->config + row->offset);
 			}
 		}
@@ -60,7 +65,8 @@ static const char *find_producer_engine(const struct definition *def)
 {
 	for (size_t i = 0; i < def->n_stages; i++) {
 		const struct stage_def *s = &def->stages[i];
-		for (const struct param *row = s->ops->params; s->ops->plan && row && row->name; row++) {
+		for (const struct param *row = s->ops->params; s->ops->plan && row && row->name;
+			row++) {
 			if (row->type == PARAM_TYPE_REF && strcmp(row->ref, "engine") == 0) {
 				return *(char *const *)((const char *)s->config + row->offset);
 			}
@@ -69,8 +75,8 @@ static const char *find_producer_engine(const struct definition *def)
 	return NULL;
 }
 
-static bool show_prompt(struct run *run, const struct template *t, struct probe_engines *probe, struct engine *engine, int64_t id,
-	struct error *err)
+static bool show_prompt(struct run *run, const struct template *t, struct probe_engines *probe,
+	struct engine *engine, int64_t id, struct error *err)
 {
 	struct arena arena = {0};
 	struct ledger_prompt p;
@@ -78,20 +84,24 @@ static bool show_prompt(struct run *run, const struct template *t, struct probe_
 	struct engine_message *messages;
 	size_t n;
 	enum ledger_found found = ledger_get_prompt(run->ledger, id, &arena, &p, err);
-	bool ok = found == LEDGER_FOUND && (fields = json_parse(p.fields.data, p.fields.len, err)) &&
-		  template_render(t, field_text, fields, &arena, &messages, &n, err);
+	bool ok = found == LEDGER_FOUND &&
+		(fields = json_parse(p.fields.data, p.fields.len, err)) &&
+		template_render(t, field_text, &(struct row_fields){fields, &arena}, &arena,
+			&messages, &n, err);
 	if (ok) {
 		struct counting c = {probe->loop, 0, false};
 		if (engine && engine_info(engine)->has_ids) {
 			engine_tokenize(engine, messages, n, SPECIAL_TEXT, on_prompt, &c);
 			loop_run(probe->loop);
 		}
-		printf("\n--- prompt %" PRId64 " of source %s, line %" PRIu64 "%s", id, p.source, p.row_no, c.ok ? "" : "\n");
+		printf("\n--- prompt %" PRId64 " of source %s, line %" PRIu64 "%s", id, p.source,
+			p.row_no, c.ok ? "" : "\n");
 		if (c.ok) {
 			printf(", %zu tokens\n", c.n);
 		}
 		for (size_t i = 0; i < n; i++) {
-			printf("[%s]\n%.*s\n", messages[i].role, (int)messages[i].content.len, messages[i].content.data);
+			printf("[%s]\n%.*s\n", messages[i].role, (int)messages[i].content.len,
+				messages[i].content.data);
 		}
 	}
 	json_free(fields);
@@ -107,7 +117,8 @@ static void show_plan(const struct definition *def)
 	}
 	for (size_t i = 0; i < def->n_verifiers; i++) {
 		const struct verifier_def *v = &def->verifiers[i];
-		printf("  verifier %s%s%s\n", v->name, v->when ? ", when " : "", v->when ? v->when : "");
+		printf("  verifier %s%s%s\n", v->name, v->when ? ", when " : "",
+			v->when ? v->when : "");
 	}
 	printf("  accept %s\n", def->accept ? def->accept : "everything");
 }
@@ -117,7 +128,8 @@ static bool draw(struct run *run, struct error *err)
 	for (size_t i = 0; i < run->def->n_stages && run->def->stages[i].ops->run; i++) {
 		const struct stage_ops *ops = run->def->stages[i].ops;
 		void *state = xcalloc(1, MAX(ops->state_size, 1));
-		bool ok = (!ops->open || ops->open(state, run->def->stages[i].config, run, err)) && ops->run(state, run, err);
+		bool ok = (!ops->open || ops->open(state, run->def->stages[i].config, run, err)) &&
+			ops->run(state, run, err);
 		if (ops->close) {
 			ops->close(state);
 		}
@@ -147,7 +159,8 @@ bool dry_run(struct run *run, struct error *err)
 		printf("    %s %" PRId64 "\n", sources[i].source, sources[i].n_prompts);
 	}
 	arena_release(&arena);
-	const char *path = find_template(run->def), *engine_name_wanted = find_producer_engine(run->def);
+	const char *path = find_template(run->def),
+		   *engine_name_wanted = find_producer_engine(run->def);
 	struct template *t = path ? template_read(path, err) : NULL;
 	if (!t) {
 		return !path;
@@ -156,7 +169,8 @@ bool dry_run(struct run *run, struct error *err)
 	struct engine *engine = NULL;
 	probe_engines_open(&probe, run->def, run->dir);
 	for (size_t i = 0; engine_name_wanted && i < run->def->n_engines; i++) {
-		if (strcmp(run->def->engines[i].config.name, engine_name_wanted) == 0 && !probe.errors[i].msg[0]) {
+		if (strcmp(run->def->engines[i].config.name, engine_name_wanted) == 0 &&
+			!probe.errors[i].msg[0]) {
 			engine = probe.engines[i];
 		} else if (probe.errors[i].msg[0]) {
 			fprintf(stderr, "thresh: no token counts: %s\n", probe.errors[i].msg);

@@ -119,8 +119,6 @@ static void cancel_all(struct flow *f)
 
 /* --- writing --- */
 
-static const char *const state_names[] = {"pending", "accepted", "rejected", "undecided", "failed"};
-
 static bool write_candidate(struct flow *f, const struct candidate *c)
 {
 	const struct ledger_candidate row = {
@@ -129,7 +127,7 @@ static bool write_candidate(struct flow *f, const struct candidate *c)
 		.idx = c->idx,
 		.wave = c->wave,
 		.seed = c->seed,
-		.state = state_names[c->state],
+		.state = candidate_state_name(c->state),
 		.reason = c->reason,
 		.detail = c->detail,
 		.finish = c->state == CANDIDATE_FAILED ? NULL : finish_name(c->finish),
@@ -170,8 +168,8 @@ static bool write_decision(struct flow *f, const struct candidate *c)
 		}
 	}
 	ok = ok &&
-		ledger_set_candidate_state(
-			f->run->ledger, id, state_names[c->state], c->reason, c->detail, &err);
+		ledger_set_candidate_state(f->run->ledger, id, candidate_state_name(c->state),
+			c->reason, c->detail, &err);
 	if (!ok) {
 		fail(f, &err);
 	}
@@ -191,47 +189,17 @@ static void count_candidate(struct flow *f, const struct candidate *c, bool of_t
 
 /* --- deciding --- */
 
-static void null_columns(struct flow *f, struct candidate *c)
-{
-	const struct columns *columns = &f->run->columns;
-	struct str list;
-	str_init(&list, 512);
-	for (size_t i = 0; i < columns->n; i++) {
-		if (f->row[i].kind == EXPR_VALUE_NULL && expr_reads(f->run->accept, i)) {
-			str_printf(&list, "%s%s", list.len ? " " : "", columns->list[i].name);
-		}
-	}
-	c->detail = arena_strdup(&c->group->arena, list.data);
-	str_release(&list);
-}
-
 static void decide(struct flow *f, struct candidate *c)
 {
 	struct group *group = c->group;
-	c->state = CANDIDATE_ACCEPTED;
-	c->reason = "accept";
-	if (f->run->accept) {
-		struct columns_source from = {group->prompt.source, group->prompt.fields, c->idx,
-			c->n_tokens, group->prompt.n_ids, finish_name(c->finish), c->scores,
-			c->scored};
-		struct error err = {0};
-		enum expr_truth truth;
-		columns_fill(&f->run->columns, f->run->def, &from, &group->arena, f->row);
-		if (!expr_eval(f->run->accept, f->row, &truth, &err)) {
-			c->state = CANDIDATE_UNDECIDED;
-			c->reason = "expression";
-			c->detail = arena_strdup(&group->arena, err.msg);
-		} else if (truth == EXPR_UNKNOWN) {
-			c->state = CANDIDATE_UNDECIDED;
-			c->reason = "null_columns";
-			null_columns(f, c);
-		} else if (truth == EXPR_FALSE) {
-			c->state = CANDIDATE_REJECTED;
-		}
-	}
-	if (c->state == CANDIDATE_ACCEPTED) {
-		f->stats.n_accepted++;
-	}
+	struct columns_source from = {group->prompt.source, group->prompt.fields, c->idx,
+		c->n_tokens, group->prompt.n_ids, finish_name(c->finish), c->scores, c->scored};
+	columns_fill(&f->run->columns, f->run->def, &from, &group->arena, f->row);
+	struct decision d = columns_decide(&f->run->columns, f->run->accept, f->row, &group->arena);
+	c->state = d.state;
+	c->reason = d.reason;
+	c->detail = d.detail;
+	f->stats.n_accepted += d.state == CANDIDATE_ACCEPTED;
 }
 
 /* --- groups --- */
@@ -328,8 +296,8 @@ static struct candidate *adopt(
 	c->n_tokens = row->n_tokens;
 	c->retokenized = strcmp(row->token_source, "retokenized") == 0;
 	c->reason = row->reason;
-	for (int s = 0; s < (int)ARRAY_LEN(state_names); s++) {
-		if (strcmp(state_names[s], row->state) == 0) {
+	for (int s = 0; s <= CANDIDATE_FAILED; s++) {
+		if (strcmp(candidate_state_name(s), row->state) == 0) {
 			c->state = s;
 		}
 	}

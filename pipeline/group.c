@@ -2,6 +2,13 @@
 
 #include <string.h>
 
+const char *candidate_state_name(enum candidate_state state)
+{
+	static const char *const names[] = {
+		"pending", "accepted", "rejected", "undecided", "failed"};
+	return names[state];
+}
+
 struct candidate *group_new_candidate(struct group *group, size_t n_verifiers, uint32_t idx)
 {
 	struct candidate *c = arena_alloc(&group->arena, sizeof(*c));

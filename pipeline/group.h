@@ -40,6 +40,8 @@ enum candidate_state {
 	CANDIDATE_UNDECIDED,
 	CANDIDATE_FAILED
 };
+/* "pending", "accepted", ...: as in the ledger. */
+const char *candidate_state_name(enum candidate_state state);
 
 struct candidate {
 	struct group *group;

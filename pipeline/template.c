@@ -135,13 +135,13 @@ static bool read_message(struct template *t, const struct tree *tree, const stru
 	return compile(t, tree, node->items[0], out, err);
 }
 
-static struct slice field_of_example(const void *ctx, const char *field)
+static struct slice field_of_example(void *ctx, const char *field)
 {
 	const struct node *value = node_get(ctx, field);
 	return value && value->kind == NODE_SCALAR ? slice_z(value->text) : (struct slice){0};
 }
 
-static struct slice fill(const struct message *m, template_lookup *lookup, const void *ctx,
+static struct slice fill(const struct message *m, template_lookup *lookup, void *ctx,
 	struct arena *arena, const char **out_missing)
 {
 	struct slice *parts = arena_alloc_array(arena, m->n, sizeof(*parts));
@@ -173,8 +173,8 @@ static bool read_example(
 			err, tree, node, "an example needs the template's fields and `assistant`");
 	}
 	const char *missing = NULL;
-	struct slice user = fill(
-		&t->messages[t->n_messages - 1], field_of_example, node, &t->arena, &missing);
+	struct slice user = fill(&t->messages[t->n_messages - 1], field_of_example,
+		(void *)(uintptr_t)node, &t->arena, &missing);
 	if (missing) {
 		return node_error(err, tree, node, "the example has no field '%s'", missing);
 	}
@@ -298,7 +298,23 @@ const char *template_field(const struct template *t, size_t i)
 	return t->fields[i];
 }
 
-bool template_render(const struct template *t, template_lookup *lookup, const void *ctx,
+struct slice template_value(const struct json *fields, const char *field, struct arena *arena)
+{
+	const struct json *value = json_get(fields, field);
+	struct slice text = {0};
+	if (json_kind(value) == JSON_STRING) {
+		text.data = json_str(value, &text.len);
+	} else if (value) {
+		struct str s;
+		str_init(&s, STR_NO_CAP);
+		json_dump(value, true, &s);
+		text = (struct slice){arena_memdup0(arena, s.data, s.len), s.len};
+		str_release(&s);
+	}
+	return text;
+}
+
+bool template_render(const struct template *t, template_lookup *lookup, void *ctx,
 	struct arena *arena, struct engine_message **out, size_t *out_n, struct error *err)
 {
 	size_t n = t->n_messages + t->n_examples, at = 0;

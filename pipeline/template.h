@@ -7,6 +7,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "engine/engine.h"
 
 #include <stdbool.h>
@@ -22,12 +23,15 @@ const char *template_hash(const struct template *t);
 size_t template_n_fields(const struct template *t);
 const char *template_field(const struct template *t, size_t i);
 
+/* A row's field as a template puts it in: a string as it is, anything else as JSON in the arena; data NULL: there is none. */
+struct slice template_value(const struct json *fields, const char *field, struct arena *arena);
+
 /* Value of a field; data NULL: there is none. */
-typedef struct slice template_lookup(const void *ctx, const char *field);
+typedef struct slice template_lookup(void *ctx, const char *field);
 /*
  * Renders into the arena. A missing field is FAIL_DATA naming the field (the caller adds the row).
  */
-MUST_CHECK bool template_render(const struct template *t, template_lookup *lookup, const void *ctx,
+MUST_CHECK bool template_render(const struct template *t, template_lookup *lookup, void *ctx,
 	struct arena *arena, struct engine_message **out, size_t *out_n, struct error *err);
 
 #endif

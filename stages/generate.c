@@ -206,7 +206,8 @@ static bool has_room(void *state)
 {
 	struct generate_state *s = state;
 	uint32_t slots = MAX(engine_info(s->engine)->n_slots, SLOTS_UNKNOWN);
-	return (uint64_t)s->n_tokenizing * s->config->candidates.min < slots && engine_has_room(s->engine) && (!s->tokenizer || engine_has_room(s->tokenizer));
+	return (uint64_t)s->n_tokenizing * s->config->candidates.min < slots &&
+		engine_has_room(s->engine) && (!s->tokenizer || engine_has_room(s->tokenizer));
 }
 
 static void end_wave(struct wave *w)
@@ -415,23 +416,10 @@ static void on_prompt(void *ctx, const struct engine_prompt *answer)
 	ask(w);
 }
 
-static struct slice field_text(const void *ctx, const char *field)
+static struct slice field_text(void *ctx, const char *field)
 {
-	const struct group *group = ctx;
-	const struct json *value = json_get(group->prompt.fields, field);
-	struct slice text = {0};
-	if (json_kind(value) == JSON_STRING) {
-		text.data = json_str(value, &text.len);
-	} else if (value) {
-		struct str s;
-		str_init(&s, STR_NO_CAP);
-		json_dump(value, true, &s);
-		text = (struct slice){
-			arena_memdup0((struct arena *)(uintptr_t)&group->arena, s.data, s.len),
-			s.len};
-		str_release(&s);
-	}
-	return text;
+	struct group *group = ctx;
+	return template_value(group->prompt.fields, field, &group->arena);
 }
 
 static void start_wave(void *state, struct group *group, size_t from, size_t to)

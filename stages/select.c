@@ -84,38 +84,16 @@ static void take_scores(struct select_state *s, const struct ledger_candidate *c
 	}
 }
 
-/* The state that `accept` gives now; writes it down where it is another than before. */
+/* What `accept` says now; written down where it is another than before. */
 static bool judge_again(struct select_state *s, const struct ledger_candidate *c,
 	bool *out_accepted, struct error *err)
 {
-	const char *state = "accepted", *reason = "accept", *detail = NULL;
-	enum expr_truth truth = EXPR_TRUE;
-	struct error eval_err = {0};
-	struct str nulls;
-	str_init(&nulls, 512);
-	if (s->run->accept && !expr_eval(s->run->accept, s->row, &truth, &eval_err)) {
-		state = "undecided";
-		reason = "expression";
-		detail = eval_err.msg;
-	} else if (truth == EXPR_UNKNOWN) {
-		state = "undecided";
-		reason = "null_columns";
-		for (size_t i = 0; i < s->run->columns.n; i++) {
-			if (s->row[i].kind == EXPR_VALUE_NULL && expr_reads(s->run->accept, i)) {
-				str_printf(&nulls, "%s%s", nulls.len ? " " : "",
-					s->run->columns.list[i].name);
-			}
-		}
-		detail = nulls.data;
-	} else if (truth == EXPR_FALSE) {
-		state = "rejected";
-	}
-	bool same = strcmp(c->state, state) == 0 && strcmp(c->reason ? c->reason : "", reason) == 0;
-	bool ok = same ||
-		ledger_set_candidate_state(s->run->ledger, c->id, state, reason, detail, err);
-	str_release(&nulls);
-	*out_accepted = strcmp(state, "accepted") == 0;
-	return ok;
+	struct decision d = columns_decide(&s->run->columns, s->run->accept, s->row, &s->arena);
+	const char *state = candidate_state_name(d.state);
+	bool same = strcmp(c->state, state) == 0 && c->reason && strcmp(c->reason, d.reason) == 0;
+	*out_accepted = d.state == CANDIDATE_ACCEPTED;
+	return same ||
+		ledger_set_candidate_state(s->run->ledger, c->id, state, d.reason, d.detail, err);
 }
 
 static bool visit(void *ctx, const struct ledger_candidate *c, const struct ledger_prompt *p,

@@ -30,18 +30,21 @@ struct judge_config {
 };
 
 static const struct param params[] = {
-	PARAM_REF("engine", struct judge_config, engine, .ref = "engine", .required = true, .help = "engine that judges"),
-	PARAM_PATH("template", struct judge_config, template, .ref = "template", .required = true, .must_exist = true,
-		.help = "prompt; {{candidate}} is the text to judge"),
+	PARAM_REF("engine", struct judge_config, engine, .ref = "engine", .required = true,
+		.help = "engine that judges"),
+	PARAM_PATH("template", struct judge_config, template, .ref = "template", .required = true,
+		.must_exist = true, .help = "prompt; {{candidate}} is the text to judge"),
 	PARAM_STRINGS("yes", struct judge_config, yes, .def = "[\"yes\"]", .min = 1, .max = 32,
 		.help = "words that say yes; case and leading space do not matter"),
-	PARAM_STRINGS("no", struct judge_config, no, .def = "[\"no\"]", .min = 1, .max = 32, .help = "words that say no"),
+	PARAM_STRINGS("no", struct judge_config, no, .def = "[\"no\"]", .min = 1, .max = 32,
+		.help = "words that say no"),
 	PARAM_DOUBLE("rest_max", struct judge_config, rest_max, .def = "0.5", .min = 0, .max = 1,
 		.help = "mass on other words above which the verdict is null"),
 	{0},
 };
 
-static const char *const reasons[] = {"verdict", "no_verdict", "rest_mass", "no_logprobs", "prompt", "engine", NULL};
+static const char *const reasons[] = {
+	"verdict", "no_verdict", "rest_mass", "no_logprobs", "prompt", "engine", NULL};
 
 struct judge_state {
 	const struct judge_config *config;
@@ -64,9 +67,11 @@ static bool open_judge(void *state, const void *config, struct run *run, struct 
 	struct judge_state *s = state;
 	s->config = config;
 	s->engine = run_engine(run, s->config->engine);
-	s->sampling = (struct engine_sampling){.temperature = 0, .top_p = 1, .repeat_penalty = 1, .max_tokens = 1};
+	s->sampling = (struct engine_sampling){
+		.temperature = 0, .top_p = 1, .repeat_penalty = 1, .max_tokens = 1};
 	if (!engine_info(s->engine)->has_logprobs) {
-		return error_set(err, FAIL_REMOTE, "engine '%s' gives no logprobs, which a judge needs", s->config->engine);
+		return error_set(err, FAIL_REMOTE,
+			"engine '%s' gives no logprobs, which a judge needs", s->config->engine);
 	}
 	s->template = template_read(s->config->template, err);
 	return s->template != NULL;
@@ -77,25 +82,13 @@ static void close_judge(void *state)
 	template_free(((struct judge_state *)state)->template);
 }
 
-static struct slice lookup(const void *ctx, const char *field)
+static struct slice lookup(void *ctx, const char *field)
 {
-	const struct asking *a = ctx;
+	struct asking *a = ctx;
 	const struct candidate *c = a->job->candidate;
-	if (strcmp(field, "candidate") == 0) {
-		return c->text;
-	}
-	const struct json *value = json_get(c->group->prompt.fields, field);
-	struct slice text = {0};
-	if (json_kind(value) == JSON_STRING) {
-		text.data = json_str(value, &text.len);
-	} else if (value) {
-		struct str s;
-		str_init(&s, STR_NO_CAP);
-		json_dump(value, true, &s);
-		text = (struct slice){arena_memdup0((struct arena *)(uintptr_t)&a->arena, s.data, s.len), s.len};
-		str_release(&s);
-	}
-	return text;
+	return strcmp(field, "candidate") == 0
+		? c->text
+		: template_value(c->group->prompt.fields, field, &a->arena);
 }
 
 static void finish(struct asking *a, const struct score *score)
@@ -115,7 +108,8 @@ static void finish_null(struct asking *a, const char *reason, const char *detail
 /* The piece without leading spaces in any of their spellings, in lower case; compared with each word. */
 static bool says(struct slice piece, const struct param_strings *words)
 {
-	static const char *const spaces[] = {" ", "\t", "\n", "\xe2\x96\x81" /* ▁ */, "\xc4\xa0" /* Ġ */};
+	static const char *const spaces[] = {
+		" ", "\t", "\n", "\xe2\x96\x81" /* ▁ */, "\xc4\xa0" /* Ġ */};
 	for (size_t i = 0; i < ARRAY_LEN(spaces); i++) {
 		size_t len = strlen(spaces[i]);
 		if (piece.len >= len && memcmp(piece.data, spaces[i], len) == 0) {
@@ -125,7 +119,8 @@ static bool says(struct slice piece, const struct param_strings *words)
 		}
 	}
 	for (size_t i = 0; i < words->n; i++) {
-		if (piece.len == strlen(words->items[i]) && strncasecmp(piece.data, words->items[i], piece.len) == 0) {
+		if (piece.len == strlen(words->items[i]) &&
+			strncasecmp(piece.data, words->items[i], piece.len) == 0) {
 			return true;
 		}
 	}
@@ -156,14 +151,19 @@ static void on_answer(void *ctx, const struct engine_candidate *answer)
 		}
 	}
 	double rest = fmax(1 - yes - no, 0);
-	const char *detail = arena_printf(&a->arena, "{\"yes\":%.6f,\"no\":%.6f,\"rest\":%.6f}", yes, no, rest);
+	const char *detail = arena_printf(
+		&a->arena, "{\"yes\":%.6f,\"no\":%.6f,\"rest\":%.6f}", yes, no, rest);
 	if (!(yes > 0) && !(no > 0)) {
 		finish_null(a, "no_verdict", detail);
 	} else if (rest > config->rest_max) {
 		finish_null(a, "rest_mass", detail);
 	} else {
 		double y = yes > 0 ? yes : fmin(least, no), n = no > 0 ? no : fmin(least, yes);
-		finish(a, &(struct score){.known = true, .value = y / (y + n), .reason = "verdict", .detail = detail});
+		finish(a,
+			&(struct score){.known = true,
+				.value = y / (y + n),
+				.reason = "verdict",
+				.detail = detail});
 	}
 }
 
@@ -205,13 +205,15 @@ static void submit(void *state, struct verify_job *job)
 	a->state = s;
 	a->job = job;
 	struct error err = {0};
-	if (!template_render(s->template, lookup, a, &a->arena, &a->messages, &a->n_messages, &err)) {
+	if (!template_render(
+		    s->template, lookup, a, &a->arena, &a->messages, &a->n_messages, &err)) {
 		/* The template's fields were checked against the prompts', so a row must lack an optional one: an empty prompt
 		 * would be judged wrongly, the engine's answer to none is an error that says so. */
 		a->n_messages = 0;
 	}
 	if (engine_info(s->engine)->has_ids) {
-		job->request = engine_tokenize(s->engine, a->messages, a->n_messages, SPECIAL_TEXT, on_prompt, a);
+		job->request = engine_tokenize(
+			s->engine, a->messages, a->n_messages, SPECIAL_TEXT, on_prompt, a);
 	} else {
 		ask(a, NULL, 0);
 	}

@@ -6,7 +6,7 @@
 
 static struct error err;
 
-static struct slice lookup(const void *ctx, const char *field)
+static struct slice lookup(void *ctx, const char *field)
 {
 	struct slice text = {0};
 	text.data = json_str(json_get(ctx, field), &text.len);
