@@ -425,8 +425,13 @@ static void put_alternatives(struct str *out, const struct candidate_text *c, si
 	struct model_choice choices[MODEL_JUDGE_TOKENS];
 	uint32_t sampled = c->text->ids.items[place], done = 0;
 	bool judged = c->text->judged && place == 0;
-	bool listed[VOCAB_MAX] = {false};
+	bool listed[VOCAB_MAX];
 
+	if (n == 1 && !judged) {
+		str_printf(out, "{%s,\"logprob\":%s}", token_json(c, sampled), logprob);
+		return;
+	}
+	memset(listed, 0, sizeof(listed));
 	if (judged) {
 		model_judge(c->prompt, &c->api->vocab, choices);
 		for (; done < n && done < MODEL_JUDGE_TOKENS; done++) {
