@@ -410,8 +410,9 @@ static bool check_eos(struct reading *r, struct error *err)
 		n_predicted = (uint64_t)told;
 	if (n_predicted == r->n_ids)
 		return true;
-	/* A server that counts the EOS and does not send it. */
-	if (n_predicted != r->n_ids + 1 || eos < 0)
+	/* A server that counts the EOS and does not send it; one that ends in an EOS and counts more is wrong. */
+	bool ends_in_eos = r->n_ids > 0 && r->ids[r->n_ids - 1] == (uint32_t)eos;
+	if (n_predicted != r->n_ids + 1 || eos < 0 || ends_in_eos)
 		return error_set(err, FAIL_DATA, "the answer has %zu ids, the server counted %llu",
 			r->n_ids, (unsigned long long)n_predicted);
 	if (r->logprobs != NULL)
