@@ -95,6 +95,22 @@ static unsigned columns_of(uint32_t c)
 	return wide ? 2 : 1;
 }
 
+void text_put_printable(struct str *out, const char *s, size_t len, bool keep_newlines)
+{
+	for (size_t i = 0; i < len;) {
+		uint32_t c;
+		unsigned n = utf8_decode(s + i, len - i, &c);
+		if (n && c == '\n') {
+			str_append_z(out, keep_newlines ? "\n" : "\\n");
+		} else if (!n || c < 0x20 || (c >= 0x7f && c < 0xa0)) {
+			str_printf(out, "\\x%02x", n ? (unsigned)c : (unsigned char)s[i]);
+		} else {
+			str_append(out, s + i, n);
+		}
+		i += n ? n : 1;
+	}
+}
+
 size_t utf8_columns(const char *s, size_t len)
 {
 	size_t columns = 0;

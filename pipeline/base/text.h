@@ -14,6 +14,12 @@ bool utf8_valid(const char *s, size_t len);
 /* Terminal columns of a UTF-8 text: code points but for combining marks and wide CJK counted as two. */
 size_t utf8_columns(const char *s, size_t len);
 
+/*
+ * Appends a text of unknown origin so that it cannot steer a terminal: control characters (those above 0x80, too) and bytes
+ * that are not UTF-8 become \x1b and the like; a newline becomes \n unless it is kept.
+ */
+void text_put_printable(struct str *out, const char *s, size_t len, bool keep_newlines);
+
 /* Locale-free strtod over the whole text; false if anything is left over or the value is not finite. */
 bool text_parse_double(const char *s, double *out);
 bool text_parse_u64(const char *s, uint64_t *out);

@@ -109,6 +109,39 @@ bool zip_decompress(struct zip *z, const void *frame, size_t len, size_t limit_b
 	return decompress(z, NULL, frame, len, limit_bytes, out, err);
 }
 
+bool zip_decompress_stream(struct zip *z, const void *frame, size_t len, size_t limit_bytes,
+	struct str *out, uint64_t *out_bytes, struct error *err)
+{
+	AUTO_FREE char *piece = xmalloc(ZSTD_DStreamOutSize());
+	ZSTD_inBuffer in = {frame, len, 0};
+	uint64_t bytes = 0;
+	size_t left = 1; /* 0 at the end of the frame */
+	ZSTD_DCtx_reset(dctx(z), ZSTD_reset_session_only);
+	while (left) {
+		ZSTD_outBuffer to = {piece, ZSTD_DStreamOutSize(), 0};
+		left = ZSTD_decompressStream(z->dctx, &to, &in);
+		if (ZSTD_isError(left)) {
+			return error_set(err, FAIL_DATA, "zstd: %s", ZSTD_getErrorName(left));
+		}
+		bytes += to.pos;
+		if (bytes > limit_bytes) {
+			return error_set(err, FAIL_DATA,
+				"zstd: content is over the limit of %zu bytes", limit_bytes);
+		}
+		if (out) {
+			str_append(out, piece, to.pos);
+		}
+		if (left && in.pos == len && to.pos < to.size) {
+			return error_set(err, FAIL_DATA, "zstd: the frame is cut short");
+		}
+	}
+	if (in.pos != len) {
+		return error_set(err, FAIL_DATA, "zstd: bytes are left after the frame");
+	}
+	*out_bytes = bytes;
+	return true;
+}
+
 bool zip_decompress_dict(struct zip *z, const struct zip_dict *d, const void *frame, size_t len,
 	size_t limit_bytes, struct str *out, struct error *err)
 {

@@ -20,6 +20,12 @@ void zip_compress(struct zip *z, const void *bytes, size_t len, int level, struc
 /* Decompresses exactly one frame whose content size is stated and at most limit_bytes; appends. Trailing bytes are an error. */
 MUST_CHECK bool zip_decompress(struct zip *z, const void *frame, size_t len, size_t limit_bytes,
 	struct str *out, struct error *err);
+/*
+ * The same for a frame that need not state its size: it is at most limit_bytes, and memory grows with what is really in it.
+ * `out` may be NULL: the content is only counted. On failure, `out` may hold a part of it.
+ */
+MUST_CHECK bool zip_decompress_stream(struct zip *z, const void *frame, size_t len,
+	size_t limit_bytes, struct str *out, uint64_t *out_bytes, struct error *err);
 
 /* A dictionary for many small texts of one kind. */
 struct zip_dict;

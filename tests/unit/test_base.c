@@ -193,6 +193,55 @@ START_TEST(zip_gives_back_and_refuses_damage)
 	}
 END_TEST
 
+START_TEST(zip_stream_takes_a_frame_of_unknown_size_up_to_the_limit)
+	{
+		/* 300,000 times 'a' in blocks of one repeated byte, the size not stated. */
+		static const char frame[] = "\x28\xb5\x2f\xfd\x00\x58"
+					    "\x02\x35\x0c"
+					    "a"
+					    "\x02\x35\x0c"
+					    "a"
+					    "\x03\x35\x0c"
+					    "a";
+		const size_t len = sizeof(frame) - 1;
+		struct zip z = {0};
+		struct str back;
+		struct error err;
+		uint64_t n = 0;
+		str_init(&back, STR_NO_CAP);
+		ck_assert(!zip_decompress(&z, frame, len, 1 << 20, &back, &err));
+		ck_assert_ok(zip_decompress_stream(&z, frame, len, 300000, &back, &n, &err), err);
+		ck_assert_uint_eq(n, 300000);
+		ck_assert_uint_eq(back.len, 300000);
+		ck_assert_int_eq(back.data[299999], 'a');
+		n = 0;
+		ck_assert_ok(zip_decompress_stream(&z, frame, len, 300000, NULL, &n, &err), err);
+		ck_assert_uint_eq(n, 300000);
+		ck_assert(!zip_decompress_stream(&z, frame, len, 299999, NULL, &n, &err));
+		for (size_t cut = 0; cut < len; cut++) {
+			ck_assert(!zip_decompress_stream(&z, frame, cut, 1 << 20, NULL, &n, &err));
+		}
+		ck_assert(!zip_decompress_stream(&z, frame, len + 1, 1 << 20, NULL, &n, &err));
+		zip_release(&z);
+		str_release(&back);
+	}
+END_TEST
+
+START_TEST(text_of_unknown_origin_cannot_steer_a_terminal)
+	{
+		/* Escape, C1's CSI as UTF-8 and as a bare byte, a cut character; what is harmless stays. */
+		static const char text[] = "\x1b[31m\xc2\x9b\x9b \xc3\xa9\n\xe2\x82";
+		struct str s;
+		str_init(&s, STR_NO_CAP);
+		text_put_printable(&s, text, sizeof(text) - 1, false);
+		ck_assert_str_eq(s.data, "\\x1b[31m\\x9b\\x9b \xc3\xa9\\n\\xe2\\x82");
+		str_reset(&s);
+		text_put_printable(&s, "a\nb\0c", 5, true);
+		ck_assert_str_eq(s.data, "a\nb\\x00c");
+		str_release(&s);
+	}
+END_TEST
+
 static void write_file(const char *name, const char *bytes, size_t len)
 {
 	struct error err;
@@ -360,6 +409,8 @@ int main(void)
 	tcase_add_test(t, json_writer_escapes_and_reader_gives_it_back);
 	tcase_add_test(t, json_refuses_what_is_no_single_value);
 	tcase_add_test(t, zip_gives_back_and_refuses_damage);
+	tcase_add_test(t, zip_stream_takes_a_frame_of_unknown_size_up_to_the_limit);
+	tcase_add_test(t, text_of_unknown_origin_cannot_steer_a_terminal);
 	tcase_add_test(t, lines_are_the_same_plain_and_zstd);
 	tcase_add_test(t, a_line_over_the_limit_is_an_error_with_its_place);
 	tcase_add_test(t, an_unpublished_draft_leaves_nothing);
