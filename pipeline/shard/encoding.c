@@ -329,24 +329,22 @@ static void put_number(struct str *out, const struct mds_array *a, size_t i)
 	}
 }
 
-static void put_text(struct str *out, struct slice value)
-{
-	for (size_t i = 0; i < value.len; i++) {
-		unsigned char c = (unsigned char)value.data[i];
-		if (c < 0x20 || c == 0x7f) {
-			str_printf(out, c == '\n' ? "\\n" : "\\x%02x", c);
-		} else {
-			str_append_c(out, (char)c);
-		}
-	}
-}
-
 static void put_bytes(struct str *out, struct slice value, size_t max_bytes)
 {
 	str_printf(out, "(%zu bytes) ", value.len);
 	for (size_t i = 0; i < value.len && 2 * i < max_bytes; i++) {
 		str_printf(out, "%02x", (unsigned char)value.data[i]);
 	}
+}
+
+/* Not within a character, whose first bytes would be shown as damage. */
+static size_t text_cut(struct slice text, size_t max_bytes)
+{
+	size_t len = MIN(text.len, max_bytes);
+	while (len && len < text.len && ((unsigned char)text.data[len] & 0xc0) == 0x80) {
+		len--;
+	}
+	return len;
 }
 
 void mds_value_format(
@@ -368,7 +366,7 @@ void mds_value_format(
 			str_printf(out, " %s x %zu", mds_dtype_name(a.dtype), a.n);
 		}
 	} else if (good && (e->kind == MDS_STR || e->kind == MDS_JSON || e->kind == MDS_DECIMAL)) {
-		put_text(out, (struct slice){value.data, MIN(value.len, max_bytes)});
+		text_put_printable(out, value.data, text_cut(value, max_bytes), false);
 	} else {
 		put_bytes(out, value, max_bytes);
 	}

@@ -21,14 +21,14 @@
 #include <unistd.h>
 
 #define FRAMES_MAX (1u << 24)
-/* Of a shard: what is beyond repair needs no line for each of a million samples. */
-#define FAULTS_MAX 100
+#define PYTHON_ZSTD_BUFFER_BYTES (128u << 10) /* for a frame that does not state its size */
 #define NONE ((size_t)-1)
 
 struct frame {
 	uint64_t zip_at, raw_at;
 	uint32_t zip_bytes, raw_bytes;
 	uint32_t checksum; /* as the seek table says, if it has_checksums */
+	bool unsized; /* does not state its content's size; known once it was decoded */
 };
 
 struct mds_reader {
@@ -49,7 +49,9 @@ struct mds_reader {
 	size_t n_frames;
 	struct str zipped, frame; /* of the frame decoded last */
 	size_t decoded; /* its index; NONE */
-	struct str sample;
+	struct str sample; /* read last, of shard `open` */
+	uint64_t sample_no; /* within the shard */
+	uint32_t sample_at; /* in the image; 0: its place is not known */
 	struct str offsets; /* of the open shard's samples, once one was asked for */
 };
 
@@ -60,10 +62,20 @@ static bool bad(struct error *err, size_t shard, const char *what)
 	return error_set(err, FAIL_DATA, "index.json: shard %zu: %s", shard, what);
 }
 
+/* Sub-folders are allowed, ways out of the folder are not. */
 static bool safe_name(const char *name)
 {
-	return name && name[0] && name[0] != '/' && strlen(name) < 1024 &&
-		strncmp(name, "../", 3) != 0 && !strstr(name, "/../") && strcmp(name, "..") != 0;
+	if (!name || !name[0] || name[0] == '/' || strlen(name) >= 1024) {
+		return false;
+	}
+	for (const char *part = name; part; part = strchr(part, '/')) {
+		part += *part == '/';
+		size_t len = strcspn(part, "/");
+		if (len == 2 && part[0] == '.' && part[1] == '.') {
+			return false;
+		}
+	}
+	return true;
 }
 
 static bool read_file_entry(const struct json *entry, const char **out_name, uint64_t *out_bytes)
@@ -75,6 +87,21 @@ static bool read_file_entry(const struct json *entry, const char **out_name, uin
 	}
 	*out_bytes = (uint64_t)bytes;
 	return true;
+}
+
+struct hashes {
+	const char **xxh64, **sha256, **other;
+};
+
+static void read_hash(void *ctx, const char *kind, const struct json *value)
+{
+	struct hashes *to = ctx;
+	bool is_xxh64 = strcmp(kind, "xxh64") == 0;
+	if (is_xxh64 || strcmp(kind, "sha256") == 0) {
+		*(is_xxh64 ? to->xxh64 : to->sha256) = json_z(value);
+	} else {
+		*to->other = kind;
+	}
 }
 
 static bool read_columns(struct mds_reader *r, const struct json *entry, struct mds_read_shard *s,
@@ -142,9 +169,10 @@ static bool read_shard_entry(
 	if (s->zip_name && (!compression || strncmp(compression, "zstd", 4) != 0)) {
 		return bad(err, no, "only zstd compression can be read");
 	}
-	s->raw_xxh64 = json_z(json_get(json_get(raw, "hashes"), "xxh64"));
-	s->zip_xxh64 = json_z(json_get(json_get(zip, "hashes"), "xxh64"));
-	s->zip_sha256 = json_z(json_get(json_get(zip, "hashes"), "sha256"));
+	json_each(json_get(raw, "hashes"), read_hash,
+		&(struct hashes){&s->raw_xxh64, &s->raw_sha256, &s->other_hash});
+	json_each(json_get(zip, "hashes"), read_hash,
+		&(struct hashes){&s->zip_xxh64, &s->zip_sha256, &s->other_hash});
 	s->n_samples = (uint64_t)samples;
 	s->first_sample = r->n_samples;
 	r->n_samples += s->n_samples;
@@ -253,6 +281,19 @@ int mds_reader_column(const struct mds_reader *r, size_t s, const char *name)
 	return -1;
 }
 
+bool mds_reader_array(const struct mds_reader *r, size_t s, const struct slice *values,
+	const char *name, struct mds_array *out)
+{
+	int i = mds_reader_column(r, s, name);
+	struct error err;
+	if (i < 0) {
+		return false;
+	}
+	const struct mds_encoding *e = &r->shards[s].columns[i].encoding;
+	return (e->kind == MDS_NDARRAY || e->kind == MDS_SCALAR) &&
+		mds_array_decode(e, values[i], out, &err);
+}
+
 /* --- frames --- */
 
 static bool add_frame(struct mds_reader *r, size_t *cap, struct frame f, struct error *err)
@@ -305,7 +346,7 @@ static bool read_table(struct mds_reader *r, bool *out_found, struct error *err)
 	for (uint64_t i = 0; ok && i < n; i++) {
 		const char *entry = table + i * entry_bytes;
 		struct frame f = {zip_at, raw_at, le32_get(entry), le32_get(entry + 4),
-			entry_bytes == TABLE_ENTRY_BYTES ? le32_get(entry + 8) : 0};
+			entry_bytes == TABLE_ENTRY_BYTES ? le32_get(entry + 8) : 0, false};
 		ok = add_frame(r, &cap, f, err);
 		zip_at += f.zip_bytes;
 		raw_at += f.raw_bytes;
@@ -326,7 +367,10 @@ static bool read_table(struct mds_reader *r, bool *out_found, struct error *err)
 	return ok;
 }
 
-/* Without a table: the frames one after the other, each of which must state its size. The whole file is read for that. */
+/*
+ * Without a table: the frames one after the other. The whole file is read for that, and a frame that does not state its size
+ * is decoded once to count it.
+ */
 static bool walk_frames(struct mds_reader *r, struct error *err)
 {
 	struct str file;
@@ -344,18 +388,21 @@ static bool walk_frames(struct mds_reader *r, struct error *err)
 		bool skippable;
 		ok = zip_frame_info(to + at, (size_t)(r->file_bytes - at), &zip_bytes, &content,
 			&skippable, err);
+		bool unsized = ok && content == UINT64_MAX;
+		if (unsized) {
+			ok = zip_decompress_stream(&r->zip, to + at, zip_bytes,
+				(size_t)(MDS_IMAGE_BYTES_MAX - raw_at), NULL, &content, err);
+		}
 		if (!ok) {
 			error_context(err, "'%s' at byte %llu", r->path, (unsigned long long)at);
-		} else if (content == UINT64_MAX || content > UINT32_MAX ||
-			content > MDS_IMAGE_BYTES_MAX - raw_at || zip_bytes > UINT32_MAX) {
-			ok = error_set(err, FAIL_DATA,
-				"'%s' at byte %llu: a frame that does not state its size, or is "
-				"too large",
+		} else if (content > UINT32_MAX || content > MDS_IMAGE_BYTES_MAX - raw_at ||
+			zip_bytes > UINT32_MAX) {
+			ok = error_set(err, FAIL_DATA, "'%s' at byte %llu: a frame is too large",
 				r->path, (unsigned long long)at);
 		} else {
 			ok = add_frame(r, &cap,
-				(struct frame){
-					at, raw_at, (uint32_t)zip_bytes, (uint32_t)content, 0},
+				(struct frame){at, raw_at, (uint32_t)zip_bytes, (uint32_t)content,
+					0, unsized},
 				err);
 			at += zip_bytes;
 			raw_at += content;
@@ -411,12 +458,28 @@ static bool open_shard(struct mds_reader *r, size_t s, struct error *err)
 	return true;
 }
 
+static bool decompress_frame(
+	struct mds_reader *r, struct frame *f, const char *zipped, struct error *err)
+{
+	size_t frame_bytes;
+	uint64_t content;
+	bool skippable;
+	if (!zip_frame_info(zipped, f->zip_bytes, &frame_bytes, &content, &skippable, err)) {
+		return false;
+	}
+	f->unsized = content == UINT64_MAX;
+	return f->unsized
+		? zip_decompress_stream(
+			  &r->zip, zipped, f->zip_bytes, f->raw_bytes, &r->frame, &content, err)
+		: zip_decompress(&r->zip, zipped, f->zip_bytes, f->raw_bytes, &r->frame, err);
+}
+
 static bool decode_frame(struct mds_reader *r, size_t i, struct error *err)
 {
 	if (r->decoded == i) {
 		return true;
 	}
-	const struct frame *f = &r->frames[i];
+	struct frame *f = &r->frames[i];
 	r->decoded = NONE;
 	str_reset(&r->zipped);
 	str_reset(&r->frame);
@@ -424,7 +487,7 @@ static bool decode_frame(struct mds_reader *r, size_t i, struct error *err)
 	if (!file_pread(r->fd, r->path, to, f->zip_bytes, f->zip_at, err)) {
 		return false;
 	}
-	if (!zip_decompress(&r->zip, to, f->zip_bytes, f->raw_bytes, &r->frame, err)) {
+	if (!decompress_frame(r, f, to, err)) {
 		return error_context(err, "'%s': frame %zu at byte %llu", r->path, i,
 			(unsigned long long)f->zip_at);
 	}
@@ -541,14 +604,16 @@ static bool sample_range(struct mds_reader *r, uint64_t i, uint64_t n, uint32_t 
 	return true;
 }
 
-static bool read_sample(struct mds_reader *r, size_t s, uint64_t i, struct slice *values,
-	uint32_t *out_at, struct error *err)
+static bool read_sample(
+	struct mds_reader *r, size_t s, uint64_t i, struct slice *values, struct error *err)
 {
 	uint32_t from, to;
+	r->sample_no = i;
+	r->sample_at = 0;
 	if (!sample_range(r, i, r->shards[s].n_samples, &from, &to, err)) {
 		return false;
 	}
-	*out_at = from;
+	r->sample_at = from;
 	str_reset(&r->sample);
 	return read_image(r, from, to - from, &r->sample, err) &&
 		split(&r->shards[s], (struct slice){r->sample.data, r->sample.len}, values, err);
@@ -558,7 +623,6 @@ bool mds_reader_sample(struct mds_reader *r, uint64_t i, struct slice *values, s
 	struct error *err)
 {
 	size_t s = 0;
-	uint32_t at;
 	if (i >= r->n_samples) {
 		return error_set(err, FAIL_USAGE, "there is no sample %llu, the last is %lld",
 			(unsigned long long)i, (long long)r->n_samples - 1);
@@ -570,7 +634,7 @@ bool mds_reader_sample(struct mds_reader *r, uint64_t i, struct slice *values, s
 		*out_shard = s;
 	}
 	return open_shard(r, s, err) &&
-		(read_sample(r, s, i - r->shards[s].first_sample, values, &at, err) ||
+		(read_sample(r, s, i - r->shards[s].first_sample, values, err) ||
 			error_context(err, "sample %llu", (unsigned long long)i));
 }
 
@@ -579,21 +643,42 @@ bool mds_reader_sample(struct mds_reader *r, uint64_t i, struct slice *values, s
 struct checking {
 	struct mds_reader *r;
 	size_t s;
-	void (*fault)(void *ctx, const struct mds_fault *fault);
+	mds_fault_cb *fault;
 	void *ctx;
 	unsigned n_faults;
 };
 
+static const char *file_of(const struct mds_read_shard *s)
+{
+	return s->zip_name ? s->zip_name : s->raw_name;
+}
+
+void mds_reader_fault(const struct mds_reader *r, const char *what, mds_fault_cb *fault, void *ctx)
+{
+	assert(r->open != NONE);
+	bool known = r->sample_at != 0;
+	fault(ctx,
+		&(struct mds_fault){file_of(&r->shards[r->open]),
+			known && r->compressed ? (int64_t)frame_of(r, r->sample_at) : -1,
+			(int64_t)r->sample_no, known ? (int64_t)r->sample_at : -1, what});
+}
+
 static void tell(
 	struct checking *c, int64_t frame, int64_t sample, int64_t offset, const char *what)
 {
-	const struct mds_read_shard *s = &c->r->shards[c->s];
-	if (c->n_faults++ >= FAULTS_MAX) {
-		return;
+	if (c->n_faults++ < MDS_FAULTS_MAX) {
+		c->fault(c->ctx,
+			&(struct mds_fault){
+				file_of(&c->r->shards[c->s]), frame, sample, offset, what});
 	}
-	c->fault(c->ctx,
-		&(struct mds_fault){
-			s->zip_name ? s->zip_name : s->raw_name, frame, sample, offset, what});
+}
+
+/* Of the sample that was read last. */
+static void tell_sample(struct checking *c, const char *what)
+{
+	if (c->n_faults++ < MDS_FAULTS_MAX) {
+		mds_reader_fault(c->r, what, c->fault, c->ctx);
+	}
 }
 
 static void check_file_hashes(struct checking *c)
@@ -636,14 +721,24 @@ static void check_file_hashes(struct checking *c)
 	}
 }
 
-/* Every frame but the last two must be smaller than what follows it (see mds_write.c). */
+/*
+ * What python-zstd needs: every frame but the last two is smaller than what follows it (see mds_write.c), and each states its
+ * size, but for one frame alone that its first buffer can hold. Called when the frames were decoded.
+ */
 static void check_rule(struct checking *c)
 {
 	const struct mds_reader *r = c->r;
-	uint64_t after = r->file_bytes;
+	uint64_t after;
 	size_t n = r->n_frames;
 	while (n && !r->frames[n - 1].raw_bytes) {
 		n--; /* padding and table are what follows */
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (r->frames[i].unsized && (n > 1 || r->image_bytes > PYTHON_ZSTD_BUFFER_BYTES)) {
+			tell(c, (int64_t)i, -1, (int64_t)r->frames[i].zip_at,
+				"python-zstd could not read this frame: it does not state its "
+				"size");
+		}
 	}
 	for (size_t i = 0; i + 2 < n; i++) {
 		after = r->file_bytes - r->frames[i].zip_at - r->frames[i].zip_bytes;
@@ -655,14 +750,39 @@ static void check_rule(struct checking *c)
 	}
 }
 
-static bool check_frames(struct checking *c, struct hash64_stream *xxh64)
+/* The hashes of the raw image, as it is read. */
+struct image_hashes {
+	struct hash64_stream xxh64;
+	struct sha256 sha256;
+	bool wants_sha256; /* which is slow, and not in our own indices */
+};
+
+static void hash_image(struct image_hashes *h, const struct str *bytes)
+{
+	hash64_stream_update(&h->xxh64, bytes->data, bytes->len);
+	if (h->wants_sha256) {
+		sha256_update(&h->sha256, bytes->data, bytes->len);
+	}
+}
+
+static bool is_skippable(struct mds_reader *r, const struct frame *f, struct error *err)
+{
+	char head[SKIPPABLE_HEADER_BYTES];
+	return f->zip_bytes >= sizeof(head) &&
+		file_pread(r->fd, r->path, head, sizeof(head), f->zip_at, err) &&
+		(le32_get(head) & ~0xfu) == SKIPPABLE_PADDING &&
+		le32_get(head + 4) == f->zip_bytes - sizeof(head);
+}
+
+/* Frames that are said to be empty are decoded, too: a reader that does not know the table would get what is in them. */
+static bool check_frames(struct checking *c, struct image_hashes *hashes)
 {
 	struct mds_reader *r = c->r;
 	struct error err;
 	bool ok = true;
 	for (size_t i = 0; i < r->n_frames; i++) {
 		const struct frame *f = &r->frames[i];
-		if (!f->raw_bytes) {
+		if (!f->raw_bytes && is_skippable(r, f, &err)) {
 			continue;
 		}
 		if (!decode_frame(r, i, &err)) {
@@ -675,12 +795,12 @@ static bool check_frames(struct checking *c, struct hash64_stream *xxh64)
 			tell(c, (int64_t)i, -1, (int64_t)f->zip_at,
 				"the seek table has another checksum for this frame");
 		}
-		hash64_stream_update(xxh64, r->frame.data, r->frame.len);
+		hash_image(hashes, &r->frame);
 	}
 	return ok;
 }
 
-static bool check_raw_file(struct checking *c, struct hash64_stream *xxh64)
+static bool check_raw_file(struct checking *c, struct image_hashes *hashes)
 {
 	struct mds_reader *r = c->r;
 	struct error err;
@@ -691,7 +811,7 @@ static bool check_raw_file(struct checking *c, struct hash64_stream *xxh64)
 			tell(c, -1, -1, (int64_t)at, err.msg);
 			return false;
 		}
-		hash64_stream_update(xxh64, r->sample.data, r->sample.len);
+		hash_image(hashes, &r->sample);
 	}
 	return true;
 }
@@ -700,24 +820,23 @@ static bool check_image(struct checking *c)
 {
 	struct mds_reader *r = c->r;
 	const struct mds_read_shard *s = &r->shards[c->s];
-	struct hash64_stream xxh64;
-	hash64_stream_init(&xxh64);
-	bool ok = r->compressed ? check_frames(c, &xxh64) : check_raw_file(c, &xxh64);
-	char hex[17];
-	hash64_hex(hash64_stream_final(&xxh64), hex);
+	struct image_hashes hashes = {.wants_sha256 = s->raw_sha256 != NULL};
+	hash64_stream_init(&hashes.xxh64);
+	sha256_init(&hashes.sha256);
+	bool ok = r->compressed ? check_frames(c, &hashes) : check_raw_file(c, &hashes);
+	char hex[17], sha256[SHA256_HEX_BYTES];
+	hash64_hex(hash64_stream_final(&hashes.xxh64), hex);
+	sha256_final_hex(&hashes.sha256, sha256);
 	if (ok && r->image_bytes != s->raw_bytes) {
 		tell(c, -1, -1, -1, "the raw image has another size than index.json says");
 	}
 	if (ok && s->raw_xxh64 && strcmp(hex, s->raw_xxh64) != 0) {
 		tell(c, -1, -1, -1, "xxh64 of the raw image is not that of index.json");
 	}
+	if (ok && s->raw_sha256 && strcmp(sha256, s->raw_sha256) != 0) {
+		tell(c, -1, -1, -1, "sha256 of the raw image is not that of index.json");
+	}
 	return ok;
-}
-
-/* The frame to name in a fault at byte `at` of the image; -1: there are no frames, or the place is not known. */
-static int64_t frame_at(const struct mds_reader *r, uint32_t at)
-{
-	return r->compressed && at ? (int64_t)frame_of(r, at) : -1;
 }
 
 static void check_samples(struct checking *c)
@@ -740,21 +859,19 @@ static void check_samples(struct checking *c)
 		return;
 	}
 	uint32_t end = 0;
-	for (uint64_t i = 0; i < s->n_samples && c->n_faults < FAULTS_MAX; i++) {
-		uint32_t at = 0;
-		if (!read_sample(r, c->s, i, values, &at, &err)) {
-			tell(c, frame_at(r, at), (int64_t)i, at ? (int64_t)at : -1, err.msg);
+	for (uint64_t i = 0; i < s->n_samples && c->n_faults < MDS_FAULTS_MAX; i++) {
+		if (!read_sample(r, c->s, i, values, &err)) {
+			tell_sample(c, err.msg);
 			continue;
 		}
-		if (i && at != end) {
-			tell(c, frame_at(r, at), (int64_t)i, at,
-				"the sample does not begin where the one before it ends");
+		if (i && r->sample_at != end) {
+			tell_sample(c, "the sample does not begin where the one before it ends");
 		}
-		end = at + (uint32_t)r->sample.len;
+		end = r->sample_at + (uint32_t)r->sample.len;
 		for (size_t k = 0; k < s->n_columns; k++) {
 			if (!mds_value_check(&s->columns[k].encoding, values[k], &err)) {
 				error_context(&err, "column '%.64s'", s->columns[k].name);
-				tell(c, frame_at(r, at), (int64_t)i, at, err.msg);
+				tell_sample(c, err.msg);
 			}
 		}
 	}
@@ -763,8 +880,7 @@ static void check_samples(struct checking *c)
 	}
 }
 
-void mds_reader_verify(struct mds_reader *r, size_t s,
-	void (*fault)(void *ctx, const struct mds_fault *fault), void *ctx)
+void mds_reader_verify(struct mds_reader *r, size_t s, mds_fault_cb *fault, void *ctx)
 {
 	struct checking c = {r, s, fault, ctx, 0};
 	struct error err;
@@ -773,8 +889,9 @@ void mds_reader_verify(struct mds_reader *r, size_t s,
 		return;
 	}
 	check_file_hashes(&c);
+	bool ok = check_image(&c);
 	check_rule(&c);
-	if (check_image(&c)) {
+	if (ok) {
 		check_samples(&c);
 	}
 }

@@ -22,6 +22,8 @@
 #define MDS_INDEX_BYTES_MAX ((size_t)256 << 20)
 #define MDS_IMAGE_BYTES_MAX ((size_t)4 << 30) /* u32 offsets reach no further */
 #define MDS_READ_COLUMNS_MAX 256
+/* That are told of a shard: what is beyond repair needs no line for each of a million samples. */
+#define MDS_FAULTS_MAX 100
 
 struct mds_reader;
 
@@ -34,7 +36,9 @@ struct mds_read_column {
 struct mds_read_shard {
 	const char *raw_name, *zip_name; /* zip_name NULL: uncompressed */
 	uint64_t raw_bytes, zip_bytes; /* as the index says */
-	const char *raw_xxh64, *zip_xxh64, *zip_sha256; /* NULL: not told */
+	const char *raw_xxh64, *raw_sha256, *zip_xxh64, *zip_sha256; /* NULL: not told */
+	const char *
+		other_hash; /* kind of a hash that stands in the index and cannot be checked here; NULL: none */
 	uint64_t n_samples, first_sample;
 	const struct mds_read_column *columns;
 	size_t n_columns;
@@ -51,20 +55,29 @@ const struct json *mds_reader_facts(const struct mds_reader *r);
 /* Index of a column in shard s, or -1. */
 int mds_reader_column(const struct mds_reader *r, size_t s, const char *name);
 
+/* Value of a column if shard s has it, as numbers: an array or a scalar that decodes. Borrows from `values`. */
+bool mds_reader_array(const struct mds_reader *r, size_t s, const struct slice *values,
+	const char *name, struct mds_array *out);
+
 /* Sample i of the folder: one slice a column of its shard, valid until the next call. out_shard may be NULL. */
 MUST_CHECK bool mds_reader_sample(struct mds_reader *r, uint64_t i, struct slice *values,
 	size_t *out_shard, struct error *err);
 
-/*
- * Checks shard s with all that can be known without the ledger: hashes and sizes, seek table, frames and their checksums,
- * the rule that python-zstd needs, offsets, each value against its encoding. `fault` is called for each mistake found.
- */
 struct mds_fault {
 	const char *file;
-	int64_t frame, sample, offset; /* -1: not known */
+	int64_t frame, sample,
+		offset; /* -1: not known. The sample counts from the start of its shard. */
 	const char *what;
 };
-void mds_reader_verify(struct mds_reader *r, size_t s,
-	void (*fault)(void *ctx, const struct mds_fault *fault), void *ctx);
+typedef void mds_fault_cb(void *ctx, const struct mds_fault *fault);
+
+/* A fault of the sample that was read last: its file, frame, number and place are filled in. */
+void mds_reader_fault(const struct mds_reader *r, const char *what, mds_fault_cb *fault, void *ctx);
+
+/*
+ * Checks shard s with all that can be known without the ledger: hashes and sizes, seek table, frames and their checksums,
+ * what python-zstd needs, offsets, each value against its encoding. `fault` is called for each mistake found.
+ */
+void mds_reader_verify(struct mds_reader *r, size_t s, mds_fault_cb *fault, void *ctx);
 
 #endif

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "shard/mds.h"
 #include "shard/mds_read.h"
+#include "shard/packed.h"
 #include "shard/vocab.h"
 
 #include <assert.h>
@@ -88,6 +89,7 @@ static void read_all(struct mds_reader *r)
 	for (uint64_t i = 0; i < mds_reader_n_samples(r) && i < SAMPLES_MAX; i++) {
 		if (mds_reader_sample(r, i, values, &shard, &err)) {
 			show(mds_reader_shard(r, shard), values);
+			packed_check(r, shard, values, 1000, on_fault, &n_faults);
 		} else {
 			assert(err.msg[0]);
 		}
