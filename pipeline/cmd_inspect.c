@@ -6,6 +6,7 @@
 #include "cli.h"
 #include "commands.h"
 #include "shard/mds_read.h"
+#include "shard/packed.h"
 #include "shard/vocab.h"
 
 #include <inttypes.h>
@@ -23,6 +24,21 @@
 #define DIM "\033[2m"
 #define BOLD "\033[1m"
 #define PLAIN "\033[0m"
+
+/* Text of unknown origin: names in an index, pieces of a vocabulary. */
+static void print_text(const char *text, size_t len, bool keep_newlines)
+{
+	struct str out;
+	str_init(&out, STR_NO_CAP);
+	text_put_printable(&out, text, len, keep_newlines);
+	fwrite(out.data, 1, out.len, stdout);
+	str_release(&out);
+}
+
+static void print_z(const char *text)
+{
+	print_text(text, strlen(text), false);
+}
 
 /* --- the summary --- */
 
@@ -59,41 +75,27 @@ static void totals_release(struct totals *t)
 	}
 }
 
-/* Decodes column `name` if the shard has it and it is an array; a malformed one is told by --verify, here it counts as absent. */
-static bool array_of(const struct mds_reader *r, size_t shard, const struct slice *values,
-	const char *name, struct mds_array *out)
-{
-	int i = mds_reader_column(r, shard, name);
-	struct error err;
-	if (i < 0) {
-		return false;
-	}
-	const struct mds_encoding *e = &mds_reader_shard(r, shard)->columns[i].encoding;
-	return (e->kind == MDS_NDARRAY || e->kind == MDS_SCALAR) &&
-		mds_array_decode(e, values[i], out, &err);
-}
-
 static void count_row(
 	struct totals *t, const struct mds_reader *r, size_t shard, const struct slice *values)
 {
 	struct mds_array a;
 	t->n_rows++;
-	if (array_of(r, shard, values, "tokens", &a) ||
-		array_of(r, shard, values, "input_ids", &a)) {
+	if (mds_reader_array(r, shard, values, "tokens", &a) ||
+		mds_reader_array(r, shard, values, "input_ids", &a)) {
 		t->n_tokens += a.n;
 	}
-	if (array_of(r, shard, values, "loss_mask", &a)) {
+	if (mds_reader_array(r, shard, values, "loss_mask", &a)) {
 		for (size_t i = 0; i < a.n; i++) {
 			t->n_loss_tokens += mds_array_u64(&a, i) != 0;
 		}
 	}
-	if (array_of(r, shard, values, "seq_lens", &a)) {
+	if (mds_reader_array(r, shard, values, "seq_lens", &a)) {
 		for (size_t i = 0; i < a.n; i++) {
 			add_number(&t->lengths, mds_array_double(&a, i));
 		}
 		t->n_sequences += a.n;
 	}
-	if (array_of(r, shard, values, "scores", &a)) {
+	if (mds_reader_array(r, shard, values, "scores", &a)) {
 		for (size_t i = 0; i < a.n; i++) {
 			double v = mds_array_double(&a, i);
 			if (isfinite(v)) {
@@ -252,8 +254,10 @@ static void print_totals(const char *title, struct totals *t)
 	printf("%s\n\n", title);
 	print_fact("shards", "%" PRIu64, t->n_shards);
 	print_fact("samples", "%s", rows);
-	print_fact("tokens", "%s", tokens);
-	if (t->n_loss_tokens) {
+	if (t->n_tokens) {
+		print_fact("tokens", "%s", tokens);
+	}
+	if (t->n_tokens && t->n_loss_tokens) {
 		print_fact("loss tokens", "%s (%.1f %%)", loss,
 			100.0 * (double)t->n_loss_tokens / (double)t->n_tokens);
 	}
@@ -261,13 +265,17 @@ static void print_totals(const char *title, struct totals *t)
 		print_fact("sequences", "%s (%.1f a sample)", sequences,
 			(double)t->n_sequences / (double)t->n_rows);
 	}
-	if (t->context) {
+	if (t->n_tokens && t->context) {
 		print_fact("fill", "%.2f %% of context %" PRId64, 100 * fill_of(t), t->context);
 	}
 	if (t->zip_bytes) {
-		print_fact("size", "%s, %s on disk (%.2f times, %.3f bytes a token)", raw, zip,
-			(double)t->raw_bytes / (double)t->zip_bytes,
-			t->n_tokens ? (double)t->zip_bytes / (double)t->n_tokens : 0);
+		char a_token[48] = "";
+		if (t->n_tokens) {
+			snprintf(a_token, sizeof(a_token), ", %.3f bytes a token",
+				(double)t->zip_bytes / (double)t->n_tokens);
+		}
+		print_fact("size", "%s, %s on disk (%.2f times%s)", raw, zip,
+			(double)t->raw_bytes / (double)t->zip_bytes, a_token);
 	} else {
 		print_fact("size", "%s, not compressed", raw);
 	}
@@ -279,7 +287,11 @@ static void print_totals(const char *title, struct totals *t)
 		printf("\nsources, sequences of each\n");
 	}
 	for (size_t i = 0; i < t->n_sources; i++) {
-		printf("  %-24s %8" PRIu64 " ", t->sources[i].name, t->sources[i].n);
+		struct str name;
+		str_init(&name, STR_NO_CAP);
+		text_put_printable(&name, t->sources[i].name, strlen(t->sources[i].name), false);
+		printf("  %-24s %8" PRIu64 " ", name.data, t->sources[i].n);
+		str_release(&name);
 		print_bar(t->sources[i].n, most);
 		putchar('\n');
 	}
@@ -325,59 +337,62 @@ struct showing {
 	bool fancy, table;
 };
 
-/* A piece as the terminal may have it: control characters but newlines are escaped, special tokens stand out. */
-static void print_piece(const struct showing *s, uint64_t id, bool escape_newlines)
+/* Appends the piece of an id, or <id> if it is not known; true if it is of a special token. */
+static bool put_piece(const struct showing *s, uint64_t id, struct str *out)
 {
 	struct slice piece;
 	bool special;
 	if (!s->vocab || id > UINT32_MAX ||
 		!vocab_piece(s->vocab, (uint32_t)id, &piece, &special)) {
-		printf("<%" PRIu64 ">", id);
-		return;
+		str_printf(out, "<%" PRIu64 ">", id);
+		return false;
 	}
-	if (special && s->fancy) {
-		fputs(BOLD, stdout);
-	}
-	for (size_t i = 0; i < piece.len; i++) {
-		unsigned char c = (unsigned char)piece.data[i];
-		if (c == '\n' && !escape_newlines) {
-			putchar('\n');
-		} else if (c < 0x20 || c == 0x7f) {
-			printf(c == '\n' ? "\\n" : "\\x%02x", c);
-		} else {
-			putchar(c);
-		}
-	}
-	if (special && s->fancy) {
-		fputs(PLAIN, stdout);
-	}
+	str_append(out, piece.data, piece.len);
+	return special;
 }
 
+/* Tokens to print in one style; a character may be spread over several, so they are put together first. */
 static void print_run(const struct showing *s, const struct mds_array *tokens, size_t from,
 	size_t to, bool trained)
 {
-	if (from == to) {
-		return;
-	}
-	fputs(s->fancy ? (trained ? "" : DIM) : (trained ? "[trained] " : "[prompt] "), stdout);
+	const char *style = trained ? "" : DIM;
+	struct str text, piece;
+	str_init(&text, STR_NO_CAP);
+	str_init(&piece, STR_NO_CAP);
+	fputs(s->fancy ? style : trained ? "[trained] " : "[prompt] ", stdout);
 	for (size_t i = from; i < to; i++) {
-		print_piece(s, mds_array_u64(tokens, i), false);
-		if (!trained && s->fancy) {
-			fputs(DIM, stdout); /* a special token ended it */
+		str_reset(&piece);
+		if (!put_piece(s, mds_array_u64(tokens, i), &piece) || !s->fancy) {
+			str_append(&text, piece.data, piece.len);
+			continue;
 		}
+		print_text(text.data, text.len, true);
+		str_reset(&text);
+		fputs(BOLD, stdout);
+		print_text(piece.data, piece.len, true);
+		fputs(PLAIN, stdout);
+		fputs(style, stdout);
 	}
-	puts(s->fancy && !trained ? PLAIN : "");
+	print_text(text.data, text.len, true);
+	puts(s->fancy ? PLAIN : "");
+	str_release(&text);
+	str_release(&piece);
 }
 
 static void print_table(const struct showing *s, const struct mds_array *tokens,
 	const struct mds_array *mask, size_t from, size_t to)
 {
+	struct str piece;
+	str_init(&piece, STR_NO_CAP);
 	for (size_t i = from; i < to; i++) {
+		str_reset(&piece);
+		put_piece(s, mds_array_u64(tokens, i), &piece);
 		printf("  %6zu %8" PRIu64 " %s ", i, mds_array_u64(tokens, i),
 			mask && i < mask->n && mds_array_u64(mask, i) ? "loss" : "    ");
-		print_piece(s, mds_array_u64(tokens, i), true);
+		print_text(piece.data, piece.len, false);
 		putchar('\n');
 	}
+	str_release(&piece);
 }
 
 static void print_sequence(const struct showing *s, const struct mds_array *tokens,
@@ -403,13 +418,13 @@ static void print_packed(const struct showing *s, const struct mds_reader *r, si
 	const struct slice *values)
 {
 	struct mds_array tokens, mask, lens, ids, scores;
-	bool has_mask = array_of(r, shard, values, "loss_mask", &mask),
-	     has_ids = array_of(r, shard, values, "sample_ids", &ids),
-	     has_scores = array_of(r, shard, values, "scores", &scores);
-	if (!array_of(r, shard, values, "tokens", &tokens)) {
+	bool has_mask = mds_reader_array(r, shard, values, "loss_mask", &mask),
+	     has_ids = mds_reader_array(r, shard, values, "sample_ids", &ids),
+	     has_scores = mds_reader_array(r, shard, values, "scores", &scores);
+	if (!mds_reader_array(r, shard, values, "tokens", &tokens)) {
 		return;
 	}
-	size_t at = 0, n = array_of(r, shard, values, "seq_lens", &lens) ? lens.n : 1;
+	size_t at = 0, n = mds_reader_array(r, shard, values, "seq_lens", &lens) ? lens.n : 1;
 	for (size_t i = 0; i < n && at < tokens.n; i++) {
 		size_t len = n == 1 ? tokens.n
 				    : (size_t)MIN(mds_array_u64(&lens, i), tokens.n - at);
@@ -436,7 +451,10 @@ static void print_plain(const struct mds_reader *r, size_t shard, const struct s
 	for (size_t i = 0; i < s->n_columns; i++) {
 		str_reset(&text);
 		mds_value_format(&s->columns[i].encoding, values[i], VALUE_BYTES_SHOWN, &text);
-		printf("%s (%s): %s\n", s->columns[i].name, s->columns[i].encoding_name, text.data);
+		print_z(s->columns[i].name);
+		printf(" (");
+		print_z(s->columns[i].encoding_name);
+		printf("): %s\n", text.data);
 	}
 	str_release(&text);
 }
@@ -470,17 +488,20 @@ static bool show_sample(const char *dir, uint64_t i, bool table, bool json, stru
 	struct mds_reader *r = mds_reader_open(dir, err);
 	struct slice values[MDS_READ_COLUMNS_MAX];
 	struct mds_array tokens;
-	struct error ignored;
+	struct error vocab_err = {0};
 	size_t shard;
 	bool ok = r && mds_reader_sample(r, i, values, &shard, err);
 	if (ok) {
-		struct vocab *vocab = vocab_read(dir, &ignored);
+		struct vocab *vocab = vocab_read(dir, &vocab_err);
+		if (!vocab && vocab_err.kind == FAIL_DATA) {
+			cli_fail(&vocab_err); /* ids are shown, then */
+		}
 		if (!json) {
 			printf("sample %" PRIu64 " of %s, shard %zu\n", i, dir, shard);
 		}
 		if (json) {
 			print_sample_json(r, shard, i, values);
-		} else if (array_of(r, shard, values, "tokens", &tokens)) {
+		} else if (mds_reader_array(r, shard, values, "tokens", &tokens)) {
 			print_packed(&(struct showing){vocab, cli_is_fancy(STDOUT_FILENO), table},
 				r, shard, values);
 		} else {
@@ -503,7 +524,8 @@ static void print_fault(void *ctx, const struct mds_fault *f)
 {
 	struct faults *faults = ctx;
 	faults->n++;
-	printf("%s/%s", faults->dir, f->file);
+	printf("%s/", faults->dir);
+	print_z(f->file);
 	if (f->frame >= 0) {
 		printf(", frame %" PRId64, f->frame);
 	}
@@ -513,49 +535,38 @@ static void print_fault(void *ctx, const struct mds_fault *f)
 	if (f->offset >= 0) {
 		printf(", byte %" PRId64, f->offset);
 	}
-	printf(": %s\n", f->what);
+	printf(": ");
+	print_z(f->what);
+	putchar('\n');
 }
 
-/* What the columns of a packed row must have to do with each other. */
-static void check_row(const struct mds_reader *r, size_t shard, uint64_t i,
-	const struct slice *values, int64_t n_vocab, struct faults *faults)
+/* Rows of a shard that is sound in itself; after so many faults of rows, the rest of them is hardly news. */
+static void check_rows(struct mds_reader *r, size_t s, struct faults *faults)
 {
-	struct mds_array tokens, mask, lens, other;
-	const char *file = mds_reader_shard(r, shard)->zip_name
-		? mds_reader_shard(r, shard)->zip_name
-		: mds_reader_shard(r, shard)->raw_name;
-	struct mds_fault f = {file, -1, (int64_t)i, -1, NULL};
-	if (!array_of(r, shard, values, "tokens", &tokens) ||
-		!array_of(r, shard, values, "seq_lens", &lens)) {
-		return;
-	}
-	if (array_of(r, shard, values, "loss_mask", &mask) && mask.n != tokens.n) {
-		f.what = "loss_mask is not as long as tokens";
-		print_fault(faults, &f);
-	}
-	uint64_t sum = 0;
-	for (size_t k = 0; k < lens.n; k++) {
-		sum += mds_array_u64(&lens, k);
-	}
-	if (sum != tokens.n) {
-		f.what = "seq_lens do not add up to the number of tokens";
-		print_fault(faults, &f);
-	}
-	const char *const beside[] = {"sample_ids", "scores"};
-	for (size_t k = 0; k < ARRAY_LEN(beside); k++) {
-		if (array_of(r, shard, values, beside[k], &other) && other.n != lens.n) {
-			f.what = k ? "scores are not as many as sequences"
-				   : "sample_ids are not as many as sequences";
-			print_fault(faults, &f);
-		}
-	}
-	for (size_t k = 0; n_vocab > 0 && k < tokens.n; k++) {
-		if (mds_array_u64(&tokens, k) >= (uint64_t)n_vocab) {
-			f.what = "a token id is not in the vocabulary";
-			print_fault(faults, &f);
+	const struct mds_read_shard *shard = mds_reader_shard(r, s);
+	struct slice values[MDS_READ_COLUMNS_MAX];
+	struct error ignored; /* it was read a moment ago */
+	int64_t n_vocab = 0;
+	unsigned n = 0;
+	json_int(json_get(mds_reader_facts(r), "n_vocab"), &n_vocab);
+	for (uint64_t i = 0; i < shard->n_samples && n < MDS_FAULTS_MAX; i++) {
+		size_t of;
+		if (!mds_reader_sample(r, shard->first_sample + i, values, &of, &ignored)) {
 			break;
 		}
+		n += packed_check(r, of, values, (uint64_t)MAX(n_vocab, 0), print_fault, faults);
 	}
+}
+
+static void check_vocab(const char *dir, struct faults *faults)
+{
+	struct error err;
+	struct vocab *v = vocab_read(dir, &err);
+	AUTO_FREE char *path = file_join(dir, "vocab.zst");
+	if (!v && file_exists(path)) {
+		print_fault(faults, &(struct mds_fault){"vocab.zst", -1, -1, -1, err.msg});
+	}
+	vocab_free(v);
 }
 
 static bool verify(const char *dir, struct faults *faults, struct error *err)
@@ -564,25 +575,28 @@ static bool verify(const char *dir, struct faults *faults, struct error *err)
 	if (!r) {
 		return false;
 	}
-	struct slice values[MDS_READ_COLUMNS_MAX];
-	struct error ignored;
-	size_t shard;
-	int64_t n_vocab = 0;
-	faults->dir = dir;
+	const char *other_hash = NULL;
 	uint64_t before = faults->n;
-	json_int(json_get(mds_reader_facts(r), "n_vocab"), &n_vocab);
+	faults->dir = dir;
 	for (size_t s = 0; s < mds_reader_n_shards(r); s++) {
+		uint64_t before_shard = faults->n;
+		const char *kind = mds_reader_shard(r, s)->other_hash;
+		other_hash = kind ? kind : other_hash;
 		mds_reader_verify(r, s, print_fault, faults);
-	}
-	for (uint64_t i = 0; faults->n == before && i < mds_reader_n_samples(r); i++) {
-		if (mds_reader_sample(r, i, values, &shard, &ignored)) {
-			check_row(r, shard, i - mds_reader_shard(r, shard)->first_sample, values,
-				n_vocab, faults);
+		if (faults->n == before_shard) {
+			check_rows(r, s, faults);
 		}
 	}
+	check_vocab(dir, faults);
 	if (faults->n == before) {
-		printf("%s: ok, %zu shards, %" PRIu64 " samples\n", dir, mds_reader_n_shards(r),
+		printf("%s: ok, %zu shards, %" PRIu64 " samples", dir, mds_reader_n_shards(r),
 			mds_reader_n_samples(r));
+		if (other_hash) {
+			printf("; hashes of kind ");
+			print_z(other_hash);
+			printf(" were not checked");
+		}
+		putchar('\n');
 	}
 	mds_reader_close(r);
 	return true;
@@ -637,6 +651,10 @@ int cmd_inspect(int argc, char **argv)
 	uint64_t i = 0;
 	if (sample && (!text_parse_u64(sample, &i) || cli.n_args != 1)) {
 		error_set(&err, FAIL_USAGE, "--sample takes a number, and one folder");
+		return cli_fail(&err);
+	}
+	if (table && !sample) {
+		error_set(&err, FAIL_USAGE, "--tokens goes with --sample N");
 		return cli_fail(&err);
 	}
 	if (check) {
