@@ -185,9 +185,12 @@ static bool scan(struct slice s, struct error *err)
 		if (!x.word && !x.quoted && !scan_char(s, at, err)) {
 			return false;
 		}
-		if (s.data[at] == '(') {
-			depth++;
-		} else if (s.data[at] == ')' && depth-- == 0) {
+		if (s.data[at] == '(' && ++depth > EXPR_PARENS_MAX) {
+			/* SQLite 3.40 refuses about 90 for its parser's stack, 3.46 lets that grow. */
+			return error_set(err, FAIL_CONFIG,
+				"more than %d parentheses are open at once", EXPR_PARENS_MAX);
+		}
+		if (s.data[at] == ')' && depth-- == 0) {
 			return error_set(
 				err, FAIL_CONFIG, "')' closes a parenthesis that was never opened");
 		}

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #define EXPR_BYTES_MAX 4096
+#define EXPR_PARENS_MAX 64 /* open at once */
 #define EXPR_STEPS_MAX 100000 /* virtual machine steps of one evaluation */
 
 enum expr_type { EXPR_ANY, EXPR_INTEGER, EXPR_REAL, EXPR_TEXT }; /* of a column: its affinity */

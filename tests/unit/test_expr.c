@@ -262,6 +262,18 @@ START_TEST(refuses_what_is_too_long_or_too_deep)
 	}
 END_TEST
 
+START_TEST(parenthesis_limit_is_exact)
+	{
+		struct error err = {0};
+		char *sql = repeat("(", EXPR_PARENS_MAX, "1", ")");
+		struct expr *e = expr_new(sql, columns, N_COLUMNS, &err);
+		ck_assert_msg(e, "%s", err.msg);
+		expr_free(e);
+		free(sql);
+		refuse(repeat("(", EXPR_PARENS_MAX + 1, "1", ")"));
+	}
+END_TEST
+
 START_TEST(length_limit_is_exact)
 	{
 		struct error err = {0};
@@ -498,6 +510,7 @@ int main(void)
 	tcase_add_loop_test(tc, evaluates_as_sql_does, 0, (int)ARRAY_LEN(values));
 	tcase_add_loop_test(tc, refuses, 0, (int)ARRAY_LEN(refused));
 	tcase_add_test(tc, refuses_what_is_too_long_or_too_deep);
+	tcase_add_test(tc, parenthesis_limit_is_exact);
 	tcase_add_test(tc, length_limit_is_exact);
 	tcase_add_test(tc, like_bombs_are_cheap_or_refused);
 	tcase_add_test(tc, growing_text_meets_a_limit);
