@@ -296,6 +296,7 @@ static struct candidate *adopt(
 	c->n_tokens = row->n_tokens;
 	c->retokenized = strcmp(row->token_source, "retokenized") == 0;
 	c->reason = row->reason;
+	c->detail = row->detail;
 	for (int s = 0; s <= CANDIDATE_FAILED; s++) {
 		if (strcmp(candidate_state_name(s), row->state) == 0) {
 			c->state = s;
@@ -356,12 +357,27 @@ static struct flow_group *group_load(struct flow *f, const struct ledger_prompt 
 	return g;
 }
 
+/* Candidates of an earlier sitting that can no longer be verified, since the gold or its verifier has changed. */
+static void close_pending(struct flow_group *g, const char *why)
+{
+	for (size_t i = 0; i < g->group.n_reserved; i++) {
+		struct candidate *c = g->group.candidates[i];
+		if (c && c->state == CANDIDATE_PENDING) {
+			c->state = CANDIDATE_UNDECIDED;
+			c->reason = "null_columns";
+			c->detail = why;
+			write_decision(g->flow, c);
+		}
+	}
+}
+
 static void admit_one(struct flow *f, struct flow_group *g)
 {
 	for (size_t i = 0; i < f->n_stages; i++) {
 		const char *reason = NULL;
 		if (f->stages[i].ops->admit &&
 			!f->stages[i].ops->admit(f->states[i], &g->group, &reason)) {
+			close_pending(g, reason);
 			settle(g, "failed", "unverifiable", reason);
 			return;
 		}
@@ -369,23 +385,25 @@ static void admit_one(struct flow *f, struct flow_group *g)
 	step_soon(g);
 }
 
-static bool budget_left(struct flow *f)
+/*
+ * Whether tokens may still be spent. Without leave, what is there is verified and settled all the same: it has been paid for.
+ * `--from` never generates.
+ */
+static bool may_produce(struct flow *f)
 {
 	uint64_t tokens = f->run->def->budget.tokens;
-	if (tokens && f->stats.n_tokens >= (int64_t)tokens) {
+	if (tokens && f->stats.n_tokens >= (int64_t)tokens && !f->backlog) {
 		log_info("the token budget is spent, no further prompt is begun", "tokens",
 			log_fmt("%lld", (long long)f->stats.n_tokens), NULL);
 		f->backlog = true;
-		stop_admitting(f);
-		return false;
 	}
-	return true;
+	return !f->stopping && !f->backlog && !f->run->options.from;
 }
 
 static void admit(struct flow *f)
 {
 	const struct stage_ops *producer = f->stages[f->producer].ops;
-	while (!f->stopping && !f->exhausted && f->n_groups < GROUPS_MAX && budget_left(f) &&
+	while (!f->stopping && !f->exhausted && f->n_groups < GROUPS_MAX &&
 		producer->has_room(f->states[f->producer])) {
 		struct arena arena = {0};
 		struct ledger_prompt row;
@@ -418,13 +436,15 @@ static void settle_by_plan(struct flow_group *g, const char *reason)
 {
 	const struct group *group = &g->group;
 	if (group->n_candidates && count_state(group, CANDIDATE_FAILED) == group->n_candidates) {
-		settle(g, "failed", group->candidates[0]->reason, group->candidates[0]->detail);
+		settle(g, "failed", group->candidates[0]->reason,
+			group->candidates[0]->detail); /* none is missing */
 	} else {
 		settle(g, "settled", reason, NULL);
 	}
 }
 
-static void start_wave(struct flow_group *g, size_t to)
+/* The group's next candidates, up to `to`: those that are there go on their way, missing ones are asked for if `produce`. */
+static void start_wave(struct flow_group *g, size_t to, bool produce)
 {
 	struct flow *f = g->flow;
 	struct group *group = &g->group;
@@ -433,22 +453,43 @@ static void start_wave(struct flow_group *g, size_t to)
 	group->n_candidates = to;
 	g->made = false;
 	for (size_t i = from; i < to; i++) {
-		g->n_open++;
-		n_missing += group->candidates[i] == NULL;
+		const struct candidate *c = group->candidates[i];
+		n_missing += !c;
+		g->n_open += c ? c->state == CANDIDATE_PENDING : produce;
 	}
 	for (size_t i = from; i < to; i++) {
 		struct candidate *c = group->candidates[i];
 		if (c && c->state == CANDIDATE_PENDING) {
 			pass_on(f, c, f->producer);
-		} else if (c) {
-			g->n_open--;
 		}
 	}
-	if (n_missing) {
+	if (n_missing && produce) {
 		f->stages[f->producer].ops->start_wave(f->states[f->producer], group, from, to);
 	} else {
 		flow_wave_made(group);
 	}
+}
+
+/* One more than the last place at or after n_candidates with a candidate that is not decided; 0: none. */
+static size_t end_of_pending(const struct group *group)
+{
+	size_t end = 0;
+	for (size_t i = group->n_candidates; i < group->n_reserved; i++) {
+		if (group->candidates[i] && group->candidates[i]->state == CANDIDATE_PENDING) {
+			end = i + 1;
+		}
+	}
+	return end;
+}
+
+static bool is_complete(const struct group *group, size_t to)
+{
+	for (size_t i = group->n_candidates; i < to; i++) {
+		if (i >= group->n_reserved || !group->candidates[i]) {
+			return false;
+		}
+	}
+	return true;
 }
 
 static void step(struct flow_group *g)
@@ -465,16 +506,21 @@ static void step(struct flow_group *g)
 	size_t to = f->stages[f->producer].ops->plan(
 		f->states[f->producer], group, n_accepted, &reason);
 	assert(to >= group->n_candidates && to <= CANDIDATES_MAX);
-	if (to == group->n_candidates) {
+	bool settled = to == group->n_candidates,
+	     possible = is_complete(group, to) || may_produce(f);
+	/* Left by an earlier sitting beyond what is wanted now (`--from verify`): verified too, as nothing stays undecided. */
+	size_t pending = settled || !possible ? end_of_pending(group) : 0;
+	if (f->stopping && !(settled && !pending)) {
+		group_free(g); /* the next sitting's, or the backlog's */
+	} else if (pending) {
+		start_wave(g, pending, false);
+	} else if (settled) {
 		settle_by_plan(g, reason);
-	} else if (f->stopping && group->n_candidates == 0 && f->run->interrupted) {
-		group_free(g); /* nothing begun: the next sitting's */
-	} else if (f->stopping) {
-		group_free(
-			g); /* decided so far; further waves are the next sitting's, or the backlog's */
+	} else if (!possible) {
+		group_free(g); /* the backlog's */
 	} else {
 		group->wave += group->n_candidates > 0;
-		start_wave(g, to);
+		start_wave(g, to, true);
 	}
 }
 
@@ -510,11 +556,9 @@ void flow_cancelled(struct group *group)
 {
 	struct flow_group *g = of(group);
 	g->cancelled = true;
-	/* What the producer still owed will not come. */
-	g->n_open = 0;
+	/* What the producer still owed will not come; the others are answered by whoever has them. */
 	for (size_t i = 0; i < group->n_candidates; i++) {
-		struct candidate *c = group->candidates[i];
-		g->n_open += c && c->state == CANDIDATE_PENDING;
+		g->n_open -= group->candidates[i] == NULL;
 	}
 	flow_wave_made(group);
 }
@@ -815,10 +859,23 @@ static void signal_closed(uv_handle_t *handle)
 	f->n_signals_open--;
 }
 
+/* After the engines: until they are closed, cancelled requests are still answered to the stages. */
+static void close_stages(struct flow *f)
+{
+	for (size_t i = 0; i < f->n_opened; i++) {
+		if (f->stages[i].ops->close) {
+			f->stages[i].ops->close(f->states[i]);
+		}
+		free(f->states[i]);
+	}
+	f->n_opened = 0;
+}
+
 static void engine_closed(void *ctx)
 {
 	struct flow *f = ctx;
 	if (--f->n_engines_open == 0) {
+		close_stages(f);
 		uv_close((uv_handle_t *)&f->sigint, signal_closed);
 		uv_close((uv_handle_t *)&f->sigterm, signal_closed);
 	}
@@ -834,13 +891,6 @@ static void close_all(struct flow *f)
 	loop_timer_stop(f->deadline_timer);
 	loop_timer_stop(f->turn);
 	f->commit_timer = f->tick_timer = f->drain_timer = f->deadline_timer = f->turn = NULL;
-	for (size_t i = 0; i < f->n_opened; i++) {
-		if (f->stages[i].ops->close) {
-			f->stages[i].ops->close(f->states[i]);
-		}
-		free(f->states[i]);
-	}
-	f->n_opened = 0;
 	f->n_engines_open++; /* held until all have been asked */
 	for (size_t i = 0; i < run->def->n_engines; i++) {
 		if (run->engines[i]) {

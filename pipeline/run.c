@@ -325,34 +325,6 @@ bool run_check_engine(
 
 /* --- opening --- */
 
-static bool create_ledger(struct run *run, struct error *err)
-{
-	char number[24], started[24];
-	snprintf(number, sizeof(number), "%lld", (long long)run->number);
-	snprintf(started, sizeof(started), "%lld", (long long)clock_wall_ms());
-	if (!file_make_dirs(run->dir, err)) {
-		return false;
-	}
-	run->ledger = ledger_open(run->ledger_path, LEDGER_CREATE, err);
-	return run->ledger && ledger_set_meta(run->ledger, "pipeline", run->def->name, err) &&
-		ledger_set_meta(run->ledger, "run", run->id, err) &&
-		ledger_set_meta(run->ledger, "number", number, err) &&
-		ledger_set_meta(run->ledger, "state", "open", err) &&
-		ledger_set_meta(run->ledger, "thresh", THRESH_VERSION, err) &&
-		ledger_set_meta(run->ledger, "started_ms", started, err) &&
-		ledger_flush(run->ledger, err);
-}
-
-static void set_id(struct run *run, char *taken_id)
-{
-	free(run->id);
-	free(run->dir);
-	free(run->ledger_path);
-	run->id = taken_id;
-	run->dir = xasprintf("%s/runs/%s", run->def->workdir, run->id);
-	run->ledger_path = xasprintf("%s/ledger.db", run->dir);
-}
-
 static bool open_ledger(struct run *run, struct error *err)
 {
 	struct arena arena = {0};
@@ -363,6 +335,43 @@ static bool open_ledger(struct run *run, struct error *err)
 	return ok ||
 		(run->ledger &&
 			error_set(err, FAIL_DATA, "ledger '%s' is incomplete", run->ledger_path));
+}
+
+static bool create_ledger(struct run *run, struct error *err)
+{
+	char number[24], started[24];
+	snprintf(number, sizeof(number), "%lld", (long long)run->number);
+	snprintf(started, sizeof(started), "%lld", (long long)clock_wall_ms());
+	/* A folder that is half made would stand in the way of every later run, so it gets its name when it is whole. */
+	AUTO_FREE char *temp = xasprintf("%s/runs/.tmp-%s", run->def->workdir, run->id);
+	AUTO_FREE char *temp_ledger = file_join(run->options.dry ? run->dir : temp, "ledger.db");
+	if (!run->options.dry && (!file_remove_tree(temp, err) || !file_make_dirs(temp, err))) {
+		return false;
+	}
+	run->ledger = ledger_open(temp_ledger, LEDGER_CREATE, err);
+	bool ok = run->ledger && ledger_set_meta(run->ledger, "pipeline", run->def->name, err) &&
+		ledger_set_meta(run->ledger, "run", run->id, err) &&
+		ledger_set_meta(run->ledger, "number", number, err) &&
+		ledger_set_meta(run->ledger, "state", "open", err) &&
+		ledger_set_meta(run->ledger, "thresh", THRESH_VERSION, err) &&
+		ledger_set_meta(run->ledger, "started_ms", started, err) &&
+		ledger_flush(run->ledger, err);
+	if (!ok || run->options.dry) {
+		return ok;
+	}
+	ledger_close(run->ledger);
+	run->ledger = NULL;
+	return file_publish_dir(temp, run->dir, err) && open_ledger(run, err);
+}
+
+static void set_id(struct run *run, char *taken_id)
+{
+	free(run->id);
+	free(run->dir);
+	free(run->ledger_path);
+	run->id = taken_id;
+	run->dir = xasprintf("%s/runs/%s", run->def->workdir, run->id);
+	run->ledger_path = xasprintf("%s/ledger.db", run->dir);
 }
 
 /* Opens all that must be redone from `stage` on. */
@@ -382,6 +391,13 @@ static bool reset_from(struct run *run, const struct stage_def *stage, struct er
 		}
 	}
 	return ledger_set_meta(run->ledger, "state", "open", err) && ledger_flush(run->ledger, err);
+}
+
+/* An open run whose shards are public was killed right before it was marked as finished. */
+static bool is_published(const struct run *run, const char *id)
+{
+	AUTO_FREE char *shards = xasprintf("%s/shards/%s", run->def->workdir, id);
+	return file_exists(shards);
 }
 
 /* With --from, nothing before that stage may have changed: what it rests on would not be what the definition says. */
@@ -418,6 +434,15 @@ static bool reconcile(struct run *run, struct error *err)
 			error_hint(err,
 				"take the change back to finish this run, or begin another: thresh "
 				"run --run-id NAME");
+		} else if (changed && is_published(run, run->id)) {
+			ok = error_set(err, FAIL_CONFIG,
+				"run '%s' has published its shards, and stage '%s' has changed "
+				"since: %s",
+				run->id, s->ops->name, c.text.data);
+			error_hint(err,
+				"take the change back and run once more, then --from %s makes a "
+				"run of its own",
+				s->ops->name);
 		} else if (changed) {
 			log_info("the definition changed, doing again what depends on it", "stage",
 				s->ops->name, "change", c.text.data, NULL);
@@ -525,14 +550,15 @@ static enum run_opened choose(struct run *run, const struct survey *s, struct er
 				run->options.from);
 			return RUN_FAILED;
 		}
+		bool in_place = s->open_id && !is_published(run, s->open_id);
 		set_id(run, xstrdup(s->newest_id));
-		if (s->open_id) {
+		if (in_place) {
 			set_id(run, xstrdup(s->open_id));
 			run->resumed = true;
 		}
 		/* Checked before a copy is made: a refused command leaves nothing behind. */
 		if (!open_ledger(run, err) || !check_unchanged(run, from, err) ||
-			(!s->open_id && !copy_run(run, s->newest_id, err))) {
+			(!in_place && !copy_run(run, s->newest_id, err))) {
 			return RUN_FAILED;
 		}
 		return reset_from(run, from, err) ? RUN_OPENED : RUN_FAILED;

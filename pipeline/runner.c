@@ -56,6 +56,9 @@ static bool run_batch(struct run *run, const struct stage_def *s, struct error *
 		s->ops->close(state);
 	}
 	free(state);
+	if (!ok) {
+		ledger_rollback(run->ledger);
+	}
 	return (ok &&
 		       ledger_set_stage(run->ledger, s->ops->name, true, clock_mono_ms() - begun,
 			       NULL, err) &&
@@ -78,6 +81,8 @@ static bool run_section(struct run *run, size_t from, size_t to, const struct ru
 	int64_t begun = clock_mono_ms();
 	bool ok = flow_run(
 		run, &run->def->stages[from], to - from, watch->tick, watch->ctx, &backlog, err);
+	/* Before the stages are marked as done: a mismatch must be found again by the next sitting. */
+	ok = ok && ledger_check_books(run->ledger, err);
 	watch_signals(); /* the loop's own watch has put the default back */
 	int64_t busy_ms = clock_mono_ms() - begun;
 	struct error ignored = {0};

@@ -65,5 +65,7 @@ struct verify_job {
 
 /* The score is copied. Must not be called from inside submit(). */
 void verify_done(struct verify_job *job, const struct score *score);
+/* Instead: the work was cancelled. The candidate stays undecided and is verified again by the next sitting. */
+void verify_cancelled(struct verify_job *job);
 
 #endif

@@ -143,7 +143,9 @@ static bool leave_out(struct pack_state *s, const struct length *l, struct error
 static bool make_plan(struct pack_state *s, struct error *err)
 {
 	struct ledger *ledger = s->run->ledger;
-	if (!ledger_clear_plan(ledger, err) || !ledger_each_chosen(ledger, add_length, s, err)) {
+	/* Shards of an older plan must not stand beside the new ones. */
+	if (!file_remove_tree(s->staging, err) || !ledger_clear_plan(ledger, err) ||
+		!ledger_each_chosen(ledger, add_length, s, err)) {
 		return false;
 	}
 	uint32_t *lengths = xcalloc(s->n, sizeof(*lengths));
@@ -646,6 +648,10 @@ static bool publish(struct pack_state *s, struct error *err)
 		AUTO_FREE char *from = file_join(s->staging, folder_names[order[i]]);
 		AUTO_FREE char *parent = file_join(s->run->def->workdir, folder_names[order[i]]);
 		AUTO_FREE char *to = file_join(parent, s->run->id);
+		/* A sidecar of an attempt that died before the commit, which is the shards' rename. */
+		if (file_is_dir(from) && order[i] != FOLDER_SHARDS && !file_remove_tree(to, err)) {
+			return false;
+		}
 		if (file_is_dir(from) &&
 			(!file_make_dirs(parent, err) || !file_publish_dir(from, to, err))) {
 			return false;

@@ -39,7 +39,7 @@ struct verify_state {
 	struct instance *instances; /* owns */
 	size_t n, n_opened;
 	struct expr_value *row;
-	struct job *jobs; /* asking somebody right now, for cancel */
+	struct job *jobs; /* all that are under way, for cancel */
 };
 
 struct job {
@@ -50,7 +50,7 @@ struct job {
 	struct arena scratch;
 	bool asking;
 	bool cancelled;
-	struct job *next, *prev; /* in state->jobs while asking */
+	struct job *next, *prev; /* in state->jobs */
 };
 
 /* --- configuration --- */
@@ -245,6 +245,14 @@ static void finish_job(struct job *job)
 {
 	struct candidate *c = job->candidate;
 	bool cancelled = job->cancelled;
+	if (job->prev) {
+		job->prev->next = job->next;
+	} else {
+		job->state->jobs = job->next;
+	}
+	if (job->next) {
+		job->next->prev = job->prev;
+	}
 	arena_release(&job->scratch);
 	free(job);
 	if (cancelled) {
@@ -316,12 +324,6 @@ static void start_asking(struct job *job)
 	struct verify_state *s = job->state;
 	const struct instance *v = &s->instances[job->at];
 	job->asking = true;
-	job->prev = NULL;
-	job->next = s->jobs;
-	if (s->jobs) {
-		s->jobs->prev = job;
-	}
-	s->jobs = job;
 	job->asked = (struct verify_job){
 		job->candidate, job->candidate->group->prepared[job->at], NULL, job};
 	v->def->ops->submit(v->state, &job->asked);
@@ -332,19 +334,17 @@ void verify_done(struct verify_job *asked, const struct score *score)
 	struct job *job = asked->owner;
 	assert(job->asking);
 	job->asking = false;
-	if (job->prev) {
-		job->prev->next = job->next;
-	} else {
-		job->state->jobs = job->next;
-	}
-	if (job->next) {
-		job->next->prev = job->prev;
-	}
 	if (!job->cancelled) {
 		keep_score(job->candidate, job->at, score);
 	}
 	job->at++;
 	advance(job);
+}
+
+void verify_cancelled(struct verify_job *asked)
+{
+	((struct job *)asked->owner)->cancelled = true;
+	verify_done(asked, &(struct score){0});
 }
 
 static void end_soon(void *ctx)
@@ -380,6 +380,11 @@ static void submit(void *state, struct candidate *candidate)
 	struct job *job = xcalloc(1, sizeof(*job));
 	job->state = state;
 	job->candidate = candidate;
+	job->next = job->state->jobs;
+	if (job->next) {
+		job->next->prev = job;
+	}
+	job->state->jobs = job;
 	advance(job);
 }
 
@@ -389,7 +394,7 @@ static void cancel(void *state, struct group *group)
 	for (struct job *job = s->jobs; job; job = job->next) {
 		if (job->candidate->group == group && !job->cancelled) {
 			job->cancelled = true;
-			if (job->asked.request) {
+			if (job->asking && job->asked.request) {
 				engine_cancel(job->asked.request);
 			}
 		}

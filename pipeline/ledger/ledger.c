@@ -25,6 +25,11 @@
 bool ledger_db_error(struct ledger *l, struct error *err)
 {
 	int code = sqlite3_errcode(l->db);
+	if (l->in_transaction && sqlite3_get_autocommit(l->db)) {
+		/* A full disk may have taken the whole transaction back: later rows would rest on what is not there. */
+		l->in_transaction = false;
+		l->broken = true;
+	}
 	enum fail kind = code == SQLITE_CORRUPT || code == SQLITE_NOTADB ||
 			code == SQLITE_CONSTRAINT
 		? FAIL_DATA
@@ -65,6 +70,10 @@ sqlite3_stmt *ledger_stmt(struct ledger *l, const char *sql, struct error *err)
 bool ledger_begin(struct ledger *l, struct error *err)
 {
 	assert(!l->read_only);
+	if (l->broken) {
+		return error_set(err, FAIL_IO,
+			"ledger '%s' cannot be written after an earlier failure", l->path);
+	}
 	if (l->in_transaction) {
 		return true;
 	}
@@ -86,6 +95,15 @@ bool ledger_flush(struct ledger *l, struct error *err)
 	l->in_transaction = false;
 	l->dirty_rows = 0;
 	return true;
+}
+
+void ledger_rollback(struct ledger *l)
+{
+	if (l->in_transaction) {
+		sqlite3_exec(l->db, "ROLLBACK", NULL, NULL, NULL);
+		l->in_transaction = false;
+		l->dirty_rows = 0;
+	}
 }
 
 bool ledger_dirty(const struct ledger *l)

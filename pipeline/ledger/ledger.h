@@ -31,6 +31,8 @@ MUST_CHECK struct ledger *ledger_open(const char *path, enum ledger_mode mode, s
 void ledger_close(struct ledger *l);
 void ledger_set_commit_rows(struct ledger *l, unsigned rows);
 MUST_CHECK bool ledger_flush(struct ledger *l, struct error *err);
+/* Takes back what is not committed: a batch stage that failed leaves nothing half done. */
+void ledger_rollback(struct ledger *l);
 /* True when uncommitted rows wait for ledger_flush. */
 bool ledger_dirty(const struct ledger *l);
 /* Copies the whole ledger (a consistent snapshot) to a new file. */

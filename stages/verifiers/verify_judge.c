@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "definition.h"
 #include "engine/engine.h"
+#include "engine/loop.h"
 #include "run.h"
 #include "template.h"
 #include "verifier.h"
@@ -48,6 +49,7 @@ static const char *const reasons[] = {
 
 struct judge_state {
 	const struct judge_config *config;
+	struct run *run;
 	struct engine *engine;
 	struct template *template; /* owns */
 	struct engine_sampling sampling;
@@ -59,6 +61,7 @@ struct asking {
 	struct engine_message *messages; /* in the arena */
 	size_t n_messages;
 	struct engine_job request;
+	const char *failure; /* of rendering; in the arena */
 	struct arena arena;
 };
 
@@ -66,6 +69,7 @@ static bool open_judge(void *state, const void *config, struct run *run, struct 
 {
 	struct judge_state *s = state;
 	s->config = config;
+	s->run = run;
 	s->engine = run_engine(run, s->config->engine);
 	s->sampling = (struct engine_sampling){
 		.temperature = 0, .top_p = 1, .repeat_penalty = 1, .max_tokens = 1};
@@ -96,6 +100,15 @@ static void finish(struct asking *a, const struct score *score)
 	struct verify_job *job = a->job;
 	job->request = NULL;
 	verify_done(job, score);
+	arena_release(&a->arena);
+	free(a);
+}
+
+static void finish_cancelled(struct asking *a)
+{
+	struct verify_job *job = a->job;
+	job->request = NULL;
+	verify_cancelled(job);
 	arena_release(&a->arena);
 	free(a);
 }
@@ -131,6 +144,10 @@ static void on_answer(void *ctx, const struct engine_candidate *answer)
 {
 	struct asking *a = ctx;
 	const struct judge_config *config = a->state->config;
+	if (answer->reason == ENGINE_CANCELLED) {
+		finish_cancelled(a);
+		return;
+	}
 	if (answer->reason != ENGINE_OK) {
 		finish_null(a, answer->reason == ENGINE_PROMPT_TOO_LONG ? "prompt" : "engine",
 			answer->err ? answer->err->msg : engine_reason_name(answer->reason));
@@ -190,12 +207,22 @@ static void ask(struct asking *a, const uint32_t *ids, size_t n)
 static void on_prompt(void *ctx, const struct engine_prompt *prompt)
 {
 	struct asking *a = ctx;
+	if (prompt->reason == ENGINE_CANCELLED) {
+		finish_cancelled(a);
+		return;
+	}
 	if (prompt->reason != ENGINE_OK) {
-		finish_null(a, prompt->reason == ENGINE_CANCELLED ? "engine" : "prompt",
+		finish_null(a, "prompt",
 			prompt->err ? prompt->err->msg : engine_reason_name(prompt->reason));
 		return;
 	}
 	ask(a, prompt->ids, prompt->n);
+}
+
+static void on_no_prompt(void *ctx)
+{
+	struct asking *a = ctx;
+	finish_null(a, "prompt", a->failure);
 }
 
 static void submit(void *state, struct verify_job *job)
@@ -207,9 +234,10 @@ static void submit(void *state, struct verify_job *job)
 	struct error err = {0};
 	if (!template_render(
 		    s->template, lookup, a, &a->arena, &a->messages, &a->n_messages, &err)) {
-		/* The template's fields were checked against the prompts', so a row must lack an optional one: an empty prompt
-		 * would be judged wrongly, the engine's answer to none is an error that says so. */
-		a->n_messages = 0;
+		/* An optional field that this row does not have. */
+		a->failure = arena_strdup(&a->arena, err.msg);
+		loop_after(s->run->loop, 0, on_no_prompt, a);
+		return;
 	}
 	if (engine_info(s->engine)->has_ids) {
 		job->request = engine_tokenize(
