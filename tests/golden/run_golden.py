@@ -85,7 +85,9 @@ class Case:
         with socket.socket() as s:
             s.bind(('127.0.0.1', 0))
             words['@PORT@'] = str(s.getsockname()[1])
-        self.env = dict(os.environ, TZ='UTC', LC_ALL='C', NO_COLOR='1', THRESH_TEST_NOW='1795500000', **self.case.get('env', {}))
+        # Nothing of the caller's: a proxy or another server would make it another test.
+        inherited = {k: v for k, v in os.environ.items() if not k.lower().endswith('_proxy') and not k.startswith(('THRESH_', 'FAKE_ENGINE_'))}
+        self.env = dict(inherited, TZ='UTC', LC_ALL='C', NO_COLOR='1', THRESH_TEST_NOW='1795500000', **self.case.get('env', {}))
         os.chdir(self.temp)
         for name, log in (('engine', 'engine.log'), ('engine2', 'engine2.log')):
             if name in self.case:
@@ -148,7 +150,10 @@ class Case:
                     time.sleep(0.002)
                 if p.poll() is None:
                     p.send_signal(getattr(signal, 'SIG' + name))
-            p.wait(timeout=60)
+            try:
+                p.wait(timeout=60)
+            finally:
+                p.kill()
         with open('stdout.txt', errors='replace') as out, open('stderr.txt', errors='replace') as err:
             return p.returncode, normalise(out.read()), normalise(err.read())
 
@@ -194,8 +199,8 @@ class Case:
         return wrong
 
     def run(self):
-        self.set_up()
         try:
+            self.set_up()
             for step in self.case['steps']:
                 wrong = self.check(step)
                 self.n_tests += 1
@@ -213,5 +218,6 @@ class Case:
 
 
 if __name__ == '__main__':
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left behind
     case = Case(os.path.abspath(sys.argv[1]), '--update' in sys.argv)
     sys.exit(1 if case.run() else 0)
