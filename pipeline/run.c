@@ -19,6 +19,7 @@
 #include "registry.h"
 
 #include <dirent.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -206,11 +207,19 @@ static void store_one(void *ctx, const char *path, const char *value)
 	s->ok = s->ok && ledger_set_fingerprint(s->ledger, s->stage, path, value, s->err);
 }
 
+/* A fingerprint of which a kill left the half would look like a changed definition, so its rows are committed together. */
+static void commit_together(struct run *run, bool together)
+{
+	ledger_set_commit_rows(run->ledger, together ? UINT_MAX : run->def->ledger.commit_rows);
+}
+
 bool run_store_fingerprint(struct run *run, const struct stage_def *stage, struct error *err)
 {
 	struct store s = {run->ledger, stage->ops->name, err, true};
+	commit_together(run, true);
 	s.ok = ledger_clear_fingerprint(run->ledger, stage->ops->name, err);
 	definition_fingerprint(run->def, stage, store_one, &s);
+	commit_together(run, false);
 	return s.ok;
 }
 
@@ -298,6 +307,7 @@ bool run_check_engine(
 	str_init(&c.text, 512);
 	ledger_each_fingerprint(run->ledger, stage, collect_stored, &c);
 	bool first = c.n == 0, ok = true;
+	commit_together(run, true);
 	for (size_t i = 0; i < ARRAY_LEN(now); i++) {
 		if (first) {
 			ok = ok &&
@@ -312,6 +322,7 @@ bool run_check_engine(
 			info->model ? info->model : "", err) &&
 		ledger_set_meta(run->ledger, log_fmt("engine.%s.build", name),
 			info->build ? info->build : "", err);
+	commit_together(run, false);
 	if (ok && c.n_different) {
 		ok = error_set(err, FAIL_REMOTE,
 			"engine '%s' is not the one that this run began with: %s", name,
@@ -495,7 +506,21 @@ static bool prepare_workdir(struct run *run, struct error *err)
 	return file_lock_take(&run->lock, lock, err);
 }
 
-static bool copy_run(struct run *run, const char *newest, struct error *err)
+/* What makes a copy a run of its own, open from `from` on. */
+static bool begin_copy(struct run *run, const char *path, const char *newest,
+	const struct stage_def *from, struct error *err)
+{
+	run->ledger = ledger_open(path, LEDGER_WRITE, err);
+	bool ok = run->ledger && ledger_set_meta(run->ledger, "run", run->id, err) &&
+		ledger_set_meta(run->ledger, "made_from", newest, err) &&
+		reset_from(run, from, err);
+	ledger_close(run->ledger);
+	run->ledger = NULL;
+	return ok;
+}
+
+static bool copy_run(
+	struct run *run, const char *newest, const struct stage_def *from, struct error *err)
 {
 	AUTO_FREE char *old_vocab = xasprintf("%s/runs/%s/vocab.zst", run->def->workdir, newest);
 	set_id(run,
@@ -503,7 +528,7 @@ static bool copy_run(struct run *run, const char *newest, struct error *err)
 	if (file_exists(run->ledger_path)) {
 		return error_set(err, FAIL_USAGE, "run '%s' is already there", run->id);
 	}
-	/* The copy gets its name when it is complete, so that a crash leaves no half run behind. */
+	/* The copy gets its name when it is complete and open again: a crash leaves neither half a run nor one that seems done. */
 	AUTO_FREE char *temp = xasprintf("%s/runs/.tmp-%s", run->def->workdir, run->id);
 	AUTO_FREE char *temp_ledger = file_join(temp, "ledger.db");
 	if (!file_remove_tree(temp, err) || !file_make_dirs(temp, err)) {
@@ -519,11 +544,8 @@ static bool copy_run(struct run *run, const char *newest, struct error *err)
 			file_publish(temp, "vocab.zst", bytes.data, bytes.len, err);
 		str_release(&bytes);
 	}
-	return ok && file_publish_dir(temp, run->dir, err) && open_ledger(run, err) &&
-		ledger_set_meta(run->ledger, "run", run->id, err) &&
-		ledger_set_meta(run->ledger, "made_from", newest, err) &&
-		ledger_set_meta(run->ledger, "state", "open", err) &&
-		ledger_flush(run->ledger, err);
+	return ok && begin_copy(run, temp_ledger, newest, from, err) &&
+		file_publish_dir(temp, run->dir, err) && open_ledger(run, err);
 }
 
 static bool nothing_changed(struct run *run)
@@ -558,10 +580,11 @@ static enum run_opened choose(struct run *run, const struct survey *s, struct er
 		}
 		/* Checked before a copy is made: a refused command leaves nothing behind. */
 		if (!open_ledger(run, err) || !check_unchanged(run, from, err) ||
-			(!in_place && !copy_run(run, s->newest_id, err))) {
+			!(in_place ? reset_from(run, from, err)
+				   : copy_run(run, s->newest_id, from, err))) {
 			return RUN_FAILED;
 		}
-		return reset_from(run, from, err) ? RUN_OPENED : RUN_FAILED;
+		return RUN_OPENED;
 	}
 	const char *resume = s->open_id && (!wanted || strcmp(wanted, s->open_id) == 0) ? s->open_id
 											: NULL;
