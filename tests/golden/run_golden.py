@@ -151,7 +151,7 @@ class Case:
                 if p.poll() is None:
                     p.send_signal(getattr(signal, 'SIG' + name))
             try:
-                p.wait(timeout=60)
+                p.wait(timeout=100)
             finally:
                 p.kill()
         with open('stdout.txt', errors='replace') as out, open('stderr.txt', errors='replace') as err:
