@@ -433,11 +433,11 @@ bool ledger_set_prompt_ids(
 	return bind_ids(l, stmt, 2, 3, ids, n, err) && ledger_step(l, stmt, err);
 }
 
-bool ledger_settle_prompt(struct ledger *l, int64_t id, const char *state, const char *reason,
-	const char *detail, struct error *err)
+/* `sql` sets state, reason and detail of the row `id`. */
+static bool set_state(struct ledger *l, const char *sql, int64_t id, const char *state,
+	const char *reason, const char *detail, struct error *err)
 {
-	sqlite3_stmt *stmt = ledger_stmt(
-		l, "UPDATE prompt SET state = ?, reason = ?, detail = ? WHERE id = ?", err);
+	sqlite3_stmt *stmt = ledger_stmt(l, sql, err);
 	if (!stmt || !ledger_begin(l, err)) {
 		return false;
 	}
@@ -446,6 +446,13 @@ bool ledger_settle_prompt(struct ledger *l, int64_t id, const char *state, const
 	ledger_bind_z(stmt, 3, detail);
 	sqlite3_bind_int64(stmt, 4, id);
 	return ledger_step(l, stmt, err);
+}
+
+bool ledger_settle_prompt(struct ledger *l, int64_t id, const char *state, const char *reason,
+	const char *detail, struct error *err)
+{
+	return set_state(l, "UPDATE prompt SET state = ?, reason = ?, detail = ? WHERE id = ?", id,
+		state, reason, detail, err);
 }
 
 /* --- candidates --- */
@@ -538,16 +545,8 @@ bool ledger_add_score(
 bool ledger_set_candidate_state(struct ledger *l, int64_t id, const char *state, const char *reason,
 	const char *detail, struct error *err)
 {
-	sqlite3_stmt *stmt = ledger_stmt(
-		l, "UPDATE candidate SET state = ?, reason = ?, detail = ? WHERE id = ?", err);
-	if (!stmt || !ledger_begin(l, err)) {
-		return false;
-	}
-	ledger_bind_z(stmt, 1, state);
-	ledger_bind_z(stmt, 2, reason);
-	ledger_bind_z(stmt, 3, detail);
-	sqlite3_bind_int64(stmt, 4, id);
-	return ledger_step(l, stmt, err);
+	return set_state(l, "UPDATE candidate SET state = ?, reason = ?, detail = ? WHERE id = ?",
+		id, state, reason, detail, err);
 }
 
 /* --- taking back --- */

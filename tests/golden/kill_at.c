@@ -26,8 +26,8 @@ static void count(void)
 	}
 }
 
-/* The function that is hidden by ours. */
-#define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+/* The function that is hidden by ours. dlsym gives an object pointer, which POSIX lets us call but ISO C does not name. */
+#define NEXT(name) (__extension__((__typeof__(&name))dlsym(RTLD_NEXT, #name)))
 
 int fsync(int fd)
 {
