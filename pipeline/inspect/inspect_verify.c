@@ -1,0 +1,156 @@
+/* `thresh inspect --verify`: everything that can be wrong with a folder, each mistake with its place. */
+#include "inspect/inspect.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "inspect/inspect_print.h"
+#include "shard/mds_read.h"
+#include "shard/packed.h"
+#include "shard/vocab.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+struct checking {
+	const char *dir;
+	bool json;
+	uint64_t n_faults;
+};
+
+static void print_fault_json(const struct checking *c, const struct mds_fault *f)
+{
+	struct str text;
+	str_init(&text, STR_NO_CAP);
+	struct json_writer w = {.out = &text};
+	const struct {
+		const char *key;
+		int64_t value;
+	} places[] = {{"frame", f->frame}, {"sample", f->sample}, {"offset", f->offset}};
+	json_begin_object(&w);
+	json_key(&w, "dir");
+	json_put_z(&w, c->dir);
+	json_key(&w, "file");
+	json_put_z(&w, f->file);
+	for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+		json_key(&w, places[i].key);
+		if (places[i].value >= 0) {
+			json_put_int(&w, places[i].value);
+		} else {
+			json_put_null(&w);
+		}
+	}
+	json_key(&w, "fault");
+	json_put_z(&w, f->what);
+	json_end_object(&w);
+	puts(text.data);
+	str_release(&text);
+}
+
+static void print_fault(void *ctx, const struct mds_fault *f)
+{
+	struct checking *c = ctx;
+	c->n_faults++;
+	if (c->json) {
+		print_fault_json(c, f);
+		return;
+	}
+	print_z(c->dir);
+	putchar('/');
+	print_z(f->file);
+	if (f->frame >= 0) {
+		printf(", frame %" PRId64, f->frame);
+	}
+	if (f->sample >= 0) {
+		printf(", sample %" PRId64, f->sample);
+	}
+	if (f->offset >= 0) {
+		printf(", byte %" PRId64, f->offset);
+	}
+	printf(": ");
+	print_z(f->what);
+	putchar('\n');
+}
+
+/* Rows of a shard that is sound in itself; after so many faults of rows, the rest of them is hardly news. */
+static void check_rows(struct checking *c, struct mds_reader *r, size_t s)
+{
+	const struct mds_read_shard *shard = mds_reader_shard(r, s);
+	struct slice values[MDS_READ_COLUMNS_MAX];
+	struct error ignored; /* it was read a moment ago */
+	int64_t n_vocab = 0;
+	unsigned n = 0;
+	json_int(json_get(mds_reader_facts(r), "n_vocab"), &n_vocab);
+	for (uint64_t i = 0; i < shard->n_samples && n < MDS_FAULTS_MAX; i++) {
+		size_t of;
+		if (!mds_reader_sample(r, shard->first_sample + i, values, &of, &ignored)) {
+			break;
+		}
+		n += packed_check(r, of, values, (uint64_t)MAX(n_vocab, 0), print_fault, c);
+	}
+}
+
+static void check_vocab(struct checking *c)
+{
+	struct error err;
+	struct vocab *v = vocab_read(c->dir, &err);
+	AUTO_FREE char *path = file_join(c->dir, "vocab.zst");
+	if (!v && file_exists(path)) {
+		print_fault(c, &(struct mds_fault){"vocab.zst", -1, -1, -1, err.msg});
+	}
+	vocab_free(v);
+}
+
+static void print_sound(
+	const struct checking *c, const struct mds_reader *r, const char *other_hash)
+{
+	if (c->json) {
+		return; /* no line is no fault; the exit code says it, too */
+	}
+	print_z(c->dir);
+	printf(": ok, %zu shards, %" PRIu64 " samples", mds_reader_n_shards(r),
+		mds_reader_n_samples(r));
+	if (other_hash) {
+		printf("; hashes of kind ");
+		print_z(other_hash);
+		printf(" were not checked");
+	}
+	putchar('\n');
+}
+
+static bool verify(struct checking *c, struct error *err)
+{
+	struct mds_reader *r = mds_reader_open(c->dir, err);
+	const char *other_hash = NULL;
+	uint64_t before = c->n_faults;
+	if (!r) {
+		return false;
+	}
+	for (size_t s = 0; s < mds_reader_n_shards(r); s++) {
+		uint64_t before_shard = c->n_faults;
+		const char *kind = mds_reader_shard(r, s)->other_hash;
+		other_hash = kind ? kind : other_hash;
+		mds_reader_verify(r, s, print_fault, c);
+		if (c->n_faults == before_shard) {
+			check_rows(c, r, s);
+		}
+	}
+	check_vocab(c);
+	if (c->n_faults == before) {
+		print_sound(c, r, other_hash);
+	}
+	mds_reader_close(r);
+	return true;
+}
+
+bool inspect_verify(char *const *dirs, size_t n, bool json, uint64_t *out_faults, struct error *err)
+{
+	struct checking c = {.json = json};
+	bool ok = true;
+	for (size_t i = 0; ok && i < n; i++) {
+		c.dir = dirs[i];
+		ok = verify(&c, err);
+	}
+	*out_faults = c.n_faults;
+	return ok;
+}
