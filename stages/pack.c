@@ -325,10 +325,10 @@ static bool record(struct builder *b, const struct mds_shard_info *info, struct 
 static bool publish_shard(struct builder *b, struct error *err)
 {
 	uint32_t no = (uint32_t)b->n_infos;
-	uint64_t planned = mds_shard_raw_hash(b->shard);
 	struct mds_shard_info info;
-	enum mds_found found;
-	if (!mds_shard_check(b->dir, no, planned, &found, &info, err)) {
+	enum mds_found found = MDS_ABSENT;
+	if (mds_shard_is_there(b->dir, no) &&
+		!mds_shard_check(b->dir, no, mds_shard_raw_hash(b->shard), &found, &info, err)) {
 		return false;
 	}
 	if (found == MDS_OTHER) {
@@ -339,7 +339,7 @@ static bool publish_shard(struct builder *b, struct error *err)
 		return false;
 	}
 	char hex[17];
-	hash64_hex(planned, hex);
+	hash64_hex(info.raw_xxh64, hex);
 	bool known = no < b->n_recorded && strcmp(b->recorded[no].raw_xxh64, hex) == 0 &&
 		strcmp(b->recorded[no].zip_sha256, info.zip_sha256) == 0;
 	if (!known && !record(b, &info, err)) {
@@ -354,8 +354,7 @@ static bool publish_shard(struct builder *b, struct error *err)
 
 static bool builder_add(struct builder *b, const struct slice *values, struct error *err)
 {
-	if (mds_shard_n_samples(b->shard) &&
-		!mds_shard_would_fit(b->shard, mds_sample_bytes(&b->format, values)) &&
+	if (mds_shard_n_samples(b->shard) && !mds_shard_would_fit(b->shard, values) &&
 		!publish_shard(b, err)) {
 		return false;
 	}
