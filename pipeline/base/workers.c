@@ -30,7 +30,7 @@ struct workers {
 	unsigned n_threads;
 	struct helper *helpers; /* owns; n_threads - 1 */
 	pthread_mutex_t lock; /* of all below */
-	pthread_cond_t pushed, idle;
+	pthread_cond_t pushed, ended;
 	struct job *queue; /* owns; a ring */
 	size_t first, n_queued, cap;
 	unsigned n_running;
@@ -63,9 +63,8 @@ static void run_one(struct workers *w, const struct job *job, unsigned thread)
 	pthread_mutex_unlock(&w->lock);
 	job->run(job->ctx, job->i, thread);
 	pthread_mutex_lock(&w->lock);
-	if (--w->n_running == 0 && !w->n_queued) {
-		pthread_cond_signal(&w->idle);
-	}
+	w->n_running--;
+	pthread_cond_signal(&w->ended); /* only the owner waits for it */
 }
 
 static void *help(void *arg)
@@ -94,7 +93,7 @@ struct workers *workers_new(unsigned n_threads)
 	n_threads = MIN(n_threads, THREADS_MAX);
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->pushed, NULL);
-	pthread_cond_init(&w->idle, NULL);
+	pthread_cond_init(&w->ended, NULL);
 	w->helpers = xcalloc(n_threads, sizeof(*w->helpers));
 	w->n_threads = 1;
 	while (w->n_threads < n_threads) {
@@ -142,18 +141,26 @@ void workers_push(struct workers *w, workers_job *job, void *ctx, size_t i)
 	pthread_mutex_unlock(&w->lock);
 }
 
-void workers_wait(struct workers *w)
+bool workers_help(struct workers *w)
 {
 	struct job job;
 	pthread_mutex_lock(&w->lock);
-	while (w->n_queued || w->n_running) {
-		if (take(w, &job)) {
-			run_one(w, &job, 0);
-		} else {
-			pthread_cond_wait(&w->idle, &w->lock);
-		}
+	bool any = true;
+	if (take(w, &job)) {
+		run_one(w, &job, 0);
+	} else if (w->n_running) {
+		pthread_cond_wait(&w->ended, &w->lock);
+	} else {
+		any = false;
 	}
 	pthread_mutex_unlock(&w->lock);
+	return any;
+}
+
+void workers_wait(struct workers *w)
+{
+	while (workers_help(w)) {
+	}
 }
 
 void workers_free(struct workers *w)
@@ -171,7 +178,7 @@ void workers_free(struct workers *w)
 	}
 	pthread_mutex_destroy(&w->lock);
 	pthread_cond_destroy(&w->pushed);
-	pthread_cond_destroy(&w->idle);
+	pthread_cond_destroy(&w->ended);
 	free(w->helpers);
 	free(w->queue);
 	free(w);

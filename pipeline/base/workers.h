@@ -12,6 +12,7 @@
 #ifndef PIPELINE_BASE_WORKERS_H
 #define PIPELINE_BASE_WORKERS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct workers;
@@ -23,6 +24,8 @@ typedef void workers_job(void *ctx, size_t i, unsigned thread);
 struct workers *workers_new(unsigned n_threads);
 unsigned workers_n(const struct workers *w);
 void workers_push(struct workers *w, workers_job *job, void *ctx, size_t i);
+/* Does one job, or waits for one to end if none is queued. False: there is none at all. To make way when buffers are used up. */
+bool workers_help(struct workers *w);
 void workers_wait(struct workers *w);
 /* Waits. NULL: no-op. */
 void workers_free(struct workers *w);

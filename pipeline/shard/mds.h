@@ -1,8 +1,7 @@
 /*
  * Writing MDS v2 shards (MosaicML Streaming) as seekable zstd; FORMAT.md has every byte.
  *
- * A shard is built in memory, row by row, and becomes a file in one step. It holds nothing but what was added, so a resumed
- * run can rebuild any single shard from its range of rows and get the same bytes:
+ * A shard is collected row by row and becomes a file in one step. It holds nothing but what was added, so a resumed run can rebuild any single shard from its range of rows and get the same bytes:
  *
  *	struct mds_shard *shard = mds_shard_new(&format);
  *	for (each row) {
@@ -19,9 +18,9 @@
  *		... record `info`, only now ...
  *	mds_index_publish(&format, dir, infos, n_infos, thresh_json, err);	// last: it makes the folder readable
  *
- * Frames are compressed while rows are still added, by the threads of format.workers. Memory: the image (shard_bytes at most,
- * but for one larger sample), its frames compressed, and two frames a thread; with single_frame twice the image more. One
- * thread uses a shard at a time, and it owns the workers.
+ * Frames are compressed while rows are still added, by the threads of format.workers, and their raw bytes are given up. Memory:
+ * the compressed frames (in the worst case a little more than shard_bytes) and some frames a thread; with single_frame the
+ * image and three times as much while it is published. One thread uses a shard at a time, and it owns the workers.
  */
 #ifndef PIPELINE_SHARD_MDS_H
 #define PIPELINE_SHARD_MDS_H
@@ -81,12 +80,15 @@ bool mds_shard_would_fit(const struct mds_shard *shard, const struct slice *valu
 /* Copies. The sample must fit; a fixed-size column must have its size, and a row must not be empty. */
 void mds_shard_add(struct mds_shard *shard, const struct slice *values);
 uint32_t mds_shard_n_samples(const struct mds_shard *shard);
-/* XXH64 of the raw image: what raw_data.hashes will say. The same on every machine and for every libzstd. */
-uint64_t mds_shard_raw_hash(const struct mds_shard *shard);
+/*
+ * XXH64 of the raw image: what raw_data.hashes will say. The same on every machine and for every libzstd. Costs the decoding
+ * of the shard, which then takes no more rows until it is reset.
+ */
+uint64_t mds_shard_raw_hash(struct mds_shard *shard);
 
 /*
- * Compresses, writes DIR/shard.NNNNN.mds.zstd under a temporary name, reads it back, compares it with the image byte for
- * byte, and publishes it; an older file of that name is replaced. Then the shard takes no more rows until it is reset.
+ * Writes DIR/shard.NNNNN.mds.zstd under a temporary name, reads it back, decodes it and compares each frame's checksum with the
+ * one of its raw bytes, and publishes it; an older file of that name is replaced. Then the shard takes no more rows until it is reset.
  */
 MUST_CHECK bool mds_shard_publish(struct mds_shard *shard, const char *dir, uint32_t no,
 	struct mds_shard_info *out, struct error *err);

@@ -1,13 +1,14 @@
 /*
- * The image of a shard is kept in two parts: the samples' bytes as they are added, and their end positions; the header
- * (count, offsets, config) can only be made when the number of samples is known. A file is written frame by frame: header
- * alone first, so that a reader gets all offsets for a few KiB, then frames of about frame_bytes closed at sample ends, then
- * padding if needed, then the seek table.
+ * Samples are collected into frames of about frame_bytes, each closed at a sample's end. A frame is compressed as soon as it
+ * cannot change any more, by whichever thread is free, while samples are still added; its raw bytes are then given up. So a
+ * shard in the making is its compressed frames, the ends of its samples and a few raw frames. A frame may change until the
+ * next one is closed, because what is short at the end is joined to it. Frames depend on nothing but their own bytes: the file
+ * is the same for any number of threads.
  *
- * A frame of samples is compressed as soon as it cannot change any more, by whichever thread is free, while samples are still
- * added: frames depend on nothing but their own bytes, so the file is the same for any number of threads. It may change until
- * the next one is closed, because what is short at the end is joined to it. Publishing writes the frames in order, and each is
- * read back and compared while the next are being written.
+ * The header (count, offsets, config) can only be made when the number of samples is known, and stands first in the file and in
+ * the image's hash. Publishing writes it as a frame of its own, so that a reader gets all offsets for a few KiB, then the frames
+ * of samples, padding if needed, and the seek table. What was written is read back and decoded by the other threads meanwhile;
+ * the owner hashes the decoded image in order, which is the raw hash that readers are told.
  *
  * Padding: python-zstd sizes its buffer with a loop that stops after the first frame which is not smaller than all bytes
  * after it, having counted one frame more. So every frame but the last two must be smaller than what follows. The short last
@@ -33,16 +34,23 @@
 #define LEVEL_DEFAULT 3
 #define SYNC_BYTES ((uint64_t)4 << 20)
 
-/* A frame of the image. */
+/* Raw bytes of a frame in the making; goes from the owner to a job and back. */
+struct raw {
+	struct str bytes;
+	atomic_bool taken; /* cleared by the job that has compressed it */
+};
+
+/* A frame of samples. */
 struct piece {
-	size_t at, len; /* in the image without its header */
+	struct raw *raw; /* NULL once it was pushed */
+	size_t raw_len;
 	size_t zipped_at, zipped_len; /* in `zipped`, once it is compressed */
 };
 
 /* What a thread keeps from frame to frame. */
 struct thread {
 	struct zip zip;
-	struct str zipped, content;
+	struct str zipped;
 };
 
 struct mds_shard {
@@ -50,16 +58,17 @@ struct mds_shard {
 	uint32_t fixed_bytes[MDS_COLUMNS_MAX]; /* 0: variable */
 	uint32_t shard_bytes, frame_bytes;
 	struct str config; /* JSON in the header */
-	char *data; /* owns; samples back to back */
-	size_t data_len, data_size;
-	uint32_t *ends; /* owns; of each sample in data */
+	uint64_t data_len; /* of all samples */
+	uint32_t *ends; /* owns; of each sample, from the end of the header */
 	size_t n, cap;
+	struct raw *raws; /* owns; n_raws */
+	size_t n_raws;
+	struct raw *open; /* the frame that takes samples; NULL: none has begun */
+	struct piece *pieces; /* owns; room for all of a shard, since jobs hold its elements */
+	size_t n_pieces, n_pushed; /* the last one that is closed is pushed when the next one is */
 	char *zipped; /* owns; compressed pieces, in the order in which they were done */
 	size_t zipped_size;
 	atomic_size_t zipped_len;
-	struct piece *pieces; /* owns; room for all of a shard, since jobs hold its elements */
-	size_t n_pieces, n_pushed; /* the last one that is closed is pushed when the next one is */
-	size_t piece_at; /* where the open one begins */
 	struct workers *workers; /* the format's, or our own single thread */
 	struct thread *threads; /* owns; one each */
 };
@@ -87,7 +96,12 @@ struct mds_shard *mds_shard_new(const struct mds_format *format)
 	s->threads = xcalloc(workers_n(s->workers), sizeof(*s->threads));
 	for (unsigned i = 0; i < workers_n(s->workers); i++) {
 		str_init(&s->threads[i].zipped, STR_NO_CAP);
-		str_init(&s->threads[i].content, STR_NO_CAP);
+	}
+	/* For each thread one in work and one waiting; the open one and the one that may still change. */
+	s->n_raws = 2 * workers_n(s->workers) + 2;
+	s->raws = xcalloc(s->n_raws, sizeof(*s->raws));
+	for (size_t i = 0; i < s->n_raws; i++) {
+		str_init(&s->raws[i].bytes, STR_NO_CAP);
 	}
 	str_init(&s->config, STR_NO_CAP);
 	mds_put_config(format, &s->config);
@@ -97,10 +111,13 @@ struct mds_shard *mds_shard_new(const struct mds_format *format)
 void mds_shard_reset(struct mds_shard *s)
 {
 	workers_wait(s->workers);
+	for (size_t i = 0; i < s->n_raws; i++) {
+		s->raws[i].taken = false;
+	}
+	s->open = NULL;
 	s->zipped_len = 0;
-	s->n_pieces = s->n_pushed = s->piece_at = 0;
+	s->n_pieces = s->n_pushed = s->n = 0;
 	s->data_len = 0;
-	s->n = 0;
 }
 
 void mds_shard_free(struct mds_shard *s)
@@ -112,13 +129,15 @@ void mds_shard_free(struct mds_shard *s)
 	for (unsigned i = 0; i < workers_n(s->workers); i++) {
 		zip_release(&s->threads[i].zip);
 		str_release(&s->threads[i].zipped);
-		str_release(&s->threads[i].content);
+	}
+	for (size_t i = 0; i < s->n_raws; i++) {
+		str_release(&s->raws[i].bytes);
 	}
 	if (!s->format->workers) {
 		workers_free(s->workers);
 	}
 	str_release(&s->config);
-	free(s->data);
+	free(s->raws);
 	free(s->threads);
 	free(s->zipped);
 	free(s->pieces);
@@ -165,7 +184,9 @@ static void compress_piece(void *ctx, size_t i, unsigned thread)
 	struct thread *t = &s->threads[thread];
 	struct piece *p = &s->pieces[i];
 	str_reset(&t->zipped);
-	zip_compress(&t->zip, s->data + p->at, p->len, level_of(s), &t->zipped);
+	zip_compress(&t->zip, p->raw->bytes.data, p->raw->bytes.len, level_of(s), &t->zipped);
+	p->raw->taken = false;
+	p->raw = NULL;
 	p->zipped_len = t->zipped.len;
 	p->zipped_at = atomic_fetch_add(&s->zipped_len, t->zipped.len);
 	memcpy(s->zipped + p->zipped_at, t->zipped.data, t->zipped.len);
@@ -174,7 +195,7 @@ static void compress_piece(void *ctx, size_t i, unsigned thread)
 /* Room for a whole shard at once, even if it does not compress: jobs write to it, so it must not move while there are any. */
 static void push_piece(struct mds_shard *s)
 {
-	size_t data_bytes = MAX(s->shard_bytes, s->data_len);
+	size_t data_bytes = MAX(s->shard_bytes, (size_t)s->data_len);
 	size_t bound = data_bytes + data_bytes / 128 + 128 * (data_bytes / s->frame_bytes + 2);
 	if (bound > s->zipped_size) {
 		assert(!s->n_pushed);
@@ -187,9 +208,9 @@ static void push_piece(struct mds_shard *s)
 
 static void close_piece(struct mds_shard *s)
 {
-	s->pieces[s->n_pieces++] = (struct piece){
-		.at = s->piece_at, .len = s->data_len - s->piece_at};
-	s->piece_at = s->data_len;
+	struct raw *raw = s->open;
+	s->pieces[s->n_pieces++] = (struct piece){.raw = raw, .raw_len = raw->bytes.len};
+	s->open = NULL;
 	while (s->n_pushed + 1 < s->n_pieces) {
 		push_piece(s);
 	}
@@ -198,12 +219,14 @@ static void close_piece(struct mds_shard *s)
 /* The short last frame goes into the one before. Afterwards all are compressed. */
 static void finish_pieces(struct mds_shard *s)
 {
-	size_t rest = s->data_len - s->piece_at;
-	if (rest && s->n_pieces) {
+	if (s->open && s->n_pieces) {
+		struct piece *last = &s->pieces[s->n_pieces - 1];
 		assert(s->n_pushed < s->n_pieces);
-		s->pieces[s->n_pieces - 1].len += rest;
-		s->piece_at = s->data_len;
-	} else if (rest) {
+		str_append(&last->raw->bytes, s->open->bytes.data, s->open->bytes.len);
+		last->raw_len = last->raw->bytes.len;
+		s->open->taken = false;
+		s->open = NULL;
+	} else if (s->open) {
 		close_piece(s);
 	}
 	while (s->n_pushed < s->n_pieces) {
@@ -212,47 +235,48 @@ static void finish_pieces(struct mds_shard *s)
 	workers_wait(s->workers);
 }
 
-/* For a whole shard at once: growing by doubling would cost twice the memory, and jobs read what is there. */
-static void room_for(struct mds_shard *s, uint64_t bytes)
+/* A free buffer; while there is none, we compress as well. */
+static struct raw *take_raw(struct mds_shard *s)
 {
-	size_t need = MAX(s->shard_bytes, s->data_len + (size_t)bytes);
-	if (need > s->data_size) {
-		assert(!s->data_len);
-		free(s->data);
-		s->data = xmalloc_large(need);
-		s->data_size = need;
-	}
-}
-
-static void append(struct mds_shard *s, const void *bytes, size_t len)
-{
-	if (len) {
-		memcpy(s->data + s->data_len, bytes, len);
-		s->data_len += len;
-	}
+	do {
+		for (size_t i = 0; i < s->n_raws; i++) {
+			if (!s->raws[i].taken) {
+				s->raws[i].taken = true;
+				str_reset(&s->raws[i].bytes);
+				return &s->raws[i];
+			}
+		}
+	} while (workers_help(s->workers));
+	assert(!"as many buffers as can be in use");
+	return NULL;
 }
 
 void mds_shard_add(struct mds_shard *s, const struct slice *values)
 {
 	const struct mds_format *f = s->format;
-	size_t before = s->data_len;
-	assert(mds_shard_would_fit(s, values));
-	room_for(s, sample_bytes(s, values));
+	uint64_t bytes = sample_bytes(s, values);
+	assert(bytes && mds_shard_would_fit(s, values));
+	s->open = s->open ? s->open : take_raw(s);
+	struct str *to = &s->open->bytes;
+	if (!to->size && !f->single_frame) {
+		/* A frame is longer than frame_bytes by less than its last sample. */
+		str_reserve(to, s->frame_bytes + (size_t)bytes);
+	}
 	for (size_t i = 0; i < f->n_columns; i++) {
 		if (s->fixed_bytes[i]) {
 			assert(values[i].len == s->fixed_bytes[i]);
 		} else {
 			uint32_t len = (uint32_t)values[i].len;
-			append(s, &len, sizeof(len));
+			str_append(to, &len, sizeof(len));
 		}
 	}
 	for (size_t i = 0; i < f->n_columns; i++) {
-		append(s, values[i].data, values[i].len);
+		str_append(to, values[i].data, values[i].len);
 	}
-	assert(s->data_len > before);
+	s->data_len += bytes;
 	s->ends = array_room(s->ends, s->n, &s->cap, sizeof(*s->ends));
 	s->ends[s->n++] = (uint32_t)s->data_len;
-	if (!f->single_frame && s->data_len - s->piece_at >= s->frame_bytes) {
+	if (!f->single_frame && to->len >= s->frame_bytes) {
 		close_piece(s);
 	}
 }
@@ -270,7 +294,18 @@ static void make_header(const struct mds_shard *s, struct str *out)
 	assert(out->len == start);
 }
 
-uint64_t mds_shard_raw_hash(const struct mds_shard *s)
+static void hash_piece(struct mds_shard *s, const struct piece *p, struct hash64_stream *h)
+{
+	struct thread *t = &s->threads[0];
+	struct error err;
+	str_reset(&t->zipped);
+	bool ok = zip_decompress(
+		&t->zip, s->zipped + p->zipped_at, p->zipped_len, p->raw_len, &t->zipped, &err);
+	assert(ok);
+	hash64_stream_update(h, t->zipped.data, t->zipped.len);
+}
+
+uint64_t mds_shard_raw_hash(struct mds_shard *s)
 {
 	struct str header;
 	struct hash64_stream h;
@@ -278,17 +313,33 @@ uint64_t mds_shard_raw_hash(const struct mds_shard *s)
 	make_header(s, &header);
 	hash64_stream_init(&h);
 	hash64_stream_update(&h, header.data, header.len);
-	hash64_stream_update(&h, s->data, s->data_len);
 	str_release(&header);
+	if (s->format->single_frame) {
+		hash64_stream_update(&h, s->open->bytes.data, s->open->bytes.len);
+		return hash64_stream_final(&h);
+	}
+	finish_pieces(s);
+	for (size_t i = 0; i < s->n_pieces; i++) {
+		hash_piece(s, &s->pieces[i], &h);
+	}
 	return hash64_stream_final(&h);
 }
 
 /* --- the file --- */
 
 struct frame {
-	uint64_t zip_at, raw_at;
 	uint32_t zip_bytes, raw_bytes, checksum;
-	bool bad; /* was read back otherwise than it was written */
+};
+
+/* A frame on its way back from the file. */
+struct back {
+	uint64_t at; /* in the file */
+	struct frame frame; /* as it was written */
+	struct zip zip;
+	struct str zipped, content;
+	bool good;
+	struct error err;
+	atomic_bool done;
 };
 
 /* A file in the making: what was written, its hashes, and what reading it back says. */
@@ -301,8 +352,12 @@ struct output {
 	struct hash64_stream xxh64, raw_xxh64;
 	uint64_t bytes, raw_bytes;
 	uint64_t syncing; /* of the bytes, those that the disk was told of */
-	struct frame *frames; /* owns; room for all, since jobs hold its elements */
-	size_t n;
+	struct frame *frames; /* owns; n */
+	size_t n, cap;
+	/* Two batches: one is being read back by the threads while the other is written. */
+	struct back *backs[2]; /* own; batch_frames each */
+	size_t batch_frames, n_backs[2];
+	unsigned batch; /* that is being filled */
 };
 
 static bool put(struct output *o, const void *bytes, size_t len, struct error *err)
@@ -321,74 +376,92 @@ static bool put(struct output *o, const void *bytes, size_t len, struct error *e
 	return true;
 }
 
-/* The image's bytes [at, at + len) as they should be. */
-static bool same_bytes(const struct output *o, uint64_t at, const struct str *got)
+/*
+ * A shard that cannot be decoded would end a trainer's epoch silently. The decoder checks the content against the frame's
+ * checksum, and that must be the one which was made of the raw bytes.
+ */
+static bool read_frame(struct output *o, struct back *b, struct error *err)
 {
-	const struct str *header = &o->header;
-	const struct mds_shard *s = o->shard;
-	if (at + got->len > header->len + s->data_len) {
+	str_reset(&b->zipped);
+	str_reset(&b->content);
+	char *to = str_reserve(&b->zipped, b->frame.zip_bytes);
+	if (!file_pread(o->fd, o->draft.temp_path, to, b->frame.zip_bytes, b->at, err) ||
+		!zip_decompress(
+			&b->zip, to, b->frame.zip_bytes, b->frame.raw_bytes, &b->content, err)) {
 		return false;
 	}
-	if (at >= header->len) {
-		return memcmp(s->data + (at - header->len), got->data, got->len) == 0;
-	}
-	size_t part = MIN(got->len, header->len - (size_t)at);
-	return memcmp(header->data + at, got->data, part) == 0 &&
-		memcmp(s->data, got->data + part, got->len - part) == 0;
+	return (b->content.len == b->frame.raw_bytes &&
+		       le32_get(to + b->frame.zip_bytes - 4) == b->frame.checksum) ||
+		error_set(err, FAIL_IO, "other bytes than were written");
 }
 
-static bool read_back(struct output *o, const struct frame *f, struct thread *t, struct error *err)
-{
-	str_reset(&t->zipped);
-	str_reset(&t->content);
-	char *to = str_reserve(&t->zipped, f->zip_bytes);
-	return file_pread(o->fd, o->draft.temp_path, to, f->zip_bytes, f->zip_at, err) &&
-		zip_decompress(&t->zip, to, f->zip_bytes, f->raw_bytes, &t->content, err) &&
-		t->content.len == f->raw_bytes && same_bytes(o, f->raw_at, &t->content);
-}
-
-static void read_back_frame(void *ctx, size_t i, unsigned thread)
+static void read_back(void *ctx, size_t i, unsigned thread UNUSED)
 {
 	struct output *o = ctx;
-	struct error ignored;
-	o->frames[i].bad = !read_back(o, &o->frames[i], &o->shard->threads[thread], &ignored);
+	struct back *b = &o->backs[i / o->batch_frames][i % o->batch_frames];
+	b->good = read_frame(o, b, &b->err);
+	b->done = true;
 }
 
-static void add_frame(struct output *o, uint64_t at, size_t raw_bytes, uint32_t checksum)
+/* Hashes what comes back of a batch, in the order of the file. */
+static bool end_batch(struct output *o, unsigned batch, struct error *err)
 {
-	o->frames[o->n++] = (struct frame){.zip_at = at,
-		.raw_at = o->raw_bytes,
-		.zip_bytes = (uint32_t)(o->bytes - at),
-		.raw_bytes = (uint32_t)raw_bytes,
-		.checksum = checksum};
+	for (size_t i = 0; i < o->n_backs[batch]; i++) {
+		struct back *b = &o->backs[batch][i];
+		while (!b->done) {
+			workers_help(o->shard->workers);
+		}
+		if (!b->good) {
+			*err = b->err;
+			return error_context(err, "reading back '%s' at byte %llu",
+				o->draft.temp_path, (unsigned long long)b->at);
+		}
+		hash64_stream_update(&o->raw_xxh64, b->content.data, b->content.len);
+	}
+	o->n_backs[batch] = 0;
+	return true;
+}
+
+/* The batch that was filled goes to the threads, and what they have done of the other one is taken in. */
+static bool turn_batch(struct output *o, struct error *err)
+{
+	unsigned filled = o->batch;
+	for (size_t i = 0; i < o->n_backs[filled]; i++) {
+		o->backs[filled][i].done = false;
+		workers_push(o->shard->workers, read_back, o, filled * o->batch_frames + i);
+	}
+	o->batch = 1 - filled;
+	return end_batch(o, o->batch, err);
+}
+
+static void add_frame(struct output *o, size_t zip_bytes, size_t raw_bytes, uint32_t checksum)
+{
+	o->frames = array_room(o->frames, o->n, &o->cap, sizeof(*o->frames));
+	o->frames[o->n++] = (struct frame){(uint32_t)zip_bytes, (uint32_t)raw_bytes, checksum};
 	o->raw_bytes += raw_bytes;
 }
 
-/* A shard that cannot be decoded would end a trainer's epoch silently, so each frame is read back from the file. */
-static bool put_frame(struct output *o, struct slice raw, struct slice zipped, struct error *err)
+static bool put_frame(
+	struct output *o, const char *zipped, size_t len, size_t raw_bytes, struct error *err)
 {
 	uint64_t at = o->bytes;
-	hash64_stream_update(&o->raw_xxh64, raw.data, raw.len);
-	if (!put(o, zipped.data, zipped.len, err)) {
+	if (!put(o, zipped, len, err)) {
 		return false;
 	}
 	/* The table's checksum is the frame's own: its last four bytes. */
-	add_frame(o, at, raw.len, le32_get(zipped.data + zipped.len - 4));
-	workers_push(o->shard->workers, read_back_frame, o, o->n - 1);
-	return true;
+	add_frame(o, len, raw_bytes, le32_get(zipped + len - 4));
+	struct back *b = &o->backs[o->batch][o->n_backs[o->batch]++];
+	b->at = at;
+	b->frame = o->frames[o->n - 1];
+	return o->n_backs[o->batch] < o->batch_frames || turn_batch(o, err);
 }
 
 static bool put_bytes(struct output *o, const char *bytes, size_t len, struct error *err)
 {
-	struct str zipped;
-	struct zip zip = {0};
-	str_init(&zipped, STR_NO_CAP);
-	zip_compress(&zip, bytes, len, level_of(o->shard), &zipped);
-	bool ok = put_frame(
-		o, (struct slice){bytes, len}, (struct slice){zipped.data, zipped.len}, err);
-	zip_release(&zip);
-	str_release(&zipped);
-	return ok;
+	struct thread *t = &o->shard->threads[0];
+	str_reset(&t->zipped);
+	zip_compress(&t->zip, bytes, len, level_of(o->shard), &t->zipped);
+	return put_frame(o, t->zipped.data, t->zipped.len, len, err);
 }
 
 /* Bytes that are missing for the rule at the top; 0: none. */
@@ -414,7 +487,7 @@ static bool put_skippable(
 
 static bool put_padding(struct output *o, struct error *err)
 {
-	uint64_t missing = missing_bytes(o, mds_table_bytes(o->n)), at = o->bytes;
+	uint64_t missing = missing_bytes(o, mds_table_bytes(o->n));
 	if (!missing) {
 		return true;
 	}
@@ -424,7 +497,7 @@ static bool put_padding(struct output *o, struct error *err)
 	bool ok = put_skippable(o, SKIPPABLE_PADDING, zeros, content, err);
 	free(zeros);
 	assert(missing_bytes(o, mds_table_bytes(o->n + 1) + SKIPPABLE_HEADER_BYTES + content) == 0);
-	add_frame(o, at, 0, (uint32_t)hash64("", 0, 0));
+	add_frame(o, SKIPPABLE_HEADER_BYTES + content, 0, (uint32_t)hash64("", 0, 0));
 	return ok;
 }
 
@@ -464,18 +537,18 @@ static bool put_table(struct output *o, struct error *err)
 /* One frame needs the whole image in one piece. */
 static bool put_single_frame(struct output *o, struct error *err)
 {
-	const struct mds_shard *s = o->shard;
+	const struct str *data = &o->shard->open->bytes;
 	struct str image;
 	str_init(&image, STR_NO_CAP);
-	str_reserve(&image, o->header.len + s->data_len);
+	str_reserve(&image, o->header.len + data->len);
 	str_append(&image, o->header.data, o->header.len);
-	str_append(&image, s->data, s->data_len);
+	str_append(&image, data->data, data->len);
 	bool ok = put_bytes(o, image.data, image.len, err);
 	str_release(&image);
-	return ok && put_table(o, err);
+	return ok;
 }
 
-static bool put_all(struct output *o, struct error *err)
+static bool put_frames(struct output *o, struct error *err)
 {
 	struct mds_shard *s = o->shard;
 	if (s->format->single_frame) {
@@ -484,32 +557,37 @@ static bool put_all(struct output *o, struct error *err)
 	bool ok = put_bytes(o, o->header.data, o->header.len, err);
 	for (size_t i = 0; ok && i < s->n_pieces; i++) {
 		const struct piece *p = &s->pieces[i];
-		ok = put_frame(o, (struct slice){s->data + p->at, p->len},
-			(struct slice){s->zipped + p->zipped_at, p->zipped_len}, err);
+		ok = put_frame(o, s->zipped + p->zipped_at, p->zipped_len, p->raw_len, err);
 	}
-	return ok && put_padding(o, err) && put_table(o, err);
+	return ok && put_padding(o, err);
 }
 
-static bool all_read_back(const struct output *o, struct error *err)
+static bool put_all(struct output *o, struct error *err)
 {
-	for (size_t i = 0; i < o->n; i++) {
-		if (o->frames[i].bad) {
-			return error_set(err, FAIL_IO,
-				"'%s' was read back otherwise than it was written (frame %zu)",
-				o->draft.temp_path, i);
-		}
-	}
-	assert(o->raw_bytes == o->header.len + o->shard->data_len);
-	return true;
+	/* Twice: the last batch goes out, and then comes back. */
+	bool ok = put_frames(o, err) && put_table(o, err) && turn_batch(o, err) &&
+		turn_batch(o, err);
+	assert(!ok || o->raw_bytes == o->header.len + o->shard->data_len);
+	return ok;
 }
 
 static bool output_open(
 	struct output *o, struct mds_shard *s, const char *dir, uint32_t no, struct error *err)
 {
+	unsigned n_threads = workers_n(s->workers);
 	char name[MDS_NAME_BYTES];
 	mds_shard_name(no, true, name);
 	*o = (struct output){.shard = s, .fd = -1};
+	o->batch_frames = n_threads > 1 ? 2 * n_threads : 1;
+	for (unsigned k = 0; k < 2; k++) {
+		o->backs[k] = xcalloc(o->batch_frames, sizeof(*o->backs[k]));
+		for (size_t i = 0; i < o->batch_frames; i++) {
+			str_init(&o->backs[k][i].zipped, STR_NO_CAP);
+			str_init(&o->backs[k][i].content, STR_NO_CAP);
+		}
+	}
 	str_init(&o->header, STR_NO_CAP);
+	make_header(s, &o->header);
 	sha256_init(&o->sha256);
 	hash64_stream_init(&o->xxh64);
 	hash64_stream_init(&o->raw_xxh64);
@@ -517,19 +595,22 @@ static bool output_open(
 		return false;
 	}
 	o->fd = open(o->draft.temp_path, O_RDONLY | O_CLOEXEC);
-	if (o->fd < 0) {
-		return error_errno(err, "could not read back '%s'", o->draft.temp_path);
-	}
-	make_header(s, &o->header);
-	/* Header, padding and what a single frame is. */
-	o->frames = xcalloc(s->n_pieces + 3, sizeof(*o->frames));
-	return true;
+	return o->fd >= 0 || error_errno(err, "could not read back '%s'", o->draft.temp_path);
 }
 
 static void output_release(struct output *o)
 {
+	workers_wait(o->shard->workers);
 	if (o->fd >= 0) {
 		close(o->fd);
+	}
+	for (unsigned k = 0; k < 2; k++) {
+		for (size_t i = 0; i < o->batch_frames; i++) {
+			zip_release(&o->backs[k][i].zip);
+			str_release(&o->backs[k][i].zipped);
+			str_release(&o->backs[k][i].content);
+		}
+		free(o->backs[k]);
 	}
 	file_draft_release(&o->draft);
 	str_release(&o->header);
@@ -550,8 +631,7 @@ bool mds_shard_publish(struct mds_shard *s, const char *dir, uint32_t no,
 		.n_frames = (uint32_t)o.n,
 		.raw_bytes = o.raw_bytes,
 		.zip_bytes = o.bytes};
-	workers_wait(s->workers);
-	ok = ok && all_read_back(&o, err) && file_draft_publish(&o.draft, err);
+	ok = ok && file_draft_publish(&o.draft, err);
 	for (size_t i = 0; i < o.n; i++) {
 		info.n_frames -= o.frames[i].raw_bytes == 0;
 	}
