@@ -51,23 +51,30 @@ void packed_row_reset(struct packed_row *row)
 	row->n_tokens = row->n_sequences = 0;
 }
 
+void packed_put_ids(struct str *out, bool wide, const uint32_t *ids, size_t n)
+{
+	if (wide) {
+		str_append(out, ids, n * sizeof(*ids));
+		return;
+	}
+	char *to = str_reserve(out, 2 * n);
+	uint32_t all = 0;
+	for (size_t i = 0; i < n; i++) {
+		uint16_t id = (uint16_t)ids[i];
+		memcpy(to + 2 * i, &id, sizeof(id));
+		all |= ids[i];
+	}
+	assert(all <= UINT16_MAX);
+	out->len += 2 * n;
+	out->data[out->len] = '\0';
+}
+
 static void put_ids(struct packed_row *row, const uint32_t *ids, size_t n, int trained)
 {
-	if (row->wide) {
-		str_append(&row->tokens, ids, n * sizeof(*ids));
-	} else {
-		char *to = str_reserve(&row->tokens, 2 * n);
-		uint32_t all = 0;
-		for (size_t i = 0; i < n; i++) {
-			uint16_t id = (uint16_t)ids[i];
-			memcpy(to + 2 * i, &id, sizeof(id));
-			all |= ids[i];
-		}
-		assert(all <= UINT16_MAX);
-		row->tokens.len += 2 * n;
-	}
+	packed_put_ids(&row->tokens, row->wide, ids, n);
 	memset(str_reserve(&row->mask, n), trained, n);
 	row->mask.len += n;
+	row->mask.data[row->mask.len] = '\0';
 	row->n_tokens += n;
 }
 

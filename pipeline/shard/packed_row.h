@@ -29,6 +29,8 @@ void packed_row_reset(struct packed_row *row);
 /* Ids of the prompt are not trained on, those that were sampled are. Without `wide` all are below 65,536 (asserted). */
 void packed_row_add(struct packed_row *row, const uint32_t *prompt_ids, size_t n_prompt_ids,
 	const uint32_t *ids, size_t n_ids, uint64_t sample_id, float score);
+/* Appends ids as they stand in an array, which is what packed_row_add does. */
+void packed_put_ids(struct str *out, bool wide, const uint32_t *ids, size_t n);
 /* values[0..PACKED_N_COLUMNS), which borrow from the row until it is changed; it must have a token. */
 void packed_row_values(struct packed_row *row, struct slice *values);
 
