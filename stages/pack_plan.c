@@ -44,18 +44,19 @@ static const char *name_of(int64_t candidate)
 static bool check_tokens(
 	const struct pack_state *s, const struct ledger_chosen *c, struct error *err)
 {
+	/* First, as the ledger says of no ids that they have no source. */
+	if (!c->n_ids) {
+		error_set(err, FAIL_DATA,
+			"candidate %s has 0 sampled tokens, so there is nothing to train on",
+			name_of(c->candidate));
+		return error_hint(err, "leave such candidates out: select.where: n_tokens > 0");
+	}
 	if (strcmp(c->token_source, "none") == 0) {
 		error_set(err, FAIL_CONFIG, "candidate %s has no token ids, so it cannot be packed",
 			name_of(c->candidate));
 		return error_hint(err,
 			"its engine returns none: give it `tokenizer: ENGINE`, an engine that "
 			"tokenizes with the same model");
-	}
-	if (!c->n_ids) {
-		error_set(err, FAIL_DATA,
-			"candidate %s has 0 sampled tokens, so there is nothing to train on",
-			name_of(c->candidate));
-		return error_hint(err, "leave such candidates out: select.where: n_tokens > 0");
 	}
 	if (!c->n_prompt_ids && s->config->layout == PACK_SAMPLES) {
 		error_set(err, FAIL_DATA,
