@@ -335,8 +335,7 @@ struct frame {
 struct back {
 	uint64_t at; /* in the file */
 	struct frame frame; /* as it was written */
-	struct zip zip;
-	struct str zipped, content;
+	struct str content;
 	bool good;
 	struct error err;
 	atomic_bool done;
@@ -380,14 +379,14 @@ static bool put(struct output *o, const void *bytes, size_t len, struct error *e
  * A shard that cannot be decoded would end a trainer's epoch silently. The decoder checks the content against the frame's
  * checksum, and that must be the one which was made of the raw bytes.
  */
-static bool read_frame(struct output *o, struct back *b, struct error *err)
+static bool read_frame(struct output *o, struct back *b, struct thread *t, struct error *err)
 {
-	str_reset(&b->zipped);
+	str_reset(&t->zipped);
 	str_reset(&b->content);
-	char *to = str_reserve(&b->zipped, b->frame.zip_bytes);
+	char *to = str_reserve(&t->zipped, b->frame.zip_bytes);
 	if (!file_pread(o->fd, o->draft.temp_path, to, b->frame.zip_bytes, b->at, err) ||
 		!zip_decompress(
-			&b->zip, to, b->frame.zip_bytes, b->frame.raw_bytes, &b->content, err)) {
+			&t->zip, to, b->frame.zip_bytes, b->frame.raw_bytes, &b->content, err)) {
 		return false;
 	}
 	return (b->content.len == b->frame.raw_bytes &&
@@ -395,11 +394,11 @@ static bool read_frame(struct output *o, struct back *b, struct error *err)
 		error_set(err, FAIL_IO, "other bytes than were written");
 }
 
-static void read_back(void *ctx, size_t i, unsigned thread UNUSED)
+static void read_back(void *ctx, size_t i, unsigned thread)
 {
 	struct output *o = ctx;
 	struct back *b = &o->backs[i / o->batch_frames][i % o->batch_frames];
-	b->good = read_frame(o, b, &b->err);
+	b->good = read_frame(o, b, &o->shard->threads[thread], &b->err);
 	b->done = true;
 }
 
@@ -458,10 +457,12 @@ static bool put_frame(
 
 static bool put_bytes(struct output *o, const char *bytes, size_t len, struct error *err)
 {
-	struct thread *t = &o->shard->threads[0];
-	str_reset(&t->zipped);
-	zip_compress(&t->zip, bytes, len, level_of(o->shard), &t->zipped);
-	return put_frame(o, t->zipped.data, t->zipped.len, len, err);
+	struct str zipped;
+	str_init(&zipped, STR_NO_CAP);
+	zip_compress(&o->shard->threads[0].zip, bytes, len, level_of(o->shard), &zipped);
+	bool ok = put_frame(o, zipped.data, zipped.len, len, err);
+	str_release(&zipped);
+	return ok;
 }
 
 /* Bytes that are missing for the rule at the top; 0: none. */
@@ -574,15 +575,13 @@ static bool put_all(struct output *o, struct error *err)
 static bool output_open(
 	struct output *o, struct mds_shard *s, const char *dir, uint32_t no, struct error *err)
 {
-	unsigned n_threads = workers_n(s->workers);
 	char name[MDS_NAME_BYTES];
 	mds_shard_name(no, true, name);
 	*o = (struct output){.shard = s, .fd = -1};
-	o->batch_frames = n_threads > 1 ? 2 * n_threads : 1;
+	o->batch_frames = workers_n(s->workers);
 	for (unsigned k = 0; k < 2; k++) {
 		o->backs[k] = xcalloc(o->batch_frames, sizeof(*o->backs[k]));
 		for (size_t i = 0; i < o->batch_frames; i++) {
-			str_init(&o->backs[k][i].zipped, STR_NO_CAP);
 			str_init(&o->backs[k][i].content, STR_NO_CAP);
 		}
 	}
@@ -606,8 +605,6 @@ static void output_release(struct output *o)
 	}
 	for (unsigned k = 0; k < 2; k++) {
 		for (size_t i = 0; i < o->batch_frames; i++) {
-			zip_release(&o->backs[k][i].zip);
-			str_release(&o->backs[k][i].zipped);
 			str_release(&o->backs[k][i].content);
 		}
 		free(o->backs[k]);
