@@ -1,5 +1,6 @@
 /* Writer and reader together, and the reader against damage. */
 #include "base/rng.h"
+#include "base/workers.h"
 #include "base/zip.h"
 #include "fixture.h"
 #include "shard/mds.h"
@@ -86,9 +87,11 @@ static unsigned faults(void)
 	if (!r) {
 		return 1;
 	}
+	struct workers *workers = workers_new(1);
 	for (size_t s = 0; s < mds_reader_n_shards(r); s++) {
-		mds_reader_verify(r, s, count_fault, &n);
+		mds_reader_verify(r, s, workers, count_fault, &n);
 	}
+	workers_free(workers);
 	mds_reader_close(r);
 	return n;
 }
