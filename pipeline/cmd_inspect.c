@@ -7,16 +7,20 @@
 
 struct request {
 	const char *sample;
-	bool verify, json, tokens;
+	bool verify, no_ledger, json, tokens;
 };
 
 static bool run(struct cli *cli, const struct request *q, int *out_exit_code, struct error *err)
 {
 	if (q->verify) {
 		uint64_t n_faults;
-		bool ok = inspect_verify(cli->args, cli->n_args, q->json, &n_faults, err);
+		bool ok = inspect_verify(cli->args, cli->n_args,
+			&(struct inspect_check){!q->no_ledger, q->json}, &n_faults, err);
 		*out_exit_code = n_faults ? 1 : 0;
 		return ok;
+	}
+	if (q->no_ledger) {
+		return error_set(err, FAIL_USAGE, "--no-ledger goes with --verify");
 	}
 	if (q->sample) {
 		uint64_t row;
@@ -43,8 +47,11 @@ int cmd_inspect(int argc, char **argv)
 			"with --sample: a line a token, with id, loss and logprob if it was kept",
 			CLI_FLAG, &q.tokens},
 		{"verify", NULL,
-			"check hashes, frames, offsets and values; exit 1 if anything is wrong",
+			"check hashes, frames, offsets and values, and the ledger if it is "
+			"there; exit 1 if anything is wrong",
 			CLI_FLAG, &q.verify},
+		{"no-ledger", NULL, "with --verify: do not compare with the ledger", CLI_FLAG,
+			&q.no_ledger},
 		{"json", NULL, "print the result as JSON", CLI_FLAG, &q.json},
 		{0},
 	};

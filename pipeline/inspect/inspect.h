@@ -23,7 +23,11 @@ MUST_CHECK bool inspect_sample(
 	const char *dir, uint64_t row, const struct inspect_show *show, struct error *err);
 
 /* Checks everything; *out_faults counts what is wrong. */
-MUST_CHECK bool inspect_verify(
-	char *const *dirs, size_t n, bool json, uint64_t *out_faults, struct error *err);
+struct inspect_check {
+	bool ledger; /* compare with the ledger of the run, if it is there */
+	bool json;
+};
+MUST_CHECK bool inspect_verify(char *const *dirs, size_t n, const struct inspect_check *check,
+	uint64_t *out_faults, struct error *err);
 
 #endif

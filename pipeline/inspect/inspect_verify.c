@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/workers.h"
+#include "inspect/inspect_ledger.h"
 #include "inspect/inspect_print.h"
 #include "shard/mds_read.h"
 #include "shard/vocab.h"
@@ -14,7 +15,7 @@
 
 struct checking {
 	const char *dir;
-	bool json;
+	bool json, with_ledger;
 	struct workers *workers;
 	uint64_t n_faults;
 };
@@ -84,8 +85,8 @@ static void check_vocab(struct checking *c)
 	vocab_free(v);
 }
 
-static void print_sound(
-	const struct checking *c, const struct mds_reader *r, const char *other_hash)
+static void print_sound(const struct checking *c, const struct mds_reader *r,
+	const char *other_hash, bool ledger_agrees)
 {
 	if (c->json) {
 		return; /* no line is no fault; the exit code says it, too */
@@ -93,6 +94,9 @@ static void print_sound(
 	print_z(c->dir);
 	printf(": ok, %zu shards, %" PRIu64 " samples", mds_reader_n_shards(r),
 		mds_reader_n_samples(r));
+	if (ledger_agrees) {
+		printf(", as in the ledger");
+	}
 	if (other_hash) {
 		printf("; hashes of kind ");
 		print_z(other_hash);
@@ -115,16 +119,23 @@ static bool verify(struct checking *c, struct error *err)
 		mds_reader_verify(r, s, c->workers, print_fault, c);
 	}
 	check_vocab(c);
-	if (c->n_faults == before) {
-		print_sound(c, r, other_hash);
+	bool ok = true, compared = false;
+	/* What is damaged differs from the ledger anyway. */
+	if (c->with_ledger && c->n_faults == before) {
+		ok = inspect_ledger(c->dir, print_fault, c, &compared, err);
+	}
+	if (ok && c->n_faults == before) {
+		print_sound(c, r, other_hash, compared);
 	}
 	mds_reader_close(r);
-	return true;
+	return ok;
 }
 
-bool inspect_verify(char *const *dirs, size_t n, bool json, uint64_t *out_faults, struct error *err)
+bool inspect_verify(char *const *dirs, size_t n, const struct inspect_check *check,
+	uint64_t *out_faults, struct error *err)
 {
-	struct checking c = {.json = json, .workers = workers_new(0)};
+	struct checking c = {
+		.json = check->json, .with_ledger = check->ledger, .workers = workers_new(0)};
 	bool ok = true;
 	for (size_t i = 0; ok && i < n; i++) {
 		c.dir = dirs[i];
