@@ -1,22 +1,67 @@
 /* `thresh inspect`: which mode is meant, and whether its options fit together; the modes are in inspect/. */
+#include "base/attr.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "cli.h"
 #include "commands.h"
 #include "inspect/inspect.h"
 
+static const char help[] = "--grep matches each sequence's decoded text, rows without token ids "
+			   "column by column. The pattern is a\n"
+			   "Perl-compatible one: (?i) at its start ignores case, (?s) lets the dot "
+			   "match a newline. A line tells the first\n"
+			   "match of a sequence, with the place that --sample shows and whether it "
+			   "lies in the prompt or in what is trained\n"
+			   "on. Exit code 0 with matches, 1 without, 3 if the pattern took too "
+			   "many steps in some text.";
+
 struct request {
-	const char *sample;
+	const char *sample, *grep, *grep_ids, *max;
 	bool verify, json, tokens;
 };
 
+/* Two modes in one command would each want to say what is printed. */
+static bool check_modes(const struct request *q, struct error *err)
+{
+	const struct {
+		const char *name;
+		bool given;
+	} modes[] = {{"sample", q->sample}, {"grep", q->grep}, {"grep-ids", q->grep_ids},
+		{"verify", q->verify}};
+	const char *chosen = NULL;
+	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+		if (modes[i].given && chosen) {
+			return error_set(err, FAIL_USAGE, "--%s and --%s cannot go together",
+				chosen, modes[i].name);
+		}
+		chosen = modes[i].given ? modes[i].name : chosen;
+	}
+	return true;
+}
+
+static bool search(struct cli *cli, const struct request *q, int *out_exit_code, struct error *err)
+{
+	struct inspect_query query = {q->grep, q->grep_ids, UINT64_MAX, q->json};
+	if (q->max && (!text_parse_u64(q->max, &query.max) || !query.max)) {
+		return error_set(err, FAIL_USAGE,
+			"--max must be a whole number and at least 1, not '%.40s'", q->max);
+	}
+	return inspect_grep(cli->args, cli->n_args, &query, out_exit_code, err);
+}
+
 static bool run(struct cli *cli, const struct request *q, int *out_exit_code, struct error *err)
 {
+	if (!check_modes(q, err)) {
+		return false;
+	}
 	if (q->verify) {
 		uint64_t n_faults;
 		bool ok = inspect_verify(cli->args, cli->n_args, q->json, &n_faults, err);
 		*out_exit_code = n_faults ? 1 : 0;
 		return ok;
+	}
+	if (q->grep || q->grep_ids) {
+		return search(cli, q, out_exit_code, err);
 	}
 	if (q->sample) {
 		uint64_t row;
@@ -30,6 +75,9 @@ static bool run(struct cli *cli, const struct request *q, int *out_exit_code, st
 	if (q->tokens) {
 		return error_set(err, FAIL_USAGE, "--tokens goes with --sample N");
 	}
+	if (q->max) {
+		return error_set(err, FAIL_USAGE, "--max goes with --grep or --grep-ids");
+	}
 	return inspect_summary(cli->args, cli->n_args, q->json, err);
 }
 
@@ -42,6 +90,12 @@ int cmd_inspect(int argc, char **argv)
 		{"tokens", NULL,
 			"with --sample: a line a token, with id, loss and logprob if it was kept",
 			CLI_FLAG, &q.tokens},
+		{"grep", "REGEX", "a line for each sequence whose text matches (PCRE2)", CLI_STRING,
+			&q.grep},
+		{"grep-ids", "ID,ID,...",
+			"a line for each sequence that has these token ids in a row", CLI_STRING,
+			&q.grep_ids},
+		{"max", "N", "with --grep, --grep-ids: stop after N matches", CLI_STRING, &q.max},
 		{"verify", NULL,
 			"check hashes, frames, offsets and values; exit 1 if anything is wrong",
 			CLI_FLAG, &q.verify},
@@ -50,7 +104,7 @@ int cmd_inspect(int argc, char **argv)
 	};
 	struct cli cli = {"inspect", "SHARDS ...",
 		"Shows what is in folders of MDS shards, ours or any other.", options, 1, 1000,
-		NULL, NULL, 0};
+		help, NULL, 0};
 	int exit_code = 0;
 	if (!cli_parse(&cli, argc, argv, &exit_code)) {
 		return exit_code;

@@ -26,4 +26,15 @@ MUST_CHECK bool inspect_sample(
 MUST_CHECK bool inspect_verify(
 	char *const *dirs, size_t n, bool json, uint64_t *out_faults, struct error *err);
 
+/* The first match in each sequence: of a pattern in its decoded text, or of token ids in a row. */
+struct inspect_query {
+	const char *regex; /* PCRE2; NULL: */
+	const char *ids; /* "12,7,9" */
+	uint64_t max; /* matches, then it stops */
+	bool json;
+};
+/* Exit code 0 with matches, 1 without, 3 if a text made the pattern take too many steps. */
+MUST_CHECK bool inspect_grep(char *const *dirs, size_t n, const struct inspect_query *query,
+	int *out_exit_code, struct error *err);
+
 #endif
