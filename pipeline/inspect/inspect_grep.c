@@ -45,7 +45,7 @@ struct hit {
 	size_t k;
 	struct slice text; /* that holds the match; data NULL: there is no vocabulary */
 	size_t start, end; /* of the match in the text */
-	size_t token, n_tokens; /* the tokens it touches, counted within the sequence */
+	size_t token, n_tokens; /* that it touches; counted within the row, as --tokens does */
 };
 
 /* --- the ids asked for --- */
@@ -93,7 +93,7 @@ static const char *part_of(const struct hit *h)
 	if (h->column || !s->has_mask || !h->n_tokens) {
 		return NULL;
 	}
-	const uint8_t *mask = s->mask + s->starts[h->k] + h->token;
+	const uint8_t *mask = s->mask + h->token;
 	for (size_t i = 1; i < h->n_tokens; i++) {
 		if (mask[i] != mask[0]) {
 			return "prompt+trained";
@@ -234,18 +234,18 @@ static void decode(struct grep *g, const struct decoder *d, const struct sequenc
 static void find_tokens(struct hit *h, const struct decoder *d)
 {
 	const struct sequences *s = &h->w->seqs;
-	size_t from = s->starts[h->k], n = s->starts[h->k + 1] - from, at = 0;
+	size_t end = s->starts[h->k + 1], at = 0;
 	struct str piece;
 	str_init(&piece, STR_NO_CAP);
-	h->token = n;
-	for (size_t i = 0; i < n && at < MAX(h->end, h->start + 1); i++) {
+	h->token = end;
+	for (size_t i = s->starts[h->k]; i < end && at < MAX(h->end, h->start + 1); i++) {
 		str_reset(&piece);
-		decoder_put(d, s->ids[from + i], &piece);
+		decoder_put(d, s->ids[i], &piece);
 		at += piece.len;
-		if (h->token == n && at > h->start) {
+		if (h->token == end && at > h->start) {
 			h->token = i;
 		}
-		h->n_tokens = h->token < n ? i + 1 - h->token : 0;
+		h->n_tokens = h->token < end ? i + 1 - h->token : 0;
 	}
 	str_release(&piece);
 }
@@ -307,14 +307,13 @@ static bool grep_columns(struct grep *g, const struct walk *w, struct error *err
 static void tell_ids(struct grep *g, struct hit *h, const struct decoder *d, bool has_vocab)
 {
 	const struct sequences *s = &h->w->seqs;
-	size_t from = s->starts[h->k];
 	str_reset(&g->text);
-	for (size_t i = from; i < s->starts[h->k + 1]; i++) {
-		if (i == from + h->token) {
+	for (size_t i = s->starts[h->k]; i < s->starts[h->k + 1]; i++) {
+		if (i == h->token) {
 			h->start = g->text.len;
 		}
 		decoder_put(d, s->ids[i], &g->text);
-		if (i + 1 == from + h->token + h->n_tokens) {
+		if (i + 1 == h->token + h->n_tokens) {
 			h->end = g->text.len;
 		}
 	}
@@ -347,7 +346,7 @@ static void grep_ids(struct grep *g, const struct walk *w, struct decoder *d)
 			at++;
 			continue;
 		}
-		struct hit h = {.w = w, .k = k, .token = at - s->starts[k], .n_tokens = g->n_ids};
+		struct hit h = {.w = w, .k = k, .token = at, .n_tokens = g->n_ids};
 		tell_ids(g, &h, d, decoder_use(d, w->shard));
 		at = s->starts[k + 1];
 	}
