@@ -16,7 +16,7 @@ static const char help[] = "--grep matches each sequence's decoded text, rows wi
 			   "many steps in some text.";
 
 struct request {
-	const char *sample, *grep, *grep_ids, *max;
+	const char *sample, *id, *grep, *grep_ids, *max;
 	bool verify, json, tokens;
 };
 
@@ -26,8 +26,8 @@ static bool check_modes(const struct request *q, struct error *err)
 	const struct {
 		const char *name;
 		bool given;
-	} modes[] = {{"sample", q->sample}, {"grep", q->grep}, {"grep-ids", q->grep_ids},
-		{"verify", q->verify}};
+	} modes[] = {{"sample", q->sample}, {"id", q->id}, {"grep", q->grep},
+		{"grep-ids", q->grep_ids}, {"verify", q->verify}};
 	const char *chosen = NULL;
 	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
 		if (modes[i].given && chosen) {
@@ -72,8 +72,15 @@ static bool run(struct cli *cli, const struct request *q, int *out_exit_code, st
 		return inspect_sample(
 			cli->args[0], row, &(struct inspect_show){q->tokens, q->json}, err);
 	}
+	if (q->id) {
+		if (cli->n_args != 1) {
+			return error_set(err, FAIL_USAGE, "--id takes one folder");
+		}
+		return inspect_find(
+			cli->args[0], q->id, &(struct inspect_show){q->tokens, q->json}, err);
+	}
 	if (q->tokens) {
-		return error_set(err, FAIL_USAGE, "--tokens goes with --sample N");
+		return error_set(err, FAIL_USAGE, "--tokens goes with --sample N or --id ID");
 	}
 	if (q->max) {
 		return error_set(err, FAIL_USAGE, "--max goes with --grep or --grep-ids");
@@ -87,8 +94,12 @@ int cmd_inspect(int argc, char **argv)
 	struct cli_option options[] = {
 		{"sample", "N", "show sample N decoded: the prompt dim, what is trained on plain",
 			CLI_STRING, &q.sample},
+		{"id", "ID",
+			"show one sequence: 12.3, a sample id, or the beginning of a prompt_id",
+			CLI_STRING, &q.id},
 		{"tokens", NULL,
-			"with --sample: a line a token, with id, loss and logprob if it was kept",
+			"with --sample, --id: a line a token, with id, loss and logprob if it was "
+			"kept",
 			CLI_FLAG, &q.tokens},
 		{"grep", "REGEX", "a line for each sequence whose text matches (PCRE2)", CLI_STRING,
 			&q.grep},

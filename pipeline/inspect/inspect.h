@@ -37,4 +37,11 @@ struct inspect_query {
 MUST_CHECK bool inspect_grep(char *const *dirs, size_t n, const struct inspect_query *query,
 	int *out_exit_code, struct error *err);
 
+/*
+ * The sequence with this id, with what the sidecars tell of it: "12.3" (candidate 3 of prompt 12), a sample id, or the
+ * beginning of a prompt_id. If it names several they are listed, and that is FAIL_USAGE.
+ */
+MUST_CHECK bool inspect_find(
+	const char *dir, const char *id, const struct inspect_show *show, struct error *err);
+
 #endif

@@ -13,6 +13,7 @@
 #include "cli.h"
 #include "inspect/decode.h"
 #include "inspect/inspect_print.h"
+#include "inspect/inspect_sample.h"
 #include "inspect/walk.h"
 
 #include <assert.h>
@@ -136,6 +137,7 @@ static void print_hit(const struct grep *g, const struct hit *h)
 {
 	const struct sequences *s = &h->w->seqs;
 	const char *part = part_of(h);
+	char candidate[CANDIDATE_CHARS];
 	print_z(h->w->dir);
 	printf(": sample %" PRIu64, h->w->row);
 	if (h->column) {
@@ -146,9 +148,8 @@ static void print_hit(const struct grep *g, const struct hit *h)
 		return;
 	}
 	printf(", sequence %zu", h->k + 1);
-	if (s->has_sample_ids) {
-		printf(", candidate %" PRIu64 ".%" PRIu64, s->sample_ids[h->k] / 4096,
-			s->sample_ids[h->k] % 4096);
+	if (sample_candidate(s, h->k, candidate)) {
+		printf(", candidate %s", candidate);
 	}
 	printf(", token %zu%s%s%s: ", h->token, part ? " [" : "", part ? part : "",
 		part ? "]" : "");
@@ -157,15 +158,11 @@ static void print_hit(const struct grep *g, const struct hit *h)
 
 static void put_place(struct json_writer *j, const struct hit *h)
 {
-	const struct sequences *s = &h->w->seqs;
-	char candidate[48];
+	char candidate[CANDIDATE_CHARS];
 	json_key(j, "sequence");
 	json_put_uint(j, h->k + 1);
 	json_key(j, "candidate");
-	snprintf(candidate, sizeof(candidate), "%" PRIu64 ".%" PRIu64,
-		s->has_sample_ids ? s->sample_ids[h->k] / 4096 : 0,
-		s->has_sample_ids ? s->sample_ids[h->k] % 4096 : 0);
-	json_put_z(j, s->has_sample_ids ? candidate : NULL);
+	json_put_z(j, sample_candidate(&h->w->seqs, h->k, candidate));
 	json_key(j, "part");
 	json_put_z(j, part_of(h));
 	json_key(j, "token");
