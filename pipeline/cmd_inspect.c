@@ -17,7 +17,7 @@ static const char help[] = "--grep matches each sequence's decoded text, rows wi
 
 struct request {
 	const char *sample, *id, *grep, *grep_ids, *max;
-	bool verify, json, tokens;
+	bool diff, verify, json, tokens;
 };
 
 /* Two modes in one command would each want to say what is printed. */
@@ -27,7 +27,7 @@ static bool check_modes(const struct request *q, struct error *err)
 		const char *name;
 		bool given;
 	} modes[] = {{"sample", q->sample}, {"id", q->id}, {"grep", q->grep},
-		{"grep-ids", q->grep_ids}, {"verify", q->verify}};
+		{"grep-ids", q->grep_ids}, {"diff", q->diff}, {"verify", q->verify}};
 	const char *chosen = NULL;
 	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
 		if (modes[i].given && chosen) {
@@ -79,6 +79,12 @@ static bool run(struct cli *cli, const struct request *q, int *out_exit_code, st
 		return inspect_find(
 			cli->args[0], q->id, &(struct inspect_show){q->tokens, q->json}, err);
 	}
+	if (q->diff) {
+		return cli->n_args == 2
+			? inspect_diff(cli->args[0], cli->args[1], q->json, err)
+			: error_set(err, FAIL_USAGE, "--diff compares two folders, not %zu",
+				  cli->n_args);
+	}
 	if (q->tokens) {
 		return error_set(err, FAIL_USAGE, "--tokens goes with --sample N or --id ID");
 	}
@@ -107,6 +113,10 @@ int cmd_inspect(int argc, char **argv)
 			"a line for each sequence that has these token ids in a row", CLI_STRING,
 			&q.grep_ids},
 		{"max", "N", "with --grep, --grep-ids: stop after N matches", CLI_STRING, &q.max},
+		{"diff", NULL,
+			"what changed from the first folder to the second: sizes, sources, scores, "
+			"overlap",
+			CLI_FLAG, &q.diff},
 		{"verify", NULL,
 			"check hashes, frames, offsets and values; exit 1 if anything is wrong",
 			CLI_FLAG, &q.verify},

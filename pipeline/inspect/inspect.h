@@ -44,4 +44,7 @@ MUST_CHECK bool inspect_grep(char *const *dirs, size_t n, const struct inspect_q
 MUST_CHECK bool inspect_find(
 	const char *dir, const char *id, const struct inspect_show *show, struct error *err);
 
+/* What changed between two folders. */
+MUST_CHECK bool inspect_diff(const char *dir_a, const char *dir_b, bool json, struct error *err);
+
 #endif
