@@ -6,18 +6,20 @@
 #include "commands.h"
 #include "inspect/inspect.h"
 
-static const char help[] = "--grep matches each sequence's decoded text, rows without token ids "
-			   "column by column. The pattern is a\n"
-			   "Perl-compatible one: (?i) at its start ignores case, (?s) lets the dot "
-			   "match a newline. A line tells the first\n"
-			   "match of a sequence, with the place that --sample shows and whether it "
-			   "lies in the prompt or in what is trained\n"
-			   "on. Exit code 0 with matches, 1 without, 3 if the pattern took too "
-			   "many steps in some text.";
+/* clang-format off */
+static const char help[] =
+	"--grep takes Perl-compatible patterns: (?i) in front ignores case, (?s) lets the dot match newlines.\n"
+	"It matches the decoded text of each sequence; rows without token ids by their columns of text. A line\n"
+	"tells the first match of a sequence, where --sample shows it, and whether it lies in the prompt or in\n"
+	"what is trained on. Exit code 0 with matches, 1 without, 3 if a text made the pattern take too many\n"
+	"steps. --grep-ids is the same for token ids, and needs no vocabulary.\n\n"
+	"--id of a prompt with several sequences lists them and exits 2. --diff says what B has that A has not:\n"
+	"sequences are the same if all their token ids are.";
+/* clang-format on */
 
 struct request {
 	const char *sample, *id, *grep, *grep_ids, *max;
-	bool diff, verify, json, tokens;
+	bool trained, diff, verify, json, tokens;
 };
 
 /* Two modes in one command would each want to say what is printed. */
@@ -39,9 +41,19 @@ static bool check_modes(const struct request *q, struct error *err)
 	return true;
 }
 
+static bool check_details(const struct request *q, struct error *err)
+{
+	if (q->tokens && !q->sample && !q->id) {
+		return error_set(err, FAIL_USAGE, "--tokens goes with --sample N or --id ID");
+	}
+	return (!q->max && !q->trained) || q->grep || q->grep_ids ||
+		error_set(err, FAIL_USAGE, "--%s goes with --grep or --grep-ids",
+			q->max ? "max" : "trained");
+}
+
 static bool search(struct cli *cli, const struct request *q, int *out_exit_code, struct error *err)
 {
-	struct inspect_query query = {q->grep, q->grep_ids, UINT64_MAX, q->json};
+	struct inspect_query query = {q->grep, q->grep_ids, UINT64_MAX, q->trained, q->json};
 	if (q->max && (!text_parse_u64(q->max, &query.max) || !query.max)) {
 		return error_set(err, FAIL_USAGE,
 			"--max must be a whole number and at least 1, not '%.40s'", q->max);
@@ -51,7 +63,7 @@ static bool search(struct cli *cli, const struct request *q, int *out_exit_code,
 
 static bool run(struct cli *cli, const struct request *q, int *out_exit_code, struct error *err)
 {
-	if (!check_modes(q, err)) {
+	if (!check_modes(q, err) || !check_details(q, err)) {
 		return false;
 	}
 	if (q->verify) {
@@ -85,12 +97,6 @@ static bool run(struct cli *cli, const struct request *q, int *out_exit_code, st
 			: error_set(err, FAIL_USAGE, "--diff compares two folders, not %zu",
 				  cli->n_args);
 	}
-	if (q->tokens) {
-		return error_set(err, FAIL_USAGE, "--tokens goes with --sample N or --id ID");
-	}
-	if (q->max) {
-		return error_set(err, FAIL_USAGE, "--max goes with --grep or --grep-ids");
-	}
 	return inspect_summary(cli->args, cli->n_args, q->json, err);
 }
 
@@ -112,10 +118,11 @@ int cmd_inspect(int argc, char **argv)
 		{"grep-ids", "ID,ID,...",
 			"a line for each sequence that has these token ids in a row", CLI_STRING,
 			&q.grep_ids},
+		{"trained", NULL, "with --grep, --grep-ids: only in what is trained on", CLI_FLAG,
+			&q.trained},
 		{"max", "N", "with --grep, --grep-ids: stop after N matches", CLI_STRING, &q.max},
 		{"diff", NULL,
-			"what changed from the first folder to the second: sizes, sources, scores, "
-			"overlap",
+			"what changed from folder A to B: sizes, sources, lengths, scores, overlap",
 			CLI_FLAG, &q.diff},
 		{"verify", NULL,
 			"check hashes, frames, offsets and values; exit 1 if anything is wrong",

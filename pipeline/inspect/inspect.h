@@ -31,6 +31,7 @@ struct inspect_query {
 	const char *regex; /* PCRE2; NULL: */
 	const char *ids; /* "12,7,9" */
 	uint64_t max; /* matches, then it stops */
+	bool trained; /* only matches in what is trained on */
 	bool json;
 };
 /* Exit code 0 with matches, 1 without, 3 if a text made the pattern take too many steps. */

@@ -315,7 +315,10 @@ static void print_shares(const char *name, double a, double b)
 	print_name(name);
 	print_number(100 * a, " %");
 	print_number(100 * b, " %");
-	printf(a != b ? " %+9.1f pt\n" : "\n", 100 * (b - a));
+	if (a != b) {
+		printf(" %+9.1f pt", 100 * (b - a));
+	}
+	putchar('\n');
 }
 
 static double quantile_or_nan(struct numbers *list, double q)

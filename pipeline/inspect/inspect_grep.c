@@ -103,6 +103,18 @@ static const char *part_of(const struct hit *h)
 	return mask[0] ? "trained" : "prompt";
 }
 
+/* The whole match, that is; without a mask, all is trained on. */
+static bool is_trained(const struct hit *h)
+{
+	const uint8_t *mask = h->w->seqs.mask + h->token;
+	for (size_t i = 0; i < h->n_tokens; i++) {
+		if (!mask[i]) {
+			return false;
+		}
+	}
+	return h->n_tokens > 0;
+}
+
 static bool is_inside_character(char c)
 {
 	return ((unsigned char)c & 0xc0) == 0x80;
@@ -235,6 +247,7 @@ static void find_tokens(struct hit *h, const struct decoder *d)
 	struct str piece;
 	str_init(&piece, STR_NO_CAP);
 	h->token = end;
+	h->n_tokens = 0;
 	for (size_t i = s->starts[h->k]; i < end && at < MAX(h->end, h->start + 1); i++) {
 		str_reset(&piece);
 		decoder_put(d, s->ids[i], &piece);
@@ -247,10 +260,10 @@ static void find_tokens(struct hit *h, const struct decoder *d)
 	str_release(&piece);
 }
 
-static bool matches(struct grep *g, struct slice text, struct hit *h)
+static bool matches(struct grep *g, struct slice text, size_t from, struct hit *h)
 {
 	struct slice match;
-	enum regex_result result = regex_find(g->re, text.data, text.len, 0, &match);
+	enum regex_result result = regex_find(g->re, text.data, text.len, from, &match);
 	g->n_limited += result == REGEX_LIMIT;
 	if (result != REGEX_MATCH) {
 		return false;
@@ -261,14 +274,41 @@ static bool matches(struct grep *g, struct slice text, struct hit *h)
 	return true;
 }
 
+/* Bytes of the sequence before what is trained on, where every prompt would match what all prompts have. */
+static size_t prompt_bytes(const struct sequences *s, size_t k, const struct decoder *d)
+{
+	struct str text;
+	str_init(&text, STR_NO_CAP);
+	for (size_t i = s->starts[k]; i < s->starts[k + 1] && !s->mask[i]; i++) {
+		decoder_put(d, s->ids[i], &text);
+	}
+	size_t len = text.len;
+	str_release(&text);
+	return len;
+}
+
+static bool find_match(struct grep *g, const struct decoder *d, struct hit *h)
+{
+	struct slice text = {g->text.data, g->text.len};
+	bool trained = g->query->trained;
+	size_t from = trained ? prompt_bytes(&h->w->seqs, h->k, d) : 0;
+	while (from <= text.len && matches(g, text, from, h)) {
+		find_tokens(h, d);
+		if (!trained || is_trained(h)) {
+			return true;
+		}
+		from = MAX(h->end, h->start + 1);
+	}
+	return false;
+}
+
 static void grep_text(struct grep *g, const struct walk *w, const struct decoder *d)
 {
 	for (size_t k = 0; k < w->seqs.n && !is_over(g); k++) {
 		struct hit h = {.w = w, .k = k};
 		g->n_sequences++;
 		decode(g, d, &w->seqs, k);
-		if (matches(g, (struct slice){g->text.data, g->text.len}, &h)) {
-			find_tokens(&h, d);
+		if (find_match(g, d, &h)) {
 			tell(g, &h);
 		}
 	}
@@ -288,7 +328,7 @@ static bool grep_columns(struct grep *g, const struct walk *w, struct error *err
 		struct hit h = {.w = w, .column = s->columns[i].name};
 		if (is_text(&s->columns[i])) {
 			has_text = true;
-			found = matches(g, w->values[i], &h);
+			found = matches(g, w->values[i], 0, &h);
 		}
 		if (found) {
 			tell(g, &h);
@@ -344,6 +384,10 @@ static void grep_ids(struct grep *g, const struct walk *w, struct decoder *d)
 			continue;
 		}
 		struct hit h = {.w = w, .k = k, .token = at, .n_tokens = g->n_ids};
+		if (g->query->trained && !is_trained(&h)) {
+			at++;
+			continue;
+		}
 		tell_ids(g, &h, d, decoder_use(d, w->shard));
 		at = s->starts[k + 1];
 	}
@@ -351,6 +395,12 @@ static void grep_ids(struct grep *g, const struct walk *w, struct decoder *d)
 
 static bool grep_row(struct grep *g, const struct walk *w, struct decoder *d, struct error *err)
 {
+	if (g->re && !w->seqs.n && g->query->trained) {
+		return error_set(err, FAIL_USAGE,
+			"'%s' has no token ids, so it does not tell what is trained on: leave out "
+			"--trained",
+			w->dir);
+	}
 	if (g->re && !w->seqs.n) {
 		return grep_columns(g, w, err);
 	}
