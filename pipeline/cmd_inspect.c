@@ -1,17 +1,74 @@
 /* `thresh inspect`: which mode is meant, and whether its options fit together; the modes are in inspect/. */
+#include "base/attr.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "cli.h"
 #include "commands.h"
 #include "inspect/inspect.h"
 
+/* clang-format off */
+static const char help[] =
+	"--grep takes Perl-compatible patterns: (?i) in front ignores case, (?s) lets the dot match newlines.\n"
+	"It matches the decoded text of each sequence; rows without token ids by their columns of text. A line\n"
+	"tells the first match of a sequence, where --sample shows it, and whether it lies in the prompt or in\n"
+	"what is trained on. Exit code 0 with matches, 1 without, 3 if a text made the pattern take too many\n"
+	"steps. --grep-ids is the same for token ids, and needs no vocabulary.\n\n"
+	"--id of a prompt with several sequences lists them and exits 2. --diff says what B has that A has not:\n"
+	"sequences are the same if all their token ids are.";
+/* clang-format on */
+
 struct request {
-	const char *sample;
-	bool verify, no_ledger, json, tokens;
+	const char *sample, *id, *grep, *grep_ids, *max;
+	bool trained, diff, verify, no_ledger, json, tokens;
 };
+
+/* Two modes in one command would each want to say what is printed. */
+static bool check_modes(const struct request *q, struct error *err)
+{
+	const struct {
+		const char *name;
+		bool given;
+	} modes[] = {{"sample", q->sample}, {"id", q->id}, {"grep", q->grep},
+		{"grep-ids", q->grep_ids}, {"diff", q->diff}, {"verify", q->verify}};
+	const char *chosen = NULL;
+	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+		if (modes[i].given && chosen) {
+			return error_set(err, FAIL_USAGE, "--%s and --%s cannot go together",
+				chosen, modes[i].name);
+		}
+		chosen = modes[i].given ? modes[i].name : chosen;
+	}
+	return true;
+}
+
+static bool check_details(const struct request *q, struct error *err)
+{
+	if (q->tokens && !q->sample && !q->id) {
+		return error_set(err, FAIL_USAGE, "--tokens goes with --sample N or --id ID");
+	}
+	if (q->no_ledger && !q->verify) {
+		return error_set(err, FAIL_USAGE, "--no-ledger goes with --verify");
+	}
+	return (!q->max && !q->trained) || q->grep || q->grep_ids ||
+		error_set(err, FAIL_USAGE, "--%s goes with --grep or --grep-ids",
+			q->max ? "max" : "trained");
+}
+
+static bool search(struct cli *cli, const struct request *q, int *out_exit_code, struct error *err)
+{
+	struct inspect_query query = {q->grep, q->grep_ids, UINT64_MAX, q->trained, q->json};
+	if (q->max && (!text_parse_u64(q->max, &query.max) || !query.max)) {
+		return error_set(err, FAIL_USAGE,
+			"--max must be a whole number and at least 1, not '%.40s'", q->max);
+	}
+	return inspect_grep(cli->args, cli->n_args, &query, out_exit_code, err);
+}
 
 static bool run(struct cli *cli, const struct request *q, int *out_exit_code, struct error *err)
 {
+	if (!check_modes(q, err) || !check_details(q, err)) {
+		return false;
+	}
 	if (q->verify) {
 		uint64_t n_faults;
 		bool ok = inspect_verify(cli->args, cli->n_args,
@@ -19,8 +76,8 @@ static bool run(struct cli *cli, const struct request *q, int *out_exit_code, st
 		*out_exit_code = n_faults ? 1 : 0;
 		return ok;
 	}
-	if (q->no_ledger) {
-		return error_set(err, FAIL_USAGE, "--no-ledger goes with --verify");
+	if (q->grep || q->grep_ids) {
+		return search(cli, q, out_exit_code, err);
 	}
 	if (q->sample) {
 		uint64_t row;
@@ -31,8 +88,18 @@ static bool run(struct cli *cli, const struct request *q, int *out_exit_code, st
 		return inspect_sample(
 			cli->args[0], row, &(struct inspect_show){q->tokens, q->json}, err);
 	}
-	if (q->tokens) {
-		return error_set(err, FAIL_USAGE, "--tokens goes with --sample N");
+	if (q->id) {
+		if (cli->n_args != 1) {
+			return error_set(err, FAIL_USAGE, "--id takes one folder");
+		}
+		return inspect_find(
+			cli->args[0], q->id, &(struct inspect_show){q->tokens, q->json}, err);
+	}
+	if (q->diff) {
+		return cli->n_args == 2
+			? inspect_diff(cli->args[0], cli->args[1], q->json, err)
+			: error_set(err, FAIL_USAGE, "--diff compares two folders, not %zu",
+				  cli->n_args);
 	}
 	return inspect_summary(cli->args, cli->n_args, q->json, err);
 }
@@ -43,9 +110,24 @@ int cmd_inspect(int argc, char **argv)
 	struct cli_option options[] = {
 		{"sample", "N", "show sample N decoded: the prompt dim, what is trained on plain",
 			CLI_STRING, &q.sample},
+		{"id", "ID",
+			"show one sequence: 12.3, a sample id, or the beginning of a prompt_id",
+			CLI_STRING, &q.id},
 		{"tokens", NULL,
-			"with --sample: a line a token, with id, loss and logprob if it was kept",
+			"with --sample, --id: a line a token, with id, loss and logprob if it was "
+			"kept",
 			CLI_FLAG, &q.tokens},
+		{"grep", "REGEX", "a line for each sequence whose text matches (PCRE2)", CLI_STRING,
+			&q.grep},
+		{"grep-ids", "ID,ID,...",
+			"a line for each sequence that has these token ids in a row", CLI_STRING,
+			&q.grep_ids},
+		{"trained", NULL, "with --grep, --grep-ids: only in what is trained on", CLI_FLAG,
+			&q.trained},
+		{"max", "N", "with --grep, --grep-ids: stop after N matches", CLI_STRING, &q.max},
+		{"diff", NULL,
+			"what changed from folder A to B: sizes, sources, lengths, scores, overlap",
+			CLI_FLAG, &q.diff},
 		{"verify", NULL,
 			"check hashes, frames, offsets and values, and the ledger if it is "
 			"there; exit 1 if anything is wrong",
@@ -57,7 +139,7 @@ int cmd_inspect(int argc, char **argv)
 	};
 	struct cli cli = {"inspect", "SHARDS ...",
 		"Shows what is in folders of MDS shards, ours or any other.", options, 1, 1000,
-		NULL, NULL, 0};
+		help, NULL, 0};
 	int exit_code = 0;
 	if (!cli_parse(&cli, argc, argv, &exit_code)) {
 		return exit_code;

@@ -423,9 +423,12 @@ START_TEST(a_malformed_index_is_refused)
 	}
 END_TEST
 
+/* The last id decides whether ids are looked up in a table or by halving. */
+static const uint32_t last_ids[] = {49151, (1u << 20) - 1, 1u << 20, VOCAB_IDS_MAX - 1};
+
 START_TEST(a_vocabulary_comes_back)
 	{
-		const uint32_t ids[] = {0, 2, 49151};
+		const uint32_t ids[] = {0, 2, last_ids[_i]};
 		const struct slice pieces[] = {{"a\0b", 3}, {"<|im_end|>", 10}, {"", 0}};
 		const uint8_t special[] = {0, 1, 0};
 		struct slice piece;
@@ -437,8 +440,10 @@ START_TEST(a_vocabulary_comes_back)
 			!is_special);
 		ck_assert(vocab_piece(v, 2, &piece, &is_special) && slice_eq(piece, pieces[1]) &&
 			is_special);
-		ck_assert(vocab_piece(v, 49151, &piece, &is_special) && piece.len == 0);
+		ck_assert(vocab_piece(v, ids[2], &piece, &is_special) && piece.len == 0);
 		ck_assert(!vocab_piece(v, 1, &piece, &is_special));
+		ck_assert(!vocab_piece(v, ids[2] + 1, &piece, &is_special));
+		ck_assert(!vocab_piece(v, UINT32_MAX, &piece, &is_special));
 		vocab_free(v);
 		fixture_write("vocab.zst", "no vocabulary");
 		ck_assert_ptr_null(vocab_read(fixture_dir, &err));
@@ -464,7 +469,7 @@ int main(void)
 	tcase_add_test(t, the_seek_table_must_agree_with_the_frames);
 	tcase_add_test(t, floats_where_ids_should_be_are_no_undefined_numbers);
 	tcase_add_loop_test(t, a_malformed_index_is_refused, 0, ARRAY_LEN(bad_indices));
-	tcase_add_test(t, a_vocabulary_comes_back);
+	tcase_add_loop_test(t, a_vocabulary_comes_back, 0, ARRAY_LEN(last_ids));
 	suite_add_tcase(s, t);
 	return run_suite(s);
 }
