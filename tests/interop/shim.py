@@ -30,3 +30,11 @@ def install():
         module.__path__ = []
         vars(module).update(attributes)
         sys.modules[name] = module
+
+
+def install_beside_transformers():
+    """transformers looks for torchvision when it is imported and must not find what install() puts there."""
+    hide()
+    import transformers  # noqa: F401
+    del sys.modules['torchvision']
+    install()
