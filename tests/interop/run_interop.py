@@ -1,11 +1,11 @@
 """Makes small nights and runs one of the checks of this folder on what they have published.
 
-    run_interop.py fake|large|real CHECK.py [PACKAGE ...]
+    run_interop.py fake|samples|large|real CHECK.py [PACKAGE ...]
 
-fake: two nights of the fake engine, in shards of one frame each. large: one night of it, in shards of many frames. real: one
-night of the real server and model. The check is started in the folder of the nights as `CHECK.py out RUN LEDGER.jsonl`.
+fake: two nights of the fake engine, in shards of one frame each. samples: one night of it, a conversation a row. large: one night
+of it, in shards of many frames. real: one night of the real server and model. The check is started in the folder of the nights as `CHECK.py out RUN LEDGER.jsonl`.
 
-Environment: THRESH, FAKE_ENGINE (fake, large), THRESH_SOURCE (the checkout: its model and .thresh), THRESH_INTEROP_PYTHON (a Python
+Environment: THRESH, FAKE_ENGINE (all but real), THRESH_SOURCE (the checkout: its model and .thresh), THRESH_INTEROP_PYTHON (a Python
 with the packages; default: the one that ./bootstrap test makes). Without that Python or one of PACKAGE the test is skipped. Prints TAP.
 """
 import json
@@ -30,18 +30,19 @@ stages:
   - verify:
       - math: {{gold: answer}}
   - select: {{per_prompt: 3}}
-  - pack: {{context: {context}, shard_bytes: {shard_bytes}}}
+  - pack: {{context: {context}, shard_bytes: {shard_bytes}{layout}}}
 accept: {accept}
 '''
 TEMPLATE = 'messages:\n  - system: Solve the problem. End with \\boxed{N}.\n  - user: "{{question}}"\n'
+FAKE = {'nights': 2, 'limit': 150, 'candidates': 4, 'logprobs': 'true', 'p': 0.5, 'length': 20, 'max_tokens': 200,
+        'context': 512, 'shard_bytes': '64KiB', 'layout': '', 'accept': 'math = 1'}
 KINDS = {
-    'fake': {'nights': 2, 'limit': 150, 'candidates': 4, 'logprobs': 'true', 'p': 0.5, 'length': 20, 'max_tokens': 200,
-             'context': 512, 'shard_bytes': '64KiB', 'accept': 'math = 1'},
-    'large': {'nights': 1, 'limit': 700, 'candidates': 3, 'logprobs': 'false', 'p': 1, 'length': 900, 'max_tokens': 1000,
-              'context': 4096, 'shard_bytes': '5MiB', 'accept': 'math = 1'},
+    'fake': FAKE,
+    'samples': {**FAKE, 'nights': 1, 'layout': ', layout: samples'},
+    'large': {**FAKE, 'nights': 1, 'limit': 700, 'candidates': 3, 'logprobs': 'false', 'p': 1, 'length': 900, 'max_tokens': 1000,
+              'context': 4096, 'shard_bytes': '5MiB'},
     # The real model is small: whatever it writes is kept, cut at the limit or not.
-    'real': {'nights': 1, 'limit': 4, 'candidates': 4, 'logprobs': 'true', 'length': 0, 'max_tokens': 48,
-             'context': 512, 'shard_bytes': '64KiB', 'accept': '1'},
+    'real': {**FAKE, 'nights': 1, 'limit': 4, 'length': 0, 'max_tokens': 48, 'accept': '1'},
 }
 
 
@@ -106,6 +107,8 @@ def main():
     if name == 'real' and not os.path.exists(model):
         skip('the model is not there; ./bootstrap setup fetches it')
     check = os.path.join(os.path.dirname(os.path.abspath(__file__)), check)
+    if kind['layout'] and 'layout' not in subprocess.run([thresh, 'stages', 'pack'], stdout=subprocess.PIPE, text=True).stdout:
+        skip('this thresh packs one layout only')
     runs = RUNS[:kind['nights']]
     with tempfile.TemporaryDirectory(prefix='thresh-interop-') as folder:
         os.chdir(folder)
@@ -121,7 +124,8 @@ def main():
             server.terminate()
         write_ledger(thresh, runs[0])
         sys.stdout.flush()
-        os.environ['HF_HUB_OFFLINE'] = '1'
+        # The models are tiny: threads that wait for each other cost more than they bring, on a busy machine many times more.
+        os.environ.update(HF_HUB_OFFLINE='1', OMP_NUM_THREADS='1')
         with open('stderr', 'w') as stderr:
             result = subprocess.run([python, check, 'out', runs[0], 'ledger.jsonl'], stderr=stderr)
         if result.returncode:

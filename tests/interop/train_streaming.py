@@ -5,6 +5,7 @@
 Two nights must be there. Prints TAP.
 """
 import logging
+import os
 import sys
 import warnings
 
@@ -17,6 +18,7 @@ logging.disable(logging.WARNING)
 
 import document  # noqa: E402
 import torch  # noqa: E402
+from open_shards import open_folder  # noqa: E402
 
 
 def expected(row):
@@ -72,9 +74,14 @@ def check_alone(llama, batch):
     return True
 
 
+def tokens_of(rows):
+    return {tuple(row['tokens'].tolist()) for row in rows}
+
+
 def main():
     workdir, run, _ = sys.argv[1:]
     assert (workdir, run) == ('out', '2026-11-24.1'), 'docs/train.md names these'
+    check(not document.unmarked(), 'every Python block of the document is a snippet that is run', document.unmarked())
     ns = {'__name__': '__main__'}
     document.run('rows', ns)
     dataset = ns['dataset']
@@ -89,9 +96,16 @@ def main():
     check_apart('step', lambda b: model(b['ids'], b['positions'], b['conversations']), ns['collate']([packed_row]), ns['facts']['n_vocab'])
 
     document.run('nights', ns)
-    mixed = [tuple(row['sample_ids'].tolist()) for row in ns['mixed']]
-    of_first = sum(1 for row in mixed if row in {tuple(r['sample_ids'].tolist()) for r in rows})
+    mixed = [tuple(row['tokens'].tolist()) for row in ns['mixed']]
+    of_first = sum(row in tokens_of(rows) for row in mixed)
     check(abs(of_first / len(mixed) - 0.25) < 0.05, 'two nights are mixed by their shares', f'{of_first} of {len(mixed)}')
+
+    if os.path.exists(os.path.join(workdir, 'shards', 'index.json')):
+        document.run('all-nights', ns)
+        of_each = [tokens_of(open_folder(os.path.join(workdir, 'shards', night))) for night in sorted(os.listdir('out/runs'))]
+        every = list(ns['every'])
+        check(len(of_each) == 2 and len(every) == sum(map(len, of_each)) and tokens_of(every) == set.union(*of_each),
+              'the index over all nights has the rows of each once', f'{len(every)} of {list(map(len, of_each))}')
 
     document.run('transformers', ns)
     llama, one, several = ns['llama'], ns['collate']([packed_row]), ns['collate'](rows[:3])
