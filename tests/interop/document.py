@@ -5,7 +5,7 @@ import re
 import sys
 
 PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'docs', 'train.md')
-SNIPPET = re.compile(r'^<!-- snippet: ([a-z-]+) -->\n```python\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+SNIPPET = re.compile(r'^<!-- snippet: ([a-z-]+) -->\n```(?:python|yaml)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 
 
 def snippets():
@@ -17,9 +17,9 @@ def snippets():
 
 
 def unmarked():
-    """Blocks of Python that are no snippet: the document would show code that nothing has run."""
+    """Fenced blocks that are no snippet: the document would show code that nothing has run."""
     with open(PATH, encoding='utf-8') as f:
-        return SNIPPET.sub('', f.read()).count('```python')
+        return SNIPPET.sub('', f.read()).count('```')
 
 
 def run(name, namespace):

@@ -18,8 +18,10 @@ shim.install_beside_transformers()
 warnings.filterwarnings('ignore')
 logging.disable(logging.WARNING)
 
-import foundry  # noqa: E402
+import alone  # noqa: E402
+import document  # noqa: E402
 import tiny  # noqa: E402
+import yaml  # noqa: E402
 
 
 def unpadded(batch):
@@ -42,6 +44,7 @@ def unpacked(batch):
 
 def main():
     workdir, run, ledger = sys.argv[1:]
+    assert (workdir, run) == ('out', '2026-11-24.1'), 'docs/train.md names these'
     shards = os.path.join(workdir, 'shards', run)
     with open(os.path.join(shards, 'index.json')) as f:
         facts = json.load(f)['thresh']
@@ -50,17 +53,19 @@ def main():
     eos = next(iter(packed.values()))['ids'][-1]
     tokenizer = tiny.tokenizer(facts['n_vocab'], eos)
 
-    Dataset, Collator, BinPack = foundry.load()
-    dataset = Dataset(tokenizer=tokenizer, remote=shards, local='cache', batch_size=8, max_seq_len=facts['context'])
+    Dataset, Collator, BinPack = alone.foundry()
+    config = yaml.safe_load(document.snippets()['llm-foundry'])['train_loader']['dataset']
+    max_seq_len = config['max_seq_len']
+    dataset = Dataset(tokenizer=tokenizer, batch_size=8, **{k: config[k] for k in ('remote', 'local', 'shuffle', 'max_seq_len')})
     by_index = [dataset[i] for i in range(len(dataset))]
     turns = sorted((row['turns'][0]['input_ids'], row['turns'][0]['labels']) for row in by_index)
     check(turns == sorted((row['prompt_ids'], row['ids']) for row in packed.values()), 'rows are the prompts and the answers of the ledger')
     check(all(row['ids'][-1] == eos for row in packed.values()), 'each answer ends with EOS')
     check(len(list(dataset)) == len(packed), 'iterating gives as many')
 
-    collator = Collator(tokenizer, max_seq_len=facts['context'], decoder_only_format=True, target_prompts='none', target_responses='last')
+    collator = Collator(tokenizer, **{k: config[k] for k in ('max_seq_len', 'decoder_only_format', 'target_prompts', 'target_responses')})
     check(sorted(unpadded(collator(by_index))) == conversations(packed.values()), 'the collator joins them and masks the prompts')
-    batch = BinPack(collator, target_batch_size=8, max_seq_len=facts['context'], pad_token_id=0, padding_side='right')(by_index[:24])
+    batch = BinPack(collator, target_batch_size=8, max_seq_len=max_seq_len, pad_token_id=0, padding_side='right')(by_index[:24])
     got = unpacked(batch)
     check(len(got) > 8 and all(part in conversations(packed.values()) for part in got), 'packed by llm-foundry they are the same')
     done()

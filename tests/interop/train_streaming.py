@@ -81,7 +81,7 @@ def tokens_of(rows):
 def main():
     workdir, run, _ = sys.argv[1:]
     assert (workdir, run) == ('out', '2026-11-24.1'), 'docs/train.md names these'
-    check(not document.unmarked(), 'every Python block of the document is a snippet that is run', document.unmarked())
+    check(not document.unmarked(), 'every fenced block of the document is a snippet', document.unmarked())
     ns = {'__name__': '__main__'}
     document.run('rows', ns)
     dataset = ns['dataset']
