@@ -34,7 +34,7 @@ def all_rows(folder):
     return [dataset[i] for i in range(len(dataset))]
 
 
-def check_mds(shards):
+def check_mds(shards, packed):
     rows = all_rows(shards)
     inspect(shards, '--unpack', 'unpacked')
     ns = {'__name__': '__main__'}
@@ -44,6 +44,9 @@ def check_mds(shards):
     check(same_rows(rows, all_rows('level')), 'repacked at another level: the same rows')
     inspect(shards, '--repack', 'single', '--frames', 'single')
     check(same_rows(rows, all_rows('single')), 'repacked in one frame: the same rows')
+    inspect(shards, '--repack', 'samples', '--layout', 'samples')
+    got = {int(row['sample_id']): (row['input_ids'].tolist(), row['labels'].tolist()) for row in all_rows('samples')}
+    check(got == {i: (row['prompt_ids'], row['ids']) for i, row in packed.items()}, 'repacked as samples: the prompts and answers of the ledger')
 
 
 def check_json_lines(shards, n):
@@ -69,7 +72,7 @@ def main():
     workdir, run, ledger = sys.argv[1:]
     assert (workdir, run) == ('out', '2026-11-24.1'), 'docs/train.md names these'
     shards, packed = os.path.join(workdir, 'shards', run), chosen(ledger)
-    check_mds(shards)
+    check_mds(shards, packed)
     check_json_lines(shards, len(packed))
     check_megatron(shards, packed.values())
     done()

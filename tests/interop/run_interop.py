@@ -31,15 +31,15 @@ stages:
   - verify:
       - math: {{gold: answer}}
   - select: {{per_prompt: 3}}
-  - pack: {{context: {context}, shard_bytes: {shard_bytes}{layout}}}
+  - pack: {{context: {context}, shard_bytes: {shard_bytes}, layout: {layout}}}
 accept: {accept}
 '''
 TEMPLATE = 'messages:\n  - system: Solve the problem. End with \\boxed{N}.\n  - user: "{{question}}"\n'
 FAKE = {'nights': 2, 'limit': 150, 'candidates': 4, 'logprobs': 'true', 'p': 0.5, 'length': 20, 'max_tokens': 200,
-        'context': 512, 'shard_bytes': '64KiB', 'layout': '', 'accept': 'math = 1'}
+        'context': 512, 'shard_bytes': '64KiB', 'layout': 'packed', 'accept': 'math = 1'}
 KINDS = {
     'fake': FAKE,
-    'samples': {**FAKE, 'nights': 1, 'layout': ', layout: samples'},
+    'samples': {**FAKE, 'nights': 1, 'layout': 'samples'},
     'large': {**FAKE, 'nights': 1, 'limit': 700, 'candidates': 3, 'logprobs': 'false', 'p': 1, 'length': 900, 'max_tokens': 1000,
               'context': 4096, 'shard_bytes': '5MiB'},
     # The real model is small: whatever it writes is kept, cut at the limit or not.
@@ -112,8 +112,6 @@ def main():
     if name == 'real' and not os.path.exists(model):
         skip('the model is not there; ./bootstrap setup fetches it')
     check = os.path.join(os.path.dirname(os.path.abspath(__file__)), check)
-    if kind['layout'] and 'layout' not in subprocess.run([thresh, 'stages', 'pack'], stdout=subprocess.PIPE, text=True).stdout:
-        skip('this thresh packs one layout only')
     runs = RUNS[:kind['nights']]
     with tempfile.TemporaryDirectory(prefix='thresh-interop-') as folder:
         os.chdir(folder)

@@ -100,12 +100,11 @@ def main():
     of_first = sum(row in tokens_of(rows) for row in mixed)
     check(abs(of_first / len(mixed) - 0.25) < 0.05, 'two nights are mixed by their shares', f'{of_first} of {len(mixed)}')
 
-    if os.path.exists(os.path.join(workdir, 'shards', 'index.json')):
-        document.run('all-nights', ns)
-        of_each = [tokens_of(open_folder(os.path.join(workdir, 'shards', night))) for night in sorted(os.listdir('out/runs'))]
-        every = list(ns['every'])
-        check(len(of_each) == 2 and len(every) == sum(map(len, of_each)) and tokens_of(every) == set.union(*of_each),
-              'the index over all nights has the rows of each once', f'{len(every)} of {list(map(len, of_each))}')
+    document.run('all-nights', ns)
+    of_each = [tokens_of(open_folder(os.path.join(workdir, 'shards', night))) for night in os.listdir(os.path.join(workdir, 'runs'))]
+    every = list(ns['every'])
+    check(len(of_each) == 2 and len(every) == sum(map(len, of_each)) and tokens_of(every) == set.union(*of_each),
+          'the index over all nights has the rows of each once', f'{len(every)} of {list(map(len, of_each))}')
 
     document.run('transformers', ns)
     llama, one, several = ns['llama'], ns['collate']([packed_row]), ns['collate'](rows[:3])
