@@ -39,11 +39,11 @@ def damaged_copy(folder, name):
     return copy
 
 
-def iterate(folder):
+def iterate(folder, **options):
     """How many rows come, and the exception if one does."""
     n = 0
     try:
-        for _ in open_folder(folder):
+        for _ in open_folder(folder, **options):
             n += 1
     except Exception as e:
         return n, e
@@ -56,12 +56,13 @@ def main():
     whole, _ = iterate(shards)
     code, text = verify(shards)
     check(code == 0 and ': ok, ' in text, 'the folder is good before', f'{code} {text}')
-    for no, name in enumerate(['shard.00000.mds.zstd', 'shard.00001.mds.zstd']):
+    for name in ('shard.00000.mds.zstd', 'shard.00001.mds.zstd'):
         copy = damaged_copy(shards, name)
         code, text = verify(copy)
         check(code == 1 and name in text, f'inspect --verify reports {name}', f'{code} {text}')
-        n, exception = iterate(copy)
-        check(exception is None and n < whole, f'iterating over {copy} ends early and silently', f'{n} of {whole}, {exception!r}')
+        for options in ({}, {'validate_hash': 'xxh64'}):
+            n, exception = iterate(copy, **options)
+            check(exception is None and n < whole, f'iterating over {copy} ends early and silently {options or ""}', f'{n} of {whole}, {exception!r}')
         try:
             dataset = open_folder(copy, validate_hash='xxh64')
             rows = [dataset[i] for i in range(len(dataset))]

@@ -97,6 +97,8 @@ def write_ledger(thresh, run):
 
 def main():
     name, check, needs = sys.argv[1], sys.argv[2], sys.argv[3:]
+    for program in ('THRESH', 'FAKE_ENGINE'):
+        os.environ[program] = os.path.abspath(os.environ.get(program, ''))
     kind, thresh = KINDS[name], os.environ['THRESH']
     source = os.path.abspath(os.environ.get('THRESH_SOURCE', '.'))
     home = os.path.abspath(os.environ.get('THRESH_HOME') or os.path.join(source, '.thresh'))
