@@ -353,10 +353,8 @@ struct output {
 	uint64_t syncing; /* of the bytes, those that the disk was told of */
 	struct frame *frames; /* owns; n */
 	size_t n, cap;
-	/* Two batches: one is being read back by the threads while the other is written. */
-	struct back *backs[2]; /* own; batch_frames each */
-	size_t batch_frames, n_backs[2];
-	unsigned batch; /* that is being filled */
+	struct back *backs; /* owns; a ring of the frames that are being read back */
+	size_t n_backs, n_pushed, n_ended; /* the latter two count frames */
 };
 
 static bool put(struct output *o, const void *bytes, size_t len, struct error *err)
@@ -397,40 +395,38 @@ static bool read_frame(struct output *o, struct back *b, struct thread *t, struc
 static void read_back(void *ctx, size_t i, unsigned thread)
 {
 	struct output *o = ctx;
-	struct back *b = &o->backs[i / o->batch_frames][i % o->batch_frames];
+	struct back *b = &o->backs[i % o->n_backs];
 	b->good = read_frame(o, b, &o->shard->threads[thread], &b->err);
 	b->done = true;
 }
 
-/* Hashes what comes back of a batch, in the order of the file. */
-static bool end_batch(struct output *o, unsigned batch, struct error *err)
+/* Takes the oldest frame that is on its way back and hashes it: the image is hashed in the order of the file. */
+static bool end_back(struct output *o, struct error *err)
 {
-	for (size_t i = 0; i < o->n_backs[batch]; i++) {
-		struct back *b = &o->backs[batch][i];
-		while (!b->done) {
-			workers_help(o->shard->workers);
-		}
-		if (!b->good) {
-			*err = b->err;
-			return error_context(err, "reading back '%s' at byte %llu",
-				o->draft.temp_path, (unsigned long long)b->at);
-		}
-		hash64_stream_update(&o->raw_xxh64, b->content.data, b->content.len);
+	struct back *b = &o->backs[o->n_ended++ % o->n_backs];
+	while (!b->done) {
+		workers_help(o->shard->workers);
 	}
-	o->n_backs[batch] = 0;
+	if (!b->good) {
+		*err = b->err;
+		return error_context(err, "reading back '%s' at byte %llu", o->draft.temp_path,
+			(unsigned long long)b->at);
+	}
+	hash64_stream_update(&o->raw_xxh64, b->content.data, b->content.len);
 	return true;
 }
 
-/* The batch that was filled goes to the threads, and what they have done of the other one is taken in. */
-static bool turn_batch(struct output *o, struct error *err)
+static bool push_back(struct output *o, uint64_t at, const struct frame *f, struct error *err)
 {
-	unsigned filled = o->batch;
-	for (size_t i = 0; i < o->n_backs[filled]; i++) {
-		o->backs[filled][i].done = false;
-		workers_push(o->shard->workers, read_back, o, filled * o->batch_frames + i);
+	if (o->n_pushed - o->n_ended == o->n_backs && !end_back(o, err)) {
+		return false;
 	}
-	o->batch = 1 - filled;
-	return end_batch(o, o->batch, err);
+	struct back *b = &o->backs[o->n_pushed % o->n_backs];
+	b->at = at;
+	b->frame = *f;
+	b->done = false;
+	workers_push(o->shard->workers, read_back, o, o->n_pushed++);
+	return true;
 }
 
 static void add_frame(struct output *o, size_t zip_bytes, size_t raw_bytes, uint32_t checksum)
@@ -449,10 +445,7 @@ static bool put_frame(
 	}
 	/* The table's checksum is the frame's own: its last four bytes. */
 	add_frame(o, len, raw_bytes, le32_get(zipped + len - 4));
-	struct back *b = &o->backs[o->batch][o->n_backs[o->batch]++];
-	b->at = at;
-	b->frame = o->frames[o->n - 1];
-	return o->n_backs[o->batch] < o->batch_frames || turn_batch(o, err);
+	return push_back(o, at, &o->frames[o->n - 1], err);
 }
 
 static bool put_bytes(struct output *o, const char *bytes, size_t len, struct error *err)
@@ -565,9 +558,10 @@ static bool put_frames(struct output *o, struct error *err)
 
 static bool put_all(struct output *o, struct error *err)
 {
-	/* Twice: the last batch goes out, and then comes back. */
-	bool ok = put_frames(o, err) && put_table(o, err) && turn_batch(o, err) &&
-		turn_batch(o, err);
+	bool ok = put_frames(o, err) && put_table(o, err);
+	while (ok && o->n_ended < o->n_pushed) {
+		ok = end_back(o, err);
+	}
 	assert(!ok || o->raw_bytes == o->header.len + o->shard->data_len);
 	return ok;
 }
@@ -575,15 +569,14 @@ static bool put_all(struct output *o, struct error *err)
 static bool output_open(
 	struct output *o, struct mds_shard *s, const char *dir, uint32_t no, struct error *err)
 {
+	unsigned n_threads = workers_n(s->workers);
 	char name[MDS_NAME_BYTES];
 	mds_shard_name(no, true, name);
 	*o = (struct output){.shard = s, .fd = -1};
-	o->batch_frames = workers_n(s->workers);
-	for (unsigned k = 0; k < 2; k++) {
-		o->backs[k] = xcalloc(o->batch_frames, sizeof(*o->backs[k]));
-		for (size_t i = 0; i < o->batch_frames; i++) {
-			str_init(&o->backs[k][i].content, STR_NO_CAP);
-		}
+	o->n_backs = n_threads > 1 ? 2 * n_threads : 1;
+	o->backs = xcalloc(o->n_backs, sizeof(*o->backs));
+	for (size_t i = 0; i < o->n_backs; i++) {
+		str_init(&o->backs[i].content, STR_NO_CAP);
 	}
 	str_init(&o->header, STR_NO_CAP);
 	make_header(s, &o->header);
@@ -603,12 +596,10 @@ static void output_release(struct output *o)
 	if (o->fd >= 0) {
 		close(o->fd);
 	}
-	for (unsigned k = 0; k < 2; k++) {
-		for (size_t i = 0; i < o->batch_frames; i++) {
-			str_release(&o->backs[k][i].content);
-		}
-		free(o->backs[k]);
+	for (size_t i = 0; i < o->n_backs; i++) {
+		str_release(&o->backs[i].content);
 	}
+	free(o->backs);
 	file_draft_release(&o->draft);
 	str_release(&o->header);
 	free(o->frames);
