@@ -113,11 +113,13 @@ static bool verify(struct checking *c, struct error *err)
 	if (!r) {
 		return false;
 	}
+	struct mds_verifier *v = mds_verifier_new(r, c->workers, print_fault, c);
 	for (size_t s = 0; s < mds_reader_n_shards(r); s++) {
 		const char *kind = mds_reader_shard(r, s)->other_hash;
 		other_hash = kind ? kind : other_hash;
-		mds_reader_verify(r, s, c->workers, print_fault, c);
+		mds_verifier_shard(v, s);
 	}
+	mds_verifier_free(v);
 	check_vocab(c);
 	bool ok = true, compared = false;
 	/* What is damaged differs from the ledger anyway. */

@@ -71,14 +71,23 @@ struct mds_fault {
 };
 typedef void mds_fault_cb(void *ctx, const struct mds_fault *fault);
 
-struct workers;
-
 /*
- * Checks shard s with all that can be known without the ledger: hashes and sizes, seek table, frames and their checksums,
- * what python-zstd needs, offsets, each value against its encoding, and what the columns of our layouts have to do with each
- * other (packed.h). `fault` is called, by the calling thread, for each mistake found. Memory: two frames a thread.
+ * Checks shards with all that can be known without the ledger: hashes and sizes, seek table, frames and their checksums, what
+ * python-zstd needs, offsets, each value against its encoding, and what the columns of our layouts have to do with each other
+ * (packed.h). `fault` is called, by the calling thread, for each mistake found.
+ *
+ *	struct mds_verifier *v = mds_verifier_new(reader, workers, fault, ctx);
+ *	for (size_t s = 0; s < mds_reader_n_shards(reader); s++) mds_verifier_shard(v, s);
+ *	mds_verifier_free(v);
+ *
+ * Reader and workers are borrowed. Memory: two frames a thread.
  */
-void mds_reader_verify(
-	struct mds_reader *r, size_t s, struct workers *workers, mds_fault_cb *fault, void *ctx);
+struct mds_verifier;
+struct workers;
+struct mds_verifier *mds_verifier_new(
+	struct mds_reader *r, struct workers *workers, mds_fault_cb *fault, void *ctx);
+/* Number of faults; MDS_FAULTS_MAX of them at most were told. */
+unsigned mds_verifier_shard(struct mds_verifier *v, size_t s);
+void mds_verifier_free(struct mds_verifier *v);
 
 #endif

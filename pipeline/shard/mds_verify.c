@@ -49,20 +49,22 @@ struct file_hashes {
 	atomic_bool done;
 };
 
-struct checking {
+/* What lasts from shard to shard comes first; the rest is of the one at hand. */
+struct mds_verifier {
 	struct mds_reader *r;
-	size_t s;
-	const struct mds_read_shard *shard;
 	struct workers *workers;
 	mds_fault_cb *fault;
 	void *ctx;
+	struct slot *slots; /* owns; a ring */
+	size_t n_slots;
+	struct zip *zips; /* owns; one a thread */
+	size_t s;
+	const struct mds_read_shard *shard;
 	unsigned n_faults;
 	struct packed_plan plan;
 	const char *
 		offsets; /* n_samples + 1 u32, in order and within the image; NULL: they are not to be relied on */
-	struct slot *slots; /* owns; a ring */
-	size_t n_slots, n_pieces;
-	struct zip *zips; /* owns; one a thread */
+	size_t n_pieces;
 	struct hash64_stream xxh64; /* of the image */
 	struct sha256 sha256; /* which is slow, and not in our own indices */
 	bool all_good; /* every piece could be decoded */
@@ -75,7 +77,7 @@ static const char *file_of(const struct mds_read_shard *s)
 }
 
 static void tell(
-	struct checking *c, int64_t frame, int64_t sample, int64_t offset, const char *what)
+	struct mds_verifier *c, int64_t frame, int64_t sample, int64_t offset, const char *what)
 {
 	if (c->n_faults++ < MDS_FAULTS_MAX) {
 		c->fault(c->ctx,
@@ -83,7 +85,7 @@ static void tell(
 	}
 }
 
-static void tell_sample(struct checking *c, uint64_t sample, uint32_t at, const char *what)
+static void tell_sample(struct mds_verifier *c, uint64_t sample, uint32_t at, const char *what)
 {
 	int64_t frame = c->r->compressed && at ? (int64_t)mds_frame_of(c->r, at) : -1;
 	tell(c, frame, (int64_t)sample, at ? (int64_t)at : -1, what);
@@ -93,7 +95,7 @@ static void tell_sample(struct checking *c, uint64_t sample, uint32_t at, const 
 
 static void hash_file(void *ctx, size_t i UNUSED, unsigned thread UNUSED)
 {
-	struct checking *c = ctx;
+	struct mds_verifier *c = ctx;
 	struct file_hashes *f = &c->file;
 	struct sha256 sha256;
 	struct hash64_stream xxh64;
@@ -133,7 +135,8 @@ static void note(void *ctx, const char *what)
 	}
 }
 
-static void check_values(const struct checking *c, struct slice *values, struct sample_faults *to)
+static void check_values(
+	const struct mds_verifier *c, struct slice *values, struct sample_faults *to)
 {
 	struct error err;
 	bool good = true;
@@ -150,7 +153,7 @@ static void check_values(const struct checking *c, struct slice *values, struct 
 }
 
 /* First sample that begins at `at` or later. */
-static uint64_t sample_from(const struct checking *c, uint64_t at)
+static uint64_t sample_from(const struct mds_verifier *c, uint64_t at)
 {
 	uint64_t low = 0, high = c->shard->n_samples;
 	while (low < high) {
@@ -164,7 +167,7 @@ static uint64_t sample_from(const struct checking *c, uint64_t at)
 	return low;
 }
 
-static void check_samples_of(const struct checking *c, struct slot *slot, uint64_t piece_at)
+static void check_samples_of(const struct mds_verifier *c, struct slot *slot, uint64_t piece_at)
 {
 	struct slice values[MDS_READ_COLUMNS_MAX];
 	struct error err;
@@ -183,12 +186,12 @@ static void check_samples_of(const struct checking *c, struct slot *slot, uint64
 	}
 }
 
-static uint64_t piece_at(const struct checking *c, size_t i)
+static uint64_t piece_at(const struct mds_verifier *c, size_t i)
 {
 	return c->r->compressed ? c->r->frames[i].raw_at : (uint64_t)i * PIECE_BYTES;
 }
 
-static bool load_piece(struct checking *c, struct slot *slot, unsigned thread)
+static bool load_piece(struct mds_verifier *c, struct slot *slot, unsigned thread)
 {
 	struct mds_reader *r = c->r;
 	if (r->compressed) {
@@ -205,7 +208,7 @@ static bool load_piece(struct checking *c, struct slot *slot, unsigned thread)
 
 static void check_piece(void *ctx, size_t i, unsigned thread)
 {
-	struct checking *c = ctx;
+	struct mds_verifier *c = ctx;
 	struct slot *slot = &c->slots[i % c->n_slots];
 	slot->good = load_piece(c, slot, thread);
 	if (slot->good && c->offsets) {
@@ -225,7 +228,7 @@ static bool same_checksum(const struct slot *slot, const struct mds_frame *f)
 	return sum == f->checksum;
 }
 
-static void end_slot(struct checking *c, struct slot *slot)
+static void end_slot(struct mds_verifier *c, struct slot *slot)
 {
 	while (!slot->done) {
 		workers_help(c->workers);
@@ -264,7 +267,7 @@ static bool is_skippable(struct mds_reader *r, const struct mds_frame *f)
 }
 
 /* Frames that are said to be empty are decoded, too: a reader that does not know the table would get what is in them. */
-static void check_pieces(struct checking *c)
+static void check_pieces(struct mds_verifier *c)
 {
 	for (size_t i = 0; i < c->n_pieces; i++) {
 		struct slot *slot = &c->slots[i % c->n_slots];
@@ -288,7 +291,7 @@ static void check_pieces(struct checking *c)
 	}
 }
 
-static void check_file(struct checking *c)
+static void check_file(struct mds_verifier *c)
 {
 	const struct mds_read_shard *s = c->shard;
 	struct file_hashes *f = &c->file;
@@ -317,7 +320,7 @@ static void check_file(struct checking *c)
  * What python-zstd needs: every frame but the last two is smaller than what follows it (see mds_write.c), and each states its
  * size, but for one frame alone that its first buffer can hold. Called when the frames were decoded.
  */
-static void check_rule(struct checking *c)
+static void check_rule(struct mds_verifier *c)
 {
 	const struct mds_reader *r = c->r;
 	uint64_t after;
@@ -342,7 +345,7 @@ static void check_rule(struct checking *c)
 	}
 }
 
-static void check_image(struct checking *c)
+static void check_image(struct mds_verifier *c)
 {
 	const struct mds_read_shard *s = c->shard;
 	char hex[17], sha256[SHA256_HEX_BYTES];
@@ -363,7 +366,7 @@ static void check_image(struct checking *c)
 }
 
 /* One by one, for what the pieces have not seen. */
-static void check_sample(struct checking *c, uint64_t i)
+static void check_sample(struct mds_verifier *c, uint64_t i)
 {
 	struct slice values[MDS_READ_COLUMNS_MAX];
 	struct error err;
@@ -382,7 +385,7 @@ static void check_sample(struct checking *c, uint64_t i)
 	free(one.found);
 }
 
-static bool lies_in_one_piece(const struct checking *c, uint32_t from, uint32_t to)
+static bool lies_in_one_piece(const struct mds_verifier *c, uint32_t from, uint32_t to)
 {
 	if (!c->r->compressed) {
 		return from / PIECE_BYTES == (to - 1) / PIECE_BYTES;
@@ -391,7 +394,7 @@ static bool lies_in_one_piece(const struct checking *c, uint32_t from, uint32_t 
 	return to <= f->raw_at + f->raw_bytes;
 }
 
-static void check_other_samples(struct checking *c)
+static void check_other_samples(struct mds_verifier *c)
 {
 	for (uint64_t i = 0; i < c->shard->n_samples && c->n_faults < MDS_FAULTS_MAX; i++) {
 		uint32_t from = 0, to = 0;
@@ -406,7 +409,7 @@ static void check_other_samples(struct checking *c)
 }
 
 /* Count and offsets; after this, c->offsets can be relied on, or is NULL. */
-static void check_header(struct checking *c)
+static void check_header(struct mds_verifier *c)
 {
 	struct mds_reader *r = c->r;
 	uint64_t n = c->shard->n_samples;
@@ -446,16 +449,15 @@ static void check_header(struct checking *c)
 	}
 }
 
-static void begin(struct checking *c)
+struct mds_verifier *mds_verifier_new(
+	struct mds_reader *r, struct workers *workers, mds_fault_cb *fault, void *ctx)
 {
-	unsigned n_threads = workers_n(c->workers);
-	int64_t n_vocab = 0;
-	json_int(json_get(mds_reader_facts(c->r), "n_vocab"), &n_vocab);
-	packed_plan(&c->plan, c->r, c->s, (uint64_t)MAX(n_vocab, 0));
-	c->all_good = true;
-	c->n_pieces = c->r->compressed
-		? c->r->n_frames
-		: (size_t)((c->r->image_bytes + PIECE_BYTES - 1) / PIECE_BYTES);
+	struct mds_verifier *c = xcalloc(1, sizeof(*c));
+	unsigned n_threads = workers_n(workers);
+	c->r = r;
+	c->workers = workers;
+	c->fault = fault;
+	c->ctx = ctx;
 	c->n_slots = n_threads > 1 ? 2 * n_threads : 1;
 	c->slots = xcalloc(c->n_slots, sizeof(*c->slots));
 	for (size_t i = 0; i < c->n_slots; i++) {
@@ -463,13 +465,14 @@ static void begin(struct checking *c)
 		str_init(&c->slots[i].content, STR_NO_CAP);
 	}
 	c->zips = xcalloc(n_threads, sizeof(*c->zips));
-	hash64_stream_init(&c->xxh64);
-	sha256_init(&c->sha256);
+	return c;
 }
 
-static void end(struct checking *c)
+void mds_verifier_free(struct mds_verifier *c)
 {
-	workers_wait(c->workers);
+	if (!c) {
+		return;
+	}
 	for (size_t i = 0; i < c->n_slots; i++) {
 		str_release(&c->slots[i].zipped);
 		str_release(&c->slots[i].content);
@@ -480,31 +483,43 @@ static void end(struct checking *c)
 	}
 	free(c->slots);
 	free(c->zips);
+	free(c);
 }
 
-void mds_reader_verify(
-	struct mds_reader *r, size_t s, struct workers *workers, mds_fault_cb *fault, void *ctx)
+static void begin(struct mds_verifier *c, size_t s)
 {
-	struct checking c = {.r = r,
-		.s = s,
-		.shard = mds_reader_shard(r, s),
-		.workers = workers,
-		.fault = fault,
-		.ctx = ctx};
+	int64_t n_vocab = 0;
+	json_int(json_get(mds_reader_facts(c->r), "n_vocab"), &n_vocab);
+	packed_plan(&c->plan, c->r, s, (uint64_t)MAX(n_vocab, 0));
+	c->n_pieces = c->r->compressed
+		? c->r->n_frames
+		: (size_t)((c->r->image_bytes + PIECE_BYTES - 1) / PIECE_BYTES);
+	c->offsets = NULL;
+	c->all_good = true;
+	c->file.done = false;
+	hash64_stream_init(&c->xxh64);
+	sha256_init(&c->sha256);
+}
+
+unsigned mds_verifier_shard(struct mds_verifier *c, size_t s)
+{
 	struct error err;
-	if (!mds_open_shard(r, s, &err)) {
-		tell(&c, -1, -1, -1, err.msg);
-		return;
+	c->s = s;
+	c->shard = mds_reader_shard(c->r, s);
+	c->n_faults = 0;
+	if (!mds_open_shard(c->r, s, &err)) {
+		tell(c, -1, -1, -1, err.msg);
+		return c->n_faults;
 	}
-	begin(&c);
-	workers_push(workers, hash_file, &c, 0);
-	check_header(&c);
-	check_pieces(&c);
-	check_file(&c);
-	check_rule(&c);
-	check_image(&c);
-	if (c.all_good) {
-		check_other_samples(&c);
+	begin(c, s);
+	workers_push(c->workers, hash_file, c, 0);
+	check_header(c);
+	check_pieces(c);
+	check_file(c);
+	check_rule(c);
+	check_image(c);
+	if (c->all_good) {
+		check_other_samples(c);
 	}
-	end(&c);
+	return c->n_faults;
 }

@@ -2,8 +2,11 @@
 
     bench.py busy      generated tokens/s through `thresh run` against a plain load of the same requests on the same server
     bench.py memory    peak memory of `thresh run` in its flow stages and while packing, for two numbers of prompts (fake engine)
+    bench.py shards    writing, packing, reading and verifying shards, against libzstd, zstd, MDSWriter and TRL
+    bench.py billion   peak memory while 1,000,000,000 tokens are written
 
-Environment: THRESH, FAKE_ENGINE, THRESH_SOURCE (the checkout), THRESH_LLAMA_SERVER. BENCH_PROMPTS and BENCH_ROUNDS change the size.
+Environment: THRESH, FAKE_ENGINE, BENCH_SHARD, THRESH_SOURCE (the checkout), THRESH_LLAMA_SERVER, THRESH_INTEROP_PYTHON. BENCH_PROMPTS,
+BENCH_ROUNDS and BENCH_TOKENS change the size.
 """
 import concurrent.futures
 import http.client
@@ -11,6 +14,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import socket
 import statistics
 import subprocess
@@ -154,9 +158,100 @@ def memory():
         engine.terminate()
 
 
+# --- shards ---
+
+def bench_shard(*args):
+    """Runs the C side and gives its key=value words."""
+    out = subprocess.run([os.environ.get('BENCH_SHARD', os.path.join(SOURCE, 'build/tests/bench/bench_shard')), *map(str, args)],
+                         stdout=subprocess.PIPE, text=True, check=True).stdout
+    return dict(re.findall(r'(\w+)=([0-9.]+)', out))
+
+
+def rival(*args):
+    home = os.environ.get('THRESH_HOME') or os.path.join(SOURCE, '.thresh')
+    python = os.environ.get('THRESH_INTEROP_PYTHON') or os.path.join(home, 'interop', 'bin', 'python')
+    if not os.path.exists(python):
+        return None
+    run = subprocess.run([python, os.path.join(SOURCE, 'tests/bench/rivals.py'), *map(str, args)], stdout=subprocess.PIPE,
+                         stderr=subprocess.DEVNULL, text=True)
+    return json.loads(run.stdout.splitlines()[-1]) if run.returncode == 0 else None
+
+
+def seconds_of(command):
+    begun = time.monotonic()
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    return time.monotonic() - begun
+
+
+def by_turns(rounds, *commands):
+    """Medians of whole processes, each command in each round."""
+    times = [[seconds_of(c) for c in commands] for _ in range(rounds + 1)][1:]
+    return [statistics.median(column) for column in zip(*times)]
+
+
+def bench_write(tokens, rounds):
+    os.mkdir('big')
+    cores = len(os.sched_getaffinity(0))
+    for threads in sorted({1, cores}):
+        f = bench_shard('write', 'big', tokens, 1 << 26, threads, rounds)
+        print(f'shards: write {int(f["tokens"]):,} tokens, {threads} threads: {float(f["write_s"]):.3f} s, '
+              f'{float(f["write_tokens_per_s"]) / 1e6:.0f} M tokens/s, ratio {f["ratio"]} of libzstd alone ({float(f["limit_s"]):.3f} s; '
+              f'by CPU time {f["cpu_ratio"]}; target 0.85)', flush=True)
+        if threads == cores:
+            writer = rival('write', 'big/tokens.u16', 3)
+            print('shards: MDSWriter: not there to compare (./bootstrap test installs it)' if not writer else
+                  f'shards: MDSWriter on the same tokens: {writer["seconds"]:.3f} s; {writer["seconds"] / float(f["write_s"]):.1f} times as long '
+                  '(target 3)', flush=True)
+
+
+def bench_read(tokens, rounds):
+    cores, folder = len(os.sched_getaffinity(0)), 'read'
+    bench_shard('stream', folder, 5 * tokens, 1 << 26, cores)
+    files = [os.path.join(folder, n) for n in sorted(os.listdir(folder)) if n.endswith('.zstd')]
+    zstd, ours = by_turns(rounds, ['zstd', '-t', '-q', *files], [THRESH, 'inspect', '--verify', '--no-ledger', folder])
+    print(f'shards: verify {ours * 1e3:.1f} ms on {cores} cores, zstd -t {zstd * 1e3:.1f} ms on one; ratio a core {zstd / ours / cores:.2f} '
+          '(target 0.8)', flush=True)
+    whole, one, none = by_turns(rounds, ['zstd', '-dcq', files[0]], [THRESH, 'inspect', '--sample', '4321', '--json', folder],
+                                [THRESH, 'stages'])
+    print(f'shards: one sample, whole process: {one * 1e3:.1f} ms (target 10), {none * 1e3:.1f} of them to start and end; decompressing the '
+          f'shard {whole * 1e3:.1f} ms', flush=True)
+    f = bench_shard('sample', folder, 2 * rounds)
+    print(f'shards: one sample in-process: {f["open_and_sample_ms"]} ms with opening, then {f["next_sample_ms"]} ms (target 1); all samples '
+          f'{f["all_samples_ms"]} ms', flush=True)
+
+
+def bench_packing(rounds):
+    f = bench_shard('pack', 1000000, rounds, '.')
+    print(f'shards: pack {int(f["lengths"]):,} lengths: {f["pack_ms"]} ms (target 20), fill {f["fill"]} (target 0.9999), {f["rows"]} rows',
+          flush=True)
+    trl = rival('pack', 'lengths.u32')
+    print('shards: TRL: not there to compare (./bootstrap test installs it)' if not trl else
+          f'shards: TRL\'s bfd on the same lengths: {trl["seconds"]:.1f} s, {trl["rows"]} rows', flush=True)
+
+
+def shards():
+    rounds = int(os.environ.get('BENCH_ROUNDS', 9))
+    tokens = int(os.environ.get('BENCH_TOKENS', 20480000))
+    bench_write(tokens, rounds)
+    bench_read(tokens, rounds)
+    bench_packing(rounds)
+
+
+def billion():
+    tokens, threads = int(os.environ.get('BENCH_TOKENS', 1000000000)), len(os.sched_getaffinity(0))
+    for mib in (16, 64):
+        f = bench_shard('stream', 'stream', tokens, mib << 20, threads)
+        print(f'billion: {int(f["tokens"]):,} tokens, shards of {mib} MiB: peak {float(f["peak_mib"]):.1f} MiB (target {64 + 3 * mib}), '
+              f'{float(f["tokens_per_s"]) / 1e6:.0f} M tokens/s, {f["shards"]} shards', flush=True)
+        shutil.rmtree('stream')
+
+
 if __name__ == '__main__':
     SOURCE, THRESH = os.path.abspath(SOURCE), os.path.abspath(THRESH)
+    for key in ('BENCH_SHARD', 'THRESH_INTEROP_PYTHON'):
+        if key in os.environ:
+            os.environ[key] = os.path.abspath(os.environ[key])
     with tempfile.TemporaryDirectory(prefix='thresh-bench-') as folder:
         os.chdir(folder)
-        {'busy': busy, 'memory': memory}[sys.argv[1]]()
+        {'busy': busy, 'memory': memory, 'shards': shards, 'billion': billion}[sys.argv[1]]()
         os.chdir('/')

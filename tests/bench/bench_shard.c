@@ -2,8 +2,10 @@
  * The shard library against libzstd on the same bytes, in one run; asserts nothing, machines are noisy.
  *
  *	bench_shard write DIR TOKENS SHARD_BYTES THREADS ROUNDS	leaves DIR/shards and DIR/tokens.u16, for others to write and read
+ *	bench_shard stream DIR TOKENS SHARD_BYTES THREADS	peak memory; tokens are made as they are written
+ *								(leaves DIR)
  *	bench_shard sample SHARDS ROUNDS			one random sample in a reader that was just opened
- *	bench_shard pack N ROUNDS				N lognormal lengths into rows of 4096
+ *	bench_shard pack N ROUNDS [DIR]				N lognormal lengths into rows of 4096
  *
  * Prints key=value lines. `limit` is what libzstd alone needs: compressing and decompressing the frames of the same images.
  */
@@ -21,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #define CONTEXT 2048
@@ -159,8 +162,8 @@ static void limit_release(struct limit *l)
 
 struct job {
 	const char *dir;
-	const uint16_t *ids;
-	size_t n_tokens;
+	const uint16_t *ids; /* n_pool, over and over; 0: n_tokens */
+	size_t n_tokens, n_pool;
 	struct mds_format format;
 	struct str *image; /* NULL, or where the raw bytes go */
 	uint64_t zip_bytes;
@@ -179,7 +182,8 @@ static void row_values(const struct job *j, size_t row, struct packed_row *to, s
 	/* As the ledger gives them: unpacked a moment ago. */
 	uint32_t ids[CONTEXT];
 	for (size_t i = 0; i < CONTEXT; i++) {
-		ids[i] = j->ids[row * CONTEXT + i];
+		size_t at = row * CONTEXT + i;
+		ids[i] = j->ids[j->n_pool ? (at + at / j->n_pool) % j->n_pool : at];
 	}
 	packed_row_reset(to);
 	for (size_t k = 0; k < 4; k++) {
@@ -200,7 +204,7 @@ static void publish(
 	mds_shard_reset(shard);
 }
 
-static void write_shards(struct job *j)
+static uint32_t write_shards(struct job *j)
 {
 	struct mds_shard *shard = mds_shard_new(&j->format);
 	struct mds_shard_info *infos = xcalloc(100000, sizeof(*infos));
@@ -224,6 +228,7 @@ static void write_shards(struct job *j)
 	mds_shard_free(shard);
 	packed_row_release(&row);
 	free(infos);
+	return n_infos;
 }
 
 /* The same bytes as the images', but for the headers. */
@@ -303,6 +308,45 @@ static int bench_write(char **args)
 	limit_release(&limit);
 	str_release(&image);
 	free(ids);
+	workers_free(workers);
+	return 0;
+}
+
+/* --- memory --- */
+
+#define POOL_TOKENS ((size_t)1 << 20)
+
+static double peak_mib(void)
+{
+	struct rusage usage;
+	getrusage(RUSAGE_SELF, &usage);
+	return (double)usage.ru_maxrss / 1024;
+}
+
+static int bench_stream(char **args)
+{
+	size_t n_tokens = strtoull(args[1], NULL, 10) / CONTEXT * CONTEXT;
+	struct workers *workers = workers_new((unsigned)strtoul(args[3], NULL, 10));
+	uint16_t *pool = make_tokens(POOL_TOKENS);
+	struct job job = {.dir = args[0],
+		.ids = pool,
+		.n_tokens = n_tokens,
+		.n_pool = POOL_TOKENS,
+		.format = {.columns = packed_columns(false),
+			.n_columns = PACKED_N_COLUMNS,
+			.shard_bytes = (uint32_t)strtoul(args[2], NULL, 10),
+			.level = LEVEL,
+			.workers = workers}};
+	struct error err;
+	if (!file_remove_tree(args[0], &err) || !file_make_dirs(args[0], &err)) {
+		fail(&err);
+	}
+	double start = seconds();
+	uint32_t n_shards = write_shards(&job);
+	double took = seconds() - start;
+	printf("tokens=%zu shards=%u tokens_per_s=%.0f peak_mib=%.1f\n", n_tokens, n_shards,
+		(double)n_tokens / took, peak_mib());
+	free(pool);
 	workers_free(workers);
 	return 0;
 }
@@ -390,6 +434,9 @@ int main(int argc, char **argv)
 {
 	if (argc == 7 && strcmp(argv[1], "write") == 0) {
 		return bench_write(argv + 2);
+	}
+	if (argc == 6 && strcmp(argv[1], "stream") == 0) {
+		return bench_stream(argv + 2);
 	}
 	if (argc == 4 && strcmp(argv[1], "sample") == 0) {
 		return bench_sample(argv + 2);

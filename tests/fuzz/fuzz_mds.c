@@ -84,9 +84,11 @@ static void read_all(struct mds_reader *r)
 	size_t shard;
 	unsigned n_faults = 0;
 	struct workers *workers = workers_new(1);
+	struct mds_verifier *v = mds_verifier_new(r, workers, on_fault, &n_faults);
 	for (size_t s = 0; s < mds_reader_n_shards(r) && s < 4; s++) {
-		mds_reader_verify(r, s, workers, on_fault, &n_faults);
+		mds_verifier_shard(v, s);
 	}
+	mds_verifier_free(v);
 	workers_free(workers);
 	for (uint64_t i = 0; i < mds_reader_n_samples(r) && i < SAMPLES_MAX; i++) {
 		if (mds_reader_sample(r, i, values, &shard, &err)) {

@@ -88,9 +88,11 @@ static unsigned faults(void)
 		return 1;
 	}
 	struct workers *workers = workers_new(1);
+	struct mds_verifier *v = mds_verifier_new(r, workers, count_fault, &n);
 	for (size_t s = 0; s < mds_reader_n_shards(r); s++) {
-		mds_reader_verify(r, s, workers, count_fault, &n);
+		mds_verifier_shard(v, s);
 	}
+	mds_verifier_free(v);
 	workers_free(workers);
 	mds_reader_close(r);
 	return n;

@@ -132,9 +132,11 @@ static struct told verify(void)
 	struct mds_reader *r = mds_reader_open(fixture_dir, &err);
 	ck_assert_msg(r, "%s", err.msg);
 	struct workers *workers = workers_new(3);
+	struct mds_verifier *v = mds_verifier_new(r, workers, on_fault, &told);
 	for (size_t s = 0; s < mds_reader_n_shards(r); s++) {
-		mds_reader_verify(r, s, workers, on_fault, &told);
+		mds_verifier_shard(v, s);
 	}
+	mds_verifier_free(v);
 	workers_free(workers);
 	mds_reader_close(r);
 	return told;
