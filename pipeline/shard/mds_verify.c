@@ -21,6 +21,7 @@
 
 #define PYTHON_ZSTD_BUFFER_BYTES (128u << 10) /* for a frame that does not state its size */
 #define PIECE_BYTES ((size_t)1 << 20) /* of a file without frames */
+#define CONFIG_BYTES_MAX ((size_t)1 << 20)
 #define FRAME_HAS_CHECKSUM 4 /* in the descriptor, the fifth byte of a frame */
 
 struct found {
@@ -408,6 +409,51 @@ static void check_other_samples(struct mds_verifier *c)
 	}
 }
 
+static bool same_name(const struct json *v, const char *name)
+{
+	const char *text = json_z(v);
+	return text && strcmp(text, name) == 0;
+}
+
+static bool same_size(const struct json *v, uint32_t fixed_bytes)
+{
+	int64_t size;
+	return fixed_bytes ? json_int(v, &size) && size == fixed_bytes : json_kind(v) == JSON_NULL;
+}
+
+/*
+ * The header repeats what the index says of the columns. Readers go by the index, whose bytes no hash protects: a name or a
+ * type that was damaged there would give other rows.
+ */
+static void check_config(struct mds_verifier *c, uint32_t from, uint32_t to)
+{
+	struct str text;
+	struct error err;
+	str_init(&text, CONFIG_BYTES_MAX);
+	struct json *config = NULL;
+	if (to - from <= CONFIG_BYTES_MAX && mds_read_image(c->r, from, to - from, &text, &err)) {
+		config = json_parse(text.data, text.len, &err);
+	}
+	const struct json *names = json_get(config, "column_names"),
+			  *encodings = json_get(config, "column_encodings"),
+			  *sizes = json_get(config, "column_sizes");
+	/* Other writers may have left it empty. */
+	bool told = names && encodings && sizes;
+	bool same = json_len(names) == c->shard->n_columns;
+	for (size_t i = 0; told && same && i < c->shard->n_columns; i++) {
+		const struct mds_read_column *column = &c->shard->columns[i];
+		same = same_name(json_at(names, i), column->name) &&
+			same_name(json_at(encodings, i), column->encoding_name) &&
+			same_size(json_at(sizes, i), column->fixed_bytes);
+	}
+	if (told && !same) {
+		tell(c, c->r->compressed ? 0 : -1, -1, from,
+			"the columns of index.json are not those in the shard's header");
+	}
+	json_free(config);
+	str_release(&text);
+}
+
 /* Count and offsets; after this, c->offsets can be relied on, or is NULL. */
 static void check_header(struct mds_verifier *c)
 {
@@ -442,6 +488,9 @@ static void check_header(struct mds_verifier *c)
 		before = at;
 	}
 	c->offsets = sound ? r->offsets.data : NULL;
+	if (sound) {
+		check_config(c, (uint32_t)(4 + 4 * (n + 1)), le32_get(r->offsets.data));
+	}
 	if (n && before != r->image_bytes) {
 		tell(c, -1, -1, (int64_t)before,
 			before < r->image_bytes ? "bytes are left after the last sample"

@@ -120,6 +120,23 @@ START_TEST(rows_come_back_from_every_shape)
 	}
 END_TEST
 
+START_TEST(the_file_is_the_same_for_any_number_of_threads)
+	{
+		struct mds_format format = {
+			.columns = columns, .n_columns = 3, .frame_bytes = 1024};
+		struct mds_shard_info alone, info;
+		write_folder(&format, 300, 200, &alone);
+		format.workers = workers_new((unsigned)_i);
+		write_folder(&format, 300, 200, &info);
+		ck_assert_str_eq(info.zip_sha256, alone.zip_sha256);
+		ck_assert_uint_eq(info.raw_xxh64, alone.raw_xxh64);
+		ck_assert_uint_eq(info.n_frames, alone.n_frames);
+		ck_assert_uint_gt(info.n_frames, 20);
+		ck_assert_uint_eq(faults(), 0);
+		workers_free(format.workers);
+	}
+END_TEST
+
 START_TEST(frames_of_any_sizes_obey_the_rule_of_python_zstd)
 	{
 		/* Incompressible and compressible rows by turns give frames whose sizes fall as often as they rise. */
@@ -459,6 +476,7 @@ int main(void)
 	tcase_set_timeout(t, 30);
 	tcase_add_checked_fixture(t, fixture_set_up, fixture_tear_down);
 	tcase_add_loop_test(t, rows_come_back_from_every_shape, 0, ARRAY_LEN(shapes));
+	tcase_add_loop_test(t, the_file_is_the_same_for_any_number_of_threads, 2, 6);
 	tcase_add_loop_test(t, frames_of_any_sizes_obey_the_rule_of_python_zstd, 0, 40);
 	tcase_add_test(t, a_shard_that_is_there_is_adopted_only_if_it_is_the_planned_one);
 	tcase_add_test(t, every_truncation_and_flipped_byte_is_reported);
