@@ -148,11 +148,20 @@ bool cli_is_fancy(int fd)
 	return isatty(fd) && !(no_color && no_color[0]) && !(term && strcmp(term, "dumb") == 0);
 }
 
+/* Names out of definitions and foreign folders are in it. Only a hint has lines of its own: the end of a server's log. */
 int cli_fail(const struct error *err)
 {
-	char text[2048];
-	error_format(err, text, sizeof(text));
-	fprintf(stderr, "%s%s\n", err->where[0] ? "" : "thresh: ", text);
+	struct str text;
+	str_init(&text, STR_NO_CAP);
+	text_put_printable(&text, err->where, strlen(err->where), false);
+	str_append_z(&text, err->where[0] ? ": " : "thresh: ");
+	text_put_printable(&text, err->msg, strlen(err->msg), false);
+	if (err->hint[0]) {
+		str_append_z(&text, "\n  hint: ");
+		text_put_printable(&text, err->hint, strlen(err->hint), true);
+	}
+	fprintf(stderr, "%s\n", text.data);
+	str_release(&text);
 	return error_exit_code(err->kind);
 }
 

@@ -49,7 +49,7 @@ struct cli {
 
 /* False: the command is over (help, or a usage error that was printed) and *out_exit_code says how. */
 MUST_CHECK bool cli_parse(struct cli *cli, int argc, char **argv, int *out_exit_code);
-/* Prints an error as the user should read it and returns its exit code. */
+/* Prints an error as the user should read it, control characters made visible, and returns its exit code. */
 int cli_fail(const struct error *err);
 /* Prints all mistakes, in the order of their places, and returns 2. */
 int cli_fail_all(struct error_list *errors);

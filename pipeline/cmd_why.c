@@ -42,6 +42,25 @@ static void print_prompt(const struct ledger_prompt *p)
 	print_text("  | ", p->fields);
 }
 
+/* What the word of the ledger means; chosen needs no more words. */
+static const char *outcome_note(const char *outcome)
+{
+	static const struct {
+		const char *outcome, *note;
+	} notes[] = {
+		{"where", " (select.where is not true)"},
+		{"per_prompt", " (better ones fill select.per_prompt)"},
+		{"over_long", " (longer than pack.context)"},
+		{"empty", " (no sampled token to train on)"},
+	};
+	for (size_t i = 0; i < ARRAY_LEN(notes); i++) {
+		if (strcmp(notes[i].outcome, outcome) == 0) {
+			return notes[i].note;
+		}
+	}
+	return "";
+}
+
 static void print_place(struct ledger *l, const struct ledger_candidate *c, struct arena *arena)
 {
 	struct ledger_place place;
@@ -49,7 +68,7 @@ static void print_place(struct ledger *l, const struct ledger_candidate *c, stru
 	if (ledger_get_place(l, c->id, arena, &place, &err) != LEDGER_FOUND) {
 		return;
 	}
-	printf("  selection: %s, rank %u of its prompt's accepted\n", place.outcome, place.rank);
+	printf("  selection: %s%s, rank %u of its prompt's accepted\n", place.outcome, outcome_note(place.outcome), place.rank);
 	if (place.row >= 0) {
 		printf("  packed: row %" PRId64 ", sequence %" PRId64 " of the row", place.row, place.pos);
 		if (place.shard >= 0) {

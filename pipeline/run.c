@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #define DIFFERENCES_SHOWN 3
@@ -179,17 +180,39 @@ static bool is_of_today(const char *id)
 	return strncmp(id, date, strlen(date)) == 0;
 }
 
-/* A run's id becomes the name of folders. */
+static bool ends_in_json(const char *id, size_t len)
+{
+	static const char ending[] = ".json";
+	return len >= strlen(ending) && strcasecmp(id + len - strlen(ending), ending) == 0;
+}
+
+/*
+ * A run's id becomes the name of folders. Beside them stand index.json, which is that of all nights, and hidden temporaries;
+ * trainers read whatever ends in .json.
+ */
 static bool check_id(const char *id, struct error *err)
 {
 	size_t len = strlen(id);
-	if (!len || len > 64 || id[0] == '.' || id[0] == '-' ||
-		strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") !=
-			len) {
-		return error_set(err, FAIL_USAGE,
-			"'%s' cannot be a run id: up to 64 letters, digits, '.', '_' and '-'", id);
+	const char *why = NULL;
+	if (!len) {
+		why = "it is empty";
+	} else if (len > 64) {
+		why = "it is longer than 64 characters";
+	} else if (id[0] == '.' || id[0] == '-') {
+		why = "it begins with '.' or '-'";
+	} else if (strspn(id,
+			   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") !=
+		len) {
+		why = "it has a character that is no letter, digit, '.', '_' or '-'";
+	} else if (ends_in_json(id, len)) {
+		why = "it ends in .json, as the index beside the runs' folders does";
 	}
-	return true;
+	if (!why) {
+		return true;
+	}
+	error_set(err, FAIL_USAGE, "'%s' cannot be a run id: %s", id, why);
+	return error_hint(
+		err, "--run-id takes up to 64 letters, digits, '.', '_' and '-', as in night-1");
 }
 
 /* --- fingerprints --- */

@@ -273,14 +273,15 @@ static void print_tokens(FILE *out, struct reading *r)
 			: "");
 }
 
-/* "33 sequences, 85.8 % full, 81.8 % padding avoided, 2 over_long left out", as far as the facts go. */
+/* "33 sequences, 85.8 % full, 81.8 % padding avoided, 2 over_long and 1 empty left out", as far as the facts go. */
 static const char *packing_note(struct arena *arena, const struct json *facts)
 {
-	int64_t sequences = 0, tokens = 0, over_long = 0, padding = 0;
+	int64_t sequences = 0, tokens = 0, over_long = 0, empty = 0, padding = 0;
 	double fill;
 	json_int(json_get(facts, "sequences"), &sequences);
 	json_int(json_get(facts, "tokens"), &tokens);
 	json_int(json_get(facts, "over_long"), &over_long);
+	json_int(json_get(facts, "empty"), &empty);
 	json_int(json_get(facts, "padding_avoided"), &padding);
 	char number[28];
 	text_format_count((uint64_t)sequences, number);
@@ -291,7 +292,13 @@ static const char *packing_note(struct arena *arena, const struct json *facts)
 	}
 	if (over_long) {
 		text_format_count((uint64_t)over_long, number);
-		note = arena_printf(arena, "%s, %s over_long left out", note, number);
+		note = arena_printf(
+			arena, "%s, %s over_long%s", note, number, empty ? "" : " left out");
+	}
+	if (empty) {
+		text_format_count((uint64_t)empty, number);
+		note = arena_printf(
+			arena, "%s%s %s empty left out", note, over_long ? " and" : ",", number);
 	}
 	return note;
 }

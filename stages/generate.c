@@ -440,7 +440,7 @@ static void start_wave(void *state, struct group *group, size_t from, size_t to)
 	struct engine *tokenizer = s->tokenizer   ? s->tokenizer
 		: engine_info(s->engine)->has_ids ? s->engine
 						  : NULL;
-	if (tokenizer && !group->prompt.ids) {
+	if (tokenizer && !group->prompt.n_ids) {
 		s->n_tokenizing++;
 		w->tokenizing = engine_tokenize(tokenizer, w->messages, w->n_messages,
 			s->config->special_tokens, on_prompt, w);

@@ -110,31 +110,42 @@ static bool publish(struct pack_state *s, struct error *err)
 	return true;
 }
 
+/* Chosen, but in no row. */
+struct left_out {
+	int64_t over_long, empty;
+};
+
 /* Counted in the ledger, since the plan may have been made by a sitting that was killed. */
-static bool count_over_long(struct pack_state *s, int64_t *out, struct error *err)
+static bool count_left_out(struct pack_state *s, struct left_out *out, struct error *err)
 {
 	struct arena arena = {0};
 	struct ledger_count *counts;
 	size_t n;
 	bool ok = ledger_counts(s->run->ledger, &arena, &counts, &n, err);
-	*out = 0;
+	*out = (struct left_out){0};
 	for (size_t i = 0; ok && i < n; i++) {
-		if (strcmp(counts[i].what, "selection") == 0 &&
-			strcmp(counts[i].state, "over_long") == 0) {
-			*out += counts[i].n;
+		if (strcmp(counts[i].what, "selection") != 0) {
+			continue;
+		}
+		if (strcmp(counts[i].state, "over_long") == 0) {
+			out->over_long = counts[i].n;
+		} else if (strcmp(counts[i].state, "empty") == 0) {
+			out->empty = counts[i].n;
 		}
 	}
 	arena_release(&arena);
 	return ok;
 }
 
-static void put_report(const struct pack_state *s, int64_t n_over_long, struct json_writer *w)
+static void put_report(
+	const struct pack_state *s, const struct left_out *left_out, struct json_writer *w)
 {
 	const struct {
 		const char *key;
 		uint64_t value;
 	} counts[] = {{"rows", s->n_rows}, {"sequences", s->n_sequences}, {"tokens", s->n_tokens},
-		{"loss_tokens", s->n_loss_tokens}, {"over_long", (uint64_t)n_over_long}};
+		{"loss_tokens", s->n_loss_tokens}, {"over_long", (uint64_t)left_out->over_long},
+		{"empty", (uint64_t)left_out->empty}};
 	json_begin_object(w);
 	json_key(w, "layout");
 	json_put_z(w, pack_layout_names[s->config->layout]);
@@ -155,14 +166,14 @@ static void put_report(const struct pack_state *s, int64_t n_over_long, struct j
 
 static bool report(struct pack_state *s, struct error *err)
 {
-	int64_t n_over_long;
-	if (!count_over_long(s, &n_over_long, err)) {
+	struct left_out left_out;
+	if (!count_left_out(s, &left_out, err)) {
 		return false;
 	}
 	struct str text;
 	str_init(&text, STR_NO_CAP);
 	struct json_writer w = {.out = &text};
-	put_report(s, n_over_long, &w);
+	put_report(s, &left_out, &w);
 	bool ok = ledger_set_stage(s->run->ledger, "pack", false, 0, text.data, err);
 	str_release(&text);
 	return ok;

@@ -3,8 +3,7 @@
  * row has room for one, so that the same packing gives nothing but the shuffle of rows.
  *
  * Nothing is cut. What is longer than `context` is left out and named, or fails the run, as `over_long` says. What has no
- * tokens to train on fails the run in every layout: no column may be an empty array, and the ledger has no word for a
- * candidate that was chosen and then dropped for that.
+ * sampled token is left out and named in every layout: there is nothing to train on, and no column may be an empty array.
  */
 #include "pack_private.h"
 
@@ -21,17 +20,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OVER_LONG_NAMED 10 /* in the log; all are in the ledger */
+#define LEFT_OUT_NAMED 10 /* in the log, of each outcome; all are in the ledger */
 
 struct length {
 	int64_t candidate;
 	uint32_t n;
+	bool empty; /* nothing was sampled */
 };
 
 struct planning {
 	struct pack_state *s;
 	struct length *lengths; /* owns */
-	size_t n, cap, n_over_long;
+	size_t n, cap, n_over_long, n_empty;
 };
 
 /* "3.1": the second candidate of prompt 3, as people name it. */
@@ -41,47 +41,33 @@ static const char *name_of(int64_t candidate)
 		(long long)(candidate % CANDIDATES_MAX));
 }
 
-static bool check_tokens(
-	const struct pack_state *s, const struct ledger_chosen *c, struct error *err)
+static bool add_length(void *ctx, const struct ledger_chosen *c, struct error *err)
 {
-	/* First, as the ledger says of no ids that they have no source. */
-	if (!c->n_ids) {
-		error_set(err, FAIL_DATA,
-			"candidate %s has 0 sampled tokens, so there is nothing to train on",
-			name_of(c->candidate));
-		return error_hint(err, "leave such candidates out: select.where: n_tokens > 0");
-	}
-	if (strcmp(c->token_source, "none") == 0) {
+	struct planning *p = ctx;
+	/* The ledger says of no ids that they have no source, too, and that is no fault of the engine's. */
+	if (c->n_ids && strcmp(c->token_source, "none") == 0) {
 		error_set(err, FAIL_CONFIG, "candidate %s has no token ids, so it cannot be packed",
 			name_of(c->candidate));
 		return error_hint(err,
 			"its engine returns none: give it `tokenizer: ENGINE`, an engine that "
 			"tokenizes with the same model");
 	}
-	if (!c->n_prompt_ids && s->config->layout == PACK_SAMPLES) {
-		error_set(err, FAIL_DATA,
-			"candidate %s has a prompt of 0 tokens, which the samples layout cannot "
-			"hold",
-			name_of(c->candidate));
-		return error_hint(err,
-			"set pack.layout to packed, or give the prompts a template that writes "
-			"something");
-	}
-	return true;
-}
-
-static bool add_length(void *ctx, const struct ledger_chosen *c, struct error *err)
-{
-	struct planning *p = ctx;
-	if (!check_tokens(p->s, c, err)) {
-		return false;
-	}
 	p->lengths = array_room(p->lengths, p->n, &p->cap, sizeof(*p->lengths));
-	p->lengths[p->n++] = (struct length){c->candidate, c->n_prompt_ids + c->n_ids};
+	p->lengths[p->n++] = (struct length){
+		c->candidate, c->n_prompt_ids + c->n_ids, c->n_ids == 0};
 	return true;
 }
 
-static bool leave_out(struct planning *p, const struct length *l, struct error *err)
+static bool leave_out_empty(struct planning *p, const struct length *l, struct error *err)
+{
+	if (p->n_empty++ < LEFT_OUT_NAMED) {
+		log_warn("candidate has no sampled token to train on, left out", "candidate",
+			name_of(l->candidate), NULL);
+	}
+	return ledger_add_selection(p->s->run->ledger, l->candidate, 1, "empty", err);
+}
+
+static bool leave_out_over_long(struct planning *p, const struct length *l, struct error *err)
 {
 	const struct pack_config *config = p->s->config;
 	if (config->over_long == PACK_FAIL) {
@@ -89,7 +75,7 @@ static bool leave_out(struct planning *p, const struct length *l, struct error *
 			name_of(l->candidate), l->n, config->context);
 		return error_hint(err, "raise pack.context, or set pack.over_long to drop");
 	}
-	if (p->n_over_long++ < OVER_LONG_NAMED) {
+	if (p->n_over_long++ < LEFT_OUT_NAMED) {
 		log_warn("candidate is longer than context, left out", "candidate",
 			name_of(l->candidate), "tokens", log_fmt("%u", l->n), "context",
 			log_fmt("%u", config->context), NULL);
@@ -102,10 +88,11 @@ static int64_t keep_fitting(struct planning *p, uint32_t *out_lengths, struct er
 {
 	size_t kept = 0;
 	for (size_t i = 0; i < p->n; i++) {
-		if (p->lengths[i].n <= p->s->config->context) {
-			out_lengths[kept] = p->lengths[i].n;
-			p->lengths[kept++] = p->lengths[i];
-		} else if (!leave_out(p, &p->lengths[i], err)) {
+		const struct length *l = &p->lengths[i];
+		if (!l->empty && l->n <= p->s->config->context) {
+			out_lengths[kept] = l->n;
+			p->lengths[kept++] = *l;
+		} else if (!(l->empty ? leave_out_empty : leave_out_over_long)(p, l, err)) {
 			return -1;
 		}
 	}

@@ -63,8 +63,7 @@ static bool load(struct rows *r, int64_t candidate, struct sequence *out, struct
 	arena_reset(&r->arena);
 	enum ledger_found found = ledger_get_candidate(
 		r->s->run->ledger, candidate, &r->arena, &out->c, &out->p, err);
-	if (found == LEDGER_END ||
-		(found == LEDGER_FOUND && (!out->c.ids || !out->c.n_ids || !out->p.ids))) {
+	if (found == LEDGER_END || (found == LEDGER_FOUND && (!out->c.n_ids || !out->p.n_ids))) {
 		return error_set(err, FAIL_DATA,
 			"candidate %lld is in the plan but its tokens are not in the ledger",
 			(long long)candidate);
@@ -179,7 +178,7 @@ static bool visit_samples(
 	if (!load(r, candidate, &q, err)) {
 		return false;
 	}
-	/* The plan has neither: an array of MDS must not be empty. */
+	/* An array of MDS must not be empty. */
 	assert(q.p.n_ids && q.c.n_ids);
 	int32_t idx = (int32_t)q.c.idx;
 	struct slice values[PACK_COLUMNS_MAX] = {

@@ -62,7 +62,7 @@ enum engine_reason {
 	ENGINE_REJECTED, /* 4xx: the server refused the request */
 	ENGINE_SERVER_ERROR, /* 5xx or a cut connection, retries used up */
 	ENGINE_TIMEOUT, /* no answer within request_timeout_ms, retries used up */
-	ENGINE_BAD_RESPONSE, /* not JSON, half a body, ids and counts that disagree, over a limit */
+	ENGINE_BAD_RESPONSE, /* not JSON, half a body, ids and counts that disagree, no token of a prompt, over a limit */
 	ENGINE_PROMPT_TOO_LONG, /* the prompt leaves no room in the context */
 	ENGINE_CANCELLED,
 };
@@ -127,8 +127,8 @@ struct engine_request; /* a handle for cancelling; dies when its last callback h
 
 /*
  * Messages -> prompt ids, as the model's chat template renders them. Contents are data: where one holds the text of a special token, `policy`
- * decides: SPECIAL_TEXT tokenizes it as plain text, SPECIAL_REJECT answers with special = true. Dialects without ids answer
- * with n = 0.
+ * decides: SPECIAL_TEXT tokenizes it as plain text, SPECIAL_REJECT answers with special = true. Only dialects without ids (and a
+ * rejected prompt) answer with n = 0: a server that makes no token of a prompt is ENGINE_BAD_RESPONSE.
  */
 enum special_policy { SPECIAL_TEXT, SPECIAL_REJECT };
 struct engine_prompt {

@@ -10,6 +10,8 @@
  *
  * The whole text is tokenized with `add_special`, as the server's own chat route does: a tokenizer that wants a BOS gets one. Where
  * the template has written it too, one of the two is dropped.
+ *
+ * A prompt without a single token is nonsense, whatever it was rendered from: nothing could be generated from it. A text may be empty.
  */
 #include "engine/engine_private.h"
 
@@ -243,6 +245,14 @@ static void template_came(struct tokenize *t, const struct json *body)
 static void piece_came(struct tokenize *t, const uint32_t *ids, size_t n)
 {
 	int64_t bos = t->call.endpoint->facts.bos_id;
+	bool last = t->piece + 1 == t->n_pieces;
+	struct error err = {0};
+
+	if (last && n == 0 && t->n_ids == 0 && !t->plain) {
+		error_set(&err, FAIL_DATA, "the prompt was tokenized to 0 tokens");
+		call_answer_is_bad(&t->call, &err);
+		return;
+	}
 
 	if (t->piece == 0 && !t->plain && n >= 2 && bos >= 0 && ids[0] == (uint32_t)bos &&
 		ids[1] == ids[0]) {
@@ -253,10 +263,11 @@ static void piece_came(struct tokenize *t, const uint32_t *ids, size_t n)
 		t->ids = array_room(t->ids, t->n_ids, &t->cap_ids, sizeof(*t->ids));
 		t->ids[t->n_ids++] = ids[i];
 	}
-	if (++t->piece < t->n_pieces)
-		ask(t, STEP_PIECE);
-	else
+	t->piece++;
+	if (last)
 		answer(t, ENGINE_OK, NULL);
+	else
+		ask(t, STEP_PIECE);
 }
 
 static void ids_came(struct tokenize *t, const struct json *body)

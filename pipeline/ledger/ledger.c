@@ -580,7 +580,7 @@ bool ledger_clear_plan(struct ledger *l, struct error *err)
 {
 	return exec_together(l,
 		"DELETE FROM shard; DELETE FROM plan; UPDATE selection SET outcome = 'chosen' "
-		"WHERE outcome = 'over_long'",
+		"WHERE outcome IN ('over_long', 'empty')",
 		err);
 }
 

@@ -91,11 +91,12 @@ CREATE TABLE score (
 	PRIMARY KEY (candidate, verifier)
 ) STRICT, WITHOUT ROWID;
 
--- The select stage's answer for every accepted candidate, and pack's for the chosen ones that fit no row.
+-- The select stage's answer for every accepted candidate, and pack's for the chosen ones that are in no row: longer than its
+-- context, or without a sampled token.
 CREATE TABLE selection (
 	candidate INTEGER PRIMARY KEY REFERENCES candidate (id),
 	rank INTEGER NOT NULL,  -- within its prompt, from 1
-	outcome TEXT NOT NULL CHECK (outcome IN ('chosen', 'where', 'per_prompt', 'over_long'))
+	outcome TEXT NOT NULL CHECK (outcome IN ('chosen', 'where', 'per_prompt', 'over_long', 'empty'))
 ) STRICT;
 
 -- The packing plan: row of the data set, place in the row.

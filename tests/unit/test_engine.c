@@ -47,6 +47,7 @@ static bool is_ready, is_failed, is_closed;
 static unsigned n_events;
 static uint32_t prompt_ids[4096];
 static struct engine_prompt prompt;
+static struct error prompt_failure;
 static unsigned n_prompts;
 static struct seen seen[JOBS_MAX][CANDIDATES_MAX];
 static struct engine_job jobs[JOBS_MAX];
@@ -155,6 +156,8 @@ static void on_prompt(void *ctx, const struct engine_prompt *p)
 {
 	(void)ctx;
 	prompt = *p;
+	if (p->err != NULL)
+		prompt_failure = *p->err;
 	ck_assert_uint_le(p->n, ARRAY_LEN(prompt_ids));
 	if (p->n > 0)
 		memcpy(prompt_ids, p->ids, p->n * sizeof(*p->ids));
@@ -559,6 +562,30 @@ START_TEST(special_text_in_a_content_becomes_plain_text_or_is_reported)
 		for (size_t i = 0; i < prompt.n; i++)
 			n_plain -= prompt_ids[i] == eos;
 		ck_assert_uint_eq(n_plain, 0);
+	}
+END_TEST
+
+START_TEST(a_prompt_of_no_tokens_is_a_bad_response)
+	{
+		unsigned n_asked;
+
+		config.retries = 1;
+		open_engine("llama.cpp",
+			"{\"path\":\"/tokenize\",\"prompt_contains\":\"nothing\","
+			"\"fault\":\"body\",\"body\":\"{\\\"tokens\\\": []}\"}\n");
+		n_asked = count_log("/tokenize");
+		tokenize("say nothing", SPECIAL_TEXT);
+		ck_assert_int_eq(prompt.reason, ENGINE_BAD_RESPONSE);
+		ck_assert_ptr_nonnull(strstr(prompt_failure.msg, "0 tokens"));
+		ck_assert_uint_eq(prompt.n, 0);
+		ck_assert_uint_eq(count_log("/tokenize"), n_asked + 2);
+		/* The text that an engine wrote may be empty. */
+		engine_tokenize_text(engine, slice_z("nothing"), on_prompt, NULL);
+		run_loop();
+		ck_assert_int_eq(prompt.reason, ENGINE_OK);
+		ck_assert_uint_eq(prompt.n, 0);
+		generate(1);
+		ck_assert_int_eq(seen[0][0].reason, ENGINE_OK);
 	}
 END_TEST
 
@@ -1016,6 +1043,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, a_prompt_without_room_is_not_sent);
 	tcase_add_test(tc, a_token_limit_and_a_full_context_are_told_apart);
 	tcase_add_test(tc, special_text_in_a_content_becomes_plain_text_or_is_reported);
+	tcase_add_test(tc, a_prompt_of_no_tokens_is_a_bad_response);
 	tcase_add_test(tc, plain_text_is_tokenized_without_special_tokens);
 	tcase_add_test(tc, an_engine_without_ids_has_no_tokenizer);
 	tcase_add_test(tc, a_server_that_starts_later_is_waited_for);

@@ -200,6 +200,31 @@ START_TEST(reset_verify_forgets_scores_and_keeps_candidates)
 	}
 END_TEST
 
+static bool count_chosen(void *ctx, const struct ledger_chosen *c UNUSED, struct error *e UNUSED)
+{
+	++*(unsigned *)ctx;
+	return true;
+}
+
+START_TEST(clearing_the_plan_takes_back_what_pack_left_out)
+	{
+		static const char *const outcomes[] = {
+			"chosen", "over_long", "empty", "where", "per_prompt"};
+		unsigned n = 0;
+		add_prompt(1);
+		for (uint32_t i = 0; i < ARRAY_LEN(outcomes); i++) {
+			add_candidate(1, i, "accepted", "accept");
+			ck_assert_ok(ledger_add_selection(
+					     ledger, CANDIDATES + i, i + 1, outcomes[i], &err),
+				err);
+		}
+		ck_assert(!ledger_add_selection(ledger, CANDIDATES, 1, "dull", &err));
+		ck_assert_ok(ledger_clear_plan(ledger, &err), err);
+		ck_assert_ok(ledger_each_chosen(ledger, count_chosen, &n, &err), err);
+		ck_assert_uint_eq(n, 3);
+	}
+END_TEST
+
 START_TEST(prompts_are_found_by_the_beginning_of_their_hash)
 	{
 		int64_t id;
@@ -334,6 +359,7 @@ int main(void)
 	tcase_add_test(t, a_newer_or_foreign_file_is_refused);
 	tcase_add_test(t, books_that_do_not_balance_are_found);
 	tcase_add_test(t, reset_verify_forgets_scores_and_keeps_candidates);
+	tcase_add_test(t, clearing_the_plan_takes_back_what_pack_left_out);
 	tcase_add_test(t, prompts_are_found_by_the_beginning_of_their_hash);
 	tcase_add_test(t, query_reads_and_unpacks_but_never_writes);
 	tcase_add_test(t, wide_orders_within_the_prompt_and_sees_the_group);
