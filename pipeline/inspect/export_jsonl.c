@@ -11,7 +11,10 @@
 #include "inspect/text_out.h"
 #include "inspect/walk.h"
 
-#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 struct jsonl {
 	struct text_out out;
@@ -63,6 +66,23 @@ static void put_text(struct json_writer *j, const char *key, struct slice text)
 	}
 }
 
+/* Shards keep scores as float32, of which at most nine digits say everything: 0.7, not 0.699999988079071. */
+static void put_score(struct json_writer *j, double score)
+{
+	char text[32];
+	if (!isfinite(score) || score != (double)(float)score) {
+		json_put_num(j, score);
+		return;
+	}
+	for (int digits = 6; digits <= 9; digits++) {
+		snprintf(text, sizeof(text), "%.*g", digits, score);
+		if (strtof(text, NULL) == (float)score) {
+			break;
+		}
+	}
+	json_put_raw(j, text, strlen(text));
+}
+
 /* What is known of the sequence, as further members. */
 static void put_facts(struct str *out, struct walk *w, size_t k)
 {
@@ -75,7 +95,7 @@ static void put_facts(struct str *out, struct walk *w, size_t k)
 	}
 	if (q->has_scores) {
 		json_key(&j, "score");
-		json_put_num(&j, q->scores[k]);
+		put_score(&j, q->scores[k]);
 	}
 	if (!walk_meta(w, k, &meta)) {
 		return;

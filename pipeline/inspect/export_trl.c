@@ -15,60 +15,58 @@
 #define UNTRAINED "-100,"
 #define UNTRAINED_BYTES (sizeof(UNTRAINED) - 1)
 #define NUMBER_BYTES_MAX 11 /* of a u32 and its comma */
-#define SLACK_BYTES 4 /* that put_number may write beyond them */
 #define PART 4096 /* numbers that are put between two looks at the buffer */
+#define SHORT_NUMBERS \
+	(1u << 18) /* covers what vocabularies there are; seven bytes hold "262143," */
 
-struct digits {
-	char padded[10000 * 4 + 4]; /* texts of 0 to 9999 with leading zeros, four bytes each */
-	uint8_t first[10000]; /* of those, the digit that counts first */
+/* A number with its comma, in eight bytes that are copied as they lie. */
+struct short_number {
+	char text[7];
+	uint8_t len;
 };
 
 struct trl {
 	struct text_out out;
-	struct digits *digits; /* owns */
+	struct short_number *numbers; /* owns; texts of 0 to SHORT_NUMBERS - 1 */
 	char untrained[PART * UNTRAINED_BYTES];
 };
 
-static struct digits *digits_new(void)
+static char *put_long(char *to, uint32_t v)
 {
-	struct digits *d = xcalloc(1, sizeof(*d));
-	for (unsigned i = 0; i < 10000; i++) {
-		unsigned rest = i;
-		for (unsigned k = 4; k-- > 0; rest /= 10) {
-			d->padded[4 * i + k] = (char)('0' + rest % 10);
-		}
-		d->first[i] = i < 10 ? 3 : i < 100 ? 2 : i < 1000 ? 1 : 0;
-	}
-	return d;
+	char digits[NUMBER_BYTES_MAX];
+	size_t at = sizeof(digits);
+	digits[--at] = ',';
+	do {
+		digits[--at] = (char)('0' + v % 10);
+		v /= 10;
+	} while (v);
+	memcpy(to, digits + at, sizeof(digits) - at);
+	return to + sizeof(digits) - at;
 }
 
-/* The digits of a number below 10,000 from the one given. Always copies four bytes, which is one instruction. */
-static inline char *put_four(const struct digits *d, char *to, uint32_t v, unsigned first)
+static struct short_number *short_numbers(void)
 {
-	memcpy(to, d->padded + 4 * v + first, 4);
-	return to + 4 - first;
+	struct short_number *numbers = xcalloc(SHORT_NUMBERS, sizeof(*numbers));
+	for (uint32_t i = 0; i < SHORT_NUMBERS; i++) {
+		numbers[i].len = (uint8_t)(put_long(numbers[i].text, i) - numbers[i].text);
+	}
+	return numbers;
 }
 
-/* A number and a comma. */
-static inline char *put_number(const struct digits *d, char *to, uint32_t v)
+/* May write eight bytes whatever it needs. */
+static inline char *put_number(const struct trl *s, char *to, uint32_t v)
 {
-	uint32_t high = v / 10000, low = v % 10000;
-	if (!high) {
-		to = put_four(d, to, low, d->first[low]);
-	} else if (high < 10000) {
-		to = put_four(d, put_four(d, to, high, d->first[high]), low, 0);
-	} else {
-		to = put_four(d, to, high / 10000, d->first[high / 10000]);
-		to = put_four(d, put_four(d, to, high % 10000, 0), low, 0);
+	if (v >= SHORT_NUMBERS) {
+		return put_long(to, v);
 	}
-	*to++ = ',';
-	return to;
+	memcpy(to, &s->numbers[v], sizeof(*s->numbers));
+	return to + s->numbers[v].len;
 }
 
 static bool trl_open(void *state, const struct export_source *source, struct error *err)
 {
 	struct trl *s = state;
-	s->digits = digits_new();
+	s->numbers = short_numbers();
 	for (size_t i = 0; i < PART; i++) {
 		memcpy(s->untrained + i * UNTRAINED_BYTES, UNTRAINED, UNTRAINED_BYTES);
 	}
@@ -83,10 +81,10 @@ static bool put_numbers(struct trl *s, const uint32_t *numbers, size_t n, struct
 		if (!text_out_room(&s->out, err)) {
 			return false;
 		}
-		char *from = str_reserve(&s->out.text, part * NUMBER_BYTES_MAX + SLACK_BYTES);
+		char *from = str_reserve(&s->out.text, part * NUMBER_BYTES_MAX);
 		char *to = from;
 		for (size_t i = 0; i < part; i++) {
-			to = put_number(s->digits, to, numbers[at + i]);
+			to = put_number(s, to, numbers[at + i]);
 		}
 		s->out.text.len += (size_t)(to - from);
 	}
@@ -169,7 +167,7 @@ static void trl_release(void *state)
 {
 	struct trl *s = state;
 	text_out_release(&s->out);
-	free(TAKE(s->digits));
+	free(TAKE(s->numbers));
 }
 
 const struct export_ops export_trl = {

@@ -109,8 +109,8 @@ bool inspect_export(char *const *dirs, size_t n, const struct inspect_export *q,
 	for (size_t i = 0; ok && i < n; i++) {
 		ok = put_folder(format, state, dirs[i], &made, err);
 	}
-	bool over = is_over(format, state);
 	ok = ok && format->publish(state, &made.bytes, err);
+	bool over = is_over(format, state);
 	format->release(state);
 	free(state);
 	if (ok && !over) {

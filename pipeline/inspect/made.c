@@ -9,7 +9,7 @@
 
 static void tell_line(const struct made *m, int64_t ms)
 {
-	char size[24], took[32], rate[24];
+	char size[24], took[32];
 	const struct {
 		const char *what;
 		uint64_t n;
@@ -24,9 +24,8 @@ static void tell_line(const struct made *m, int64_t ms)
 		}
 	}
 	text_format_size(m->bytes, size);
-	text_format_size(m->bytes * 1000 / (uint64_t)MAX(ms, 1), rate);
 	clock_duration(ms, took);
-	fprintf(stderr, ", %s in %s (%s/s)\n", size, took, rate);
+	fprintf(stderr, ", %s in %s\n", size, took);
 }
 
 void made_tell(const struct made *m, bool json)

@@ -14,13 +14,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PART ((size_t)4096)
 #define KEPT_IDS ((size_t)1 << 20) /* ids beyond are looked up each time */
 
+#define NEAR_BYTES 11
+
+/* An id's text, where it is short and whole in 16 bytes that are copied as they lie. */
 struct kept {
-	size_t at; /* in `texts` */
-	uint32_t len;
-	bool known,
-		whole; /* whole: escaped text of a piece that is UTF-8 by itself; else raw bytes */
+	char text[NEAR_BYTES];
+	uint8_t tag; /* see below */
+	uint32_t far; /* index in `far` */
+};
+_Static_assert(sizeof(struct kept) == 16, "one move");
+
+enum {
+	TAG_NONE = 0, /* not looked up yet */
+	TAG_NEAR = 1, /* TAG_NEAR + n: n bytes of escaped text are in `text` */
+	TAG_FAR = TAG_NEAR + NEAR_BYTES + 1, /* escaped text is in `far` */
+	TAG_RAW /* bytes in `far` that are not UTF-8 by themselves, not escaped */
 };
 
 struct pieces {
@@ -30,7 +41,8 @@ struct pieces {
 	struct vocab *vocab; /* owns */
 	struct kept *kept; /* owns; by id */
 	size_t n_kept;
-	struct str texts; /* of all that are kept */
+	struct slice *far; /* owns, and what is in it */
+	size_t n_far, far_cap;
 	struct str pending; /* raw bytes that a later piece may complete */
 	struct str quoted; /* scratch */
 };
@@ -40,7 +52,6 @@ struct pieces *pieces_new(const char *dir, const struct mds_reader *r)
 	struct pieces *p = xcalloc(1, sizeof(*p));
 	p->dir = dir;
 	p->reader = r;
-	str_init(&p->texts, STR_NO_CAP);
 	str_init(&p->pending, STR_NO_CAP);
 	str_init(&p->quoted, STR_NO_CAP);
 	return p;
@@ -51,15 +62,17 @@ static void forget(struct pieces *p)
 	vocab_free(TAKE(p->vocab));
 	free(TAKE(p->part));
 	free(TAKE(p->kept));
-	p->n_kept = 0;
-	str_reset(&p->texts);
+	for (size_t i = 0; i < p->n_far; i++) {
+		free((char *)(uintptr_t)p->far[i].data);
+	}
+	free(TAKE(p->far));
+	p->n_kept = p->n_far = p->far_cap = 0;
 }
 
 void pieces_free(struct pieces *p)
 {
 	if (p) {
 		forget(p);
-		str_release(&p->texts);
 		str_release(&p->pending);
 		str_release(&p->quoted);
 		free(p);
@@ -107,16 +120,31 @@ static void grow(struct pieces *p, size_t id)
 	p->n_kept = n;
 }
 
+static void keep_far(struct pieces *p, struct kept *k, struct slice text, uint8_t tag)
+{
+	p->far = array_room(p->far, p->n_far, &p->far_cap, sizeof(*p->far));
+	k->far = (uint32_t)p->n_far;
+	k->tag = tag;
+	p->far[p->n_far++] = (struct slice){xmemdup0(text.data, text.len), text.len};
+}
+
 static bool keep(struct pieces *p, uint32_t id, struct error *err)
 {
-	struct slice piece;
+	struct slice piece, text;
 	if (!look_up(p, id, &piece, err)) {
 		return false;
 	}
-	bool whole = utf8_valid(piece.data, piece.len);
-	struct slice text = whole ? escape(p, piece.data, piece.len) : piece;
-	p->kept[id] = (struct kept){p->texts.len, (uint32_t)text.len, true, whole};
-	str_append(&p->texts, text.data, text.len);
+	if (!utf8_valid(piece.data, piece.len)) {
+		keep_far(p, &p->kept[id], piece, TAG_RAW);
+		return true;
+	}
+	text = escape(p, piece.data, piece.len);
+	if (text.len > NEAR_BYTES) {
+		keep_far(p, &p->kept[id], text, TAG_FAR);
+		return true;
+	}
+	memcpy(p->kept[id].text, text.data, text.len);
+	p->kept[id].tag = (uint8_t)(TAG_NEAR + text.len);
 	return true;
 }
 
@@ -140,19 +168,39 @@ static bool put_piece(struct pieces *p, uint32_t id, struct str *out, struct err
 	if (id >= p->n_kept) {
 		grow(p, id);
 	}
-	if (!p->kept[id].known && !keep(p, id, err)) {
+	if (!p->kept[id].tag && !keep(p, id, err)) {
 		return false;
 	}
-	struct kept k = p->kept[id];
-	if (!k.whole) {
-		str_append(&p->pending, p->texts.data + k.at, k.len);
+	const struct kept *k = &p->kept[id];
+	struct slice text = k->tag < TAG_FAR ? (struct slice){k->text, (size_t)k->tag - TAG_NEAR}
+					     : p->far[k->far];
+	if (k->tag == TAG_RAW) {
+		str_append(&p->pending, text.data, text.len);
 		return true;
 	}
 	if (p->pending.len) {
 		put_pending(p, out);
 	}
-	str_append(out, p->texts.data + k.at, k.len);
+	str_append(out, text.data, text.len);
 	return true;
+}
+
+/* The common case: ids whose texts are near, as long as they come. Returns how many there were. */
+static size_t put_near(const struct pieces *p, const uint32_t *ids, size_t n, struct str *out)
+{
+	char *from = str_reserve(out, (n + 1) * sizeof(struct kept)), *to = from;
+	size_t i;
+	for (i = 0; i < n && ids[i] < p->n_kept; i++) {
+		const struct kept *k = &p->kept[ids[i]];
+		if (k->tag < TAG_NEAR || k->tag >= TAG_FAR) {
+			break;
+		}
+		memcpy(to, k, sizeof(*k));
+		to += k->tag - TAG_NEAR;
+	}
+	*to = '\0';
+	out->len += (size_t)(to - from);
+	return i;
 }
 
 bool pieces_put(
@@ -160,8 +208,12 @@ bool pieces_put(
 {
 	str_reset(&p->pending);
 	str_append_c(&out->text, '"');
-	for (size_t i = 0; i < n; i++) {
-		if (!put_piece(p, ids[i], &out->text, err) || !text_out_room(out, err)) {
+	for (size_t i = 0; i < n;) {
+		size_t n_near = p->pending.len ? 0
+					       : put_near(p, ids + i, MIN(n - i, PART), &out->text);
+		i += n_near;
+		if ((!n_near && !put_piece(p, ids[i++], &out->text, err)) ||
+			!text_out_room(out, err)) {
 			return false;
 		}
 	}
