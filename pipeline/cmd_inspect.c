@@ -91,7 +91,7 @@ int cmd_inspect(int argc, char **argv)
 			CLI_STRING, &q.unpack_to},
 		{"repack", "TO", "seekable zstd shards in a new folder TO, out of any MDS folder",
 			CLI_STRING, &q.repack_to},
-		{"level", "N", "with --repack: of zstd, 1 to 19; default: 3", CLI_COUNT,
+		{"level", "N", "with --repack: of zstd, 1 to 19; default: 3", CLI_STRING,
 			&q.repack.level},
 		{"frames", "HOW", "with --repack: many (default) or single, for old readers",
 			CLI_STRING, &q.repack.frames},

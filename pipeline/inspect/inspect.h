@@ -38,7 +38,7 @@ MUST_CHECK bool inspect_unpack(const char *dir, const char *to, bool json, struc
 
 /* The rows as seekable shards of a new folder `to`. */
 struct inspect_repack {
-	uint64_t level; /* of zstd; 0: 3 */
+	const char *level; /* of zstd; NULL: 3 */
 	const char *frames; /* many or single; NULL: many */
 	const char *shard_bytes; /* NULL: as the folder has it */
 	const char *layout; /* samples; NULL: as it is */

@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "inspect/companions.h"
 #include "inspect/made.h"
 #include "inspect/new_folder.h"
 #include "inspect/row_columns.h"
@@ -20,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LEVEL_DEFAULT 3
 #define LEVEL_MAX 19 /* as in `pack: {zstd: N}` */
 #define SHARD_BYTES_MIN 65536
 
@@ -194,8 +196,9 @@ static bool choose_format(struct repack *p, struct error *err)
 {
 	const struct inspect_repack *q = p->q;
 	static const char *const frames[] = {"many", "single"};
-	if (q->level > LEVEL_MAX) {
-		return error_set(err, FAIL_USAGE, "--level must be from 1 to %d, not %" PRIu64,
+	uint64_t level = LEVEL_DEFAULT;
+	if (q->level && (!text_parse_u64(q->level, &level) || !level || level > LEVEL_MAX)) {
+		return error_set(err, FAIL_USAGE, "--level must be from 1 to %d, not '%s'",
 			LEVEL_MAX, q->level);
 	}
 	if (q->frames && strcmp(q->frames, frames[0]) != 0 && strcmp(q->frames, frames[1]) != 0) {
@@ -208,7 +211,7 @@ static bool choose_format(struct repack *p, struct error *err)
 			"without --layout rows stay as they are; packing is done by a run: "
 			"thresh run --from pack");
 	}
-	p->format.level = q->level ? (int)q->level : 3;
+	p->format.level = (int)level;
 	p->format.single_frame = q->frames && strcmp(q->frames, "single") == 0;
 	return shard_bytes_of(p->dir, q->shard_bytes, &p->format.shard_bytes, err);
 }
@@ -216,8 +219,7 @@ static bool choose_format(struct repack *p, struct error *err)
 static bool rewrite(struct repack *p, struct error *err)
 {
 	struct str facts;
-	if (!add_rows(p, err) ||
-		!new_folder_copy_companions(&p->folder, p->dir, p->walk.reader, err)) {
+	if (!add_rows(p, err) || !companions_copy(p->folder.temp, p->dir, p->walk.reader, err)) {
 		return false;
 	}
 	str_init(&facts, STR_NO_CAP);

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "inspect/companions.h"
 #include "inspect/made.h"
 #include "inspect/new_folder.h"
 #include "shard/image.h"
@@ -143,8 +144,8 @@ bool inspect_unpack(const char *dir, const char *to, bool json, struct error *er
 		mds_reader_close(r);
 		return false;
 	}
-	bool ok = unpack_all(&f, dir, r, &made, err) &&
-		new_folder_copy_companions(&f, dir, r, err) && new_folder_publish(&f, err);
+	bool ok = unpack_all(&f, dir, r, &made, err) && companions_copy(f.temp, dir, r, err) &&
+		new_folder_publish(&f, err);
 	new_folder_release(&f);
 	mds_reader_close(r);
 	if (ok) {

@@ -13,14 +13,14 @@ static void tell_line(const struct made *m, int64_t ms)
 	const struct {
 		const char *what;
 		uint64_t n;
-	} counts[] = {{"files", m->path ? m->files : 0}, {"rows", m->rows},
-		{"sequences", m->sequences}, {"tokens", m->tokens}};
+	} counts[] = {{"file", m->path ? m->files : 0}, {"row", m->rows},
+		{"sequence", m->sequences}, {"token", m->tokens}};
 	fprintf(stderr, "%s: %s", m->path ? m->path : "standard output", m->what);
 	for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
 		char n[28];
 		text_format_count(counts[i].n, n);
 		if (counts[i].n) {
-			fprintf(stderr, ", %s %s", n, counts[i].what);
+			fprintf(stderr, ", %s %s%s", n, counts[i].what, counts[i].n > 1 ? "s" : "");
 		}
 	}
 	text_format_size(m->bytes, size);

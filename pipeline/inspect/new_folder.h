@@ -4,7 +4,7 @@
  *	struct new_folder f;
  *	if (!new_folder_open(&f, "out/raw", from, err)) return false;
  *	... write into f.temp ...
- *	ok = new_folder_copy_companions(&f, from, reader, err) && new_folder_publish(&f, err);
+ *	ok = companions_copy(f.temp, from, reader, err) && new_folder_publish(&f, err);
  *	new_folder_release(&f);		// removes what was not published
  */
 #ifndef PIPELINE_INSPECT_NEW_FOLDER_H
@@ -22,12 +22,6 @@ struct new_folder {
 /* FAIL_IO if `to` exists or is inside `from`, whose readers would take it for a part of it. */
 MUST_CHECK bool new_folder_open(
 	struct new_folder *f, const char *to, const char *from, struct error *err);
-/*
- * vocab.zst and manifest.yaml. In a merged folder each part has its own: the vocabularies become one, if they agree (else there
- * is none, and a line on stderr), the manifests manifest.000.yaml and so on.
- */
-MUST_CHECK bool new_folder_copy_companions(
-	struct new_folder *f, const char *from, const struct mds_reader *r, struct error *err);
 MUST_CHECK bool new_folder_publish(struct new_folder *f, struct error *err);
 void new_folder_release(struct new_folder *f);
 
