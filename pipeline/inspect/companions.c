@@ -175,13 +175,28 @@ static bool unite_vocabs(
 	return ok;
 }
 
+/* Read as well, since a damaged one would pass for the new folder's own fault. */
+static bool copy_vocab(const char *to, const char *from, const char *part, struct error *err)
+{
+	AUTO_FREE char *dir = file_join(from, part);
+	struct error why = {0};
+	struct vocab *v = vocab_read(dir, &why);
+	vocab_free(v);
+	if (!v && why.kind == FAIL_DATA) {
+		*err = why;
+		return error_hint(
+			err, "the shards do not need it: without it they are read as ids");
+	}
+	return copy_file(from, part, "vocab.zst", VOCAB_BYTES_MAX, to, "vocab.zst", err);
+}
+
 static bool copy_all(const char *to, const char *from, const struct parts *parts, struct error *err)
 {
 	if (parts->n == 1) {
 		const char *part = parts->names[0];
 		return copy_file(from, part, "manifest.yaml", MANIFEST_BYTES_MAX, to,
 			       "manifest.yaml", err) &&
-			copy_file(from, part, "vocab.zst", VOCAB_BYTES_MAX, to, "vocab.zst", err);
+			copy_vocab(to, from, part, err);
 	}
 	bool ok = true;
 	for (size_t i = 0; ok && i < parts->n; i++) {

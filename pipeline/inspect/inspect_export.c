@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "inspect/export.h"
 #include "inspect/made.h"
+#include "inspect/row_check.h"
 #include "inspect/walk.h"
 
 #include <inttypes.h>
@@ -62,7 +63,7 @@ static bool put_row(const struct export_ops *format, void *state, struct walk *w
 			" shows the row",
 			w->row);
 	}
-	if (!format->row(state, w, err)) {
+	if (!row_check(w, err) || !format->row(state, w, err)) {
 		return err->kind == FAIL_DATA
 			? error_context(err, "'%s': row %" PRIu64, w->dir, w->row)
 			: false;

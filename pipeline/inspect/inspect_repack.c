@@ -13,6 +13,7 @@
 #include "inspect/companions.h"
 #include "inspect/made.h"
 #include "inspect/new_folder.h"
+#include "inspect/row_check.h"
 #include "inspect/row_columns.h"
 #include "inspect/walk.h"
 #include "shard/image.h"
@@ -90,7 +91,7 @@ static bool add_rows(struct repack *p, struct error *err)
 		if (!walk_next(w, err)) {
 			return false;
 		}
-		if (!row_columns_put(&p->columns, w, add_row, p, err)) {
+		if (!row_check(w, err) || !row_columns_put(&p->columns, w, add_row, p, err)) {
 			return err->kind == FAIL_DATA
 				? error_context(err, "'%s': row %" PRIu64, p->dir, w->row)
 				: false;

@@ -96,6 +96,8 @@ CASES = {
     'other_columns': ([('a', UNSORTED, [('t', 1, b'x', [1])], False), ('b', UNSORTED[:2], [('t', 1)], False)], {}),
     'unknown_encoding': ([('s', [('n', 'int'), ('odd', 'mystery')], [(1, b'x')], False)], {}),
     'many': ([('s', UNSORTED, [(f'row {i}', i, bytes(range(256)) * 4, [i, 7 * i]) for i in range(300)], True)], {}),
+    'bad_lens': ([('s', TOKENS, [([1, 1], [0, 1], [2]), ([1, 1, 1], [0, 1, 1], [2])], False)], {'': PIECES}),
+    'bad_text': ([('s', UNSORTED, [('ok', 1, b'', [1]), (b'\xff', 1, b'', [1])], True)], {}),
     'large_row': ([('s', [('blob', 'bytes')], [(b'x' * 200000,), (b'y',), (b'',)], True)], {}),
 }
 
