@@ -273,6 +273,46 @@ static void print_tokens(FILE *out, struct reading *r)
 			: "");
 }
 
+/* "33 sequences, 85.8 % full, 81.8 % padding avoided, 2 over_long left out", as far as the facts go. */
+static const char *packing_note(struct arena *arena, const struct json *facts)
+{
+	int64_t sequences = 0, tokens = 0, over_long = 0, padding = 0;
+	double fill;
+	json_int(json_get(facts, "sequences"), &sequences);
+	json_int(json_get(facts, "tokens"), &tokens);
+	json_int(json_get(facts, "over_long"), &over_long);
+	json_int(json_get(facts, "padding_avoided"), &padding);
+	char number[28];
+	text_format_count((uint64_t)sequences, number);
+	const char *note = arena_printf(arena, "%s sequences", number);
+	if (sequences && json_num(json_get(facts, "fill"), &fill)) {
+		note = arena_printf(arena, "%s, %.1f %% full, %.1f %% padding avoided", note,
+			100 * fill, 100.0 * (double)padding / (double)(padding + tokens));
+	}
+	if (over_long) {
+		text_format_count((uint64_t)over_long, number);
+		note = arena_printf(arena, "%s, %s over_long left out", note, number);
+	}
+	return note;
+}
+
+/* A stage that tells of rows and sequences has packed. */
+static void print_packed(FILE *out, struct ledger *l, struct reading *r)
+{
+	for (const struct stage_ops *const *s = registry_stages(); *s; s++) {
+		struct ledger_stage row;
+		struct error ignored;
+		int64_t rows;
+		ledger_stage(l, (*s)->name, &r->arena, &row);
+		AUTO_JSON struct json *facts = row.facts
+			? json_parse(row.facts, strlen(row.facts), &ignored)
+			: NULL;
+		if (json_get(facts, "sequences") && json_int(json_get(facts, "rows"), &rows)) {
+			line(out, "packed rows", rows, packing_note(&r->arena, facts));
+		}
+	}
+}
+
 static void print_stages(FILE *out, struct ledger *l, struct reading *r)
 {
 	unsigned n = 0;
@@ -336,6 +376,7 @@ bool summary_print(struct ledger *l, FILE *out, struct error *err)
 	print_candidates(out, &r);
 	print_verifiers(out, &r);
 	line(out, "chosen", f->n_chosen, share(&r.arena, f->n_chosen, f->n_accepted, "accepted"));
+	print_packed(out, l, &r);
 	print_tokens(out, &r);
 	print_stages(out, l, &r);
 	print_sources(out, &r);

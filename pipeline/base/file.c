@@ -114,6 +114,12 @@ bool file_draft_write(struct file_draft *draft, const void *bytes, size_t len, s
 	return true;
 }
 
+void file_draft_begin_sync(struct file_draft *draft)
+{
+	/* A hint: where it does not work, fsync does it all. */
+	(void)sync_file_range(draft->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 bool file_draft_publish(struct file_draft *draft, struct error *err)
 {
 	if (fsync(draft->fd) < 0) {
@@ -270,7 +276,8 @@ bool file_lock_take(struct file_lock *lock, const char *path, struct error *err)
 	char pid[32] = "";
 	/* A second try, as file_lock_holder may have it for an instant. */
 	const struct timespec instant = {.tv_nsec = 20000000};
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0 && (nanosleep(&instant, NULL), flock(fd, LOCK_EX | LOCK_NB)) < 0) {
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0 &&
+		(nanosleep(&instant, NULL), flock(fd, LOCK_EX | LOCK_NB)) < 0) {
 		if (errno != EWOULDBLOCK) {
 			return error_errno(err, "could not lock '%s'", path);
 		}
@@ -303,7 +310,8 @@ long file_lock_holder(const char *path)
 	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
 	char pid[32] = "";
 	/* Taken shared for a moment; file_lock_take tries twice for that reason. */
-	if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) == 0 || pread(fd, pid, sizeof(pid) - 1, 0) <= 0) {
+	if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) == 0 ||
+		pread(fd, pid, sizeof(pid) - 1, 0) <= 0) {
 		return 0;
 	}
 	return strtol(pid, NULL, 10);

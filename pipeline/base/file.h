@@ -28,6 +28,8 @@ MUST_CHECK bool file_draft_open(
 	struct file_draft *draft, const char *dir, const char *name, struct error *err);
 MUST_CHECK bool file_draft_write(
 	struct file_draft *draft, const void *bytes, size_t len, struct error *err);
+/* Lets the disk begin with what was written; file_draft_publish then waits for less. */
+void file_draft_begin_sync(struct file_draft *draft);
 MUST_CHECK bool file_draft_publish(struct file_draft *draft, struct error *err);
 /* Unlinks the temporary file if it was not published. Zeroed or released: no-op. */
 void file_draft_release(struct file_draft *draft);

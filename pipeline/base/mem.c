@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 void oom(void)
@@ -19,6 +20,18 @@ void *xmalloc(size_t bytes)
 	void *p = malloc(bytes ? bytes : 1);
 	if (!p) {
 		oom();
+	}
+	return p;
+}
+
+void *xmalloc_large(size_t bytes)
+{
+	const uintptr_t page = 4096;
+	void *p = xmalloc(bytes);
+	uintptr_t from = ((uintptr_t)p + page - 1) & ~(page - 1),
+		  to = ((uintptr_t)p + bytes) & ~(page - 1);
+	if (to > from) {
+		(void)madvise((void *)from, to - from, MADV_HUGEPAGE); /* a wish */
 	}
 	return p;
 }

@@ -14,6 +14,8 @@
 NORETURN void oom(void);
 
 void *xmalloc(size_t bytes);
+/* xmalloc for a buffer of many megabytes that is filled from its beginning: in large pages where the system has them. */
+void *xmalloc_large(size_t bytes);
 void *xcalloc(size_t n, size_t bytes);
 /* n * bytes is checked for overflow. */
 void *xreallocarray(void *p, size_t n, size_t bytes);

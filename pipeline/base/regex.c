@@ -72,27 +72,58 @@ static uint32_t group_of_interest(const struct regex *re, const PCRE2_SIZE *ends
 	return 0;
 }
 
-enum regex_result regex_search(const struct regex *re, const char *text, size_t len, size_t start,
-	struct slice *out_match, size_t *out_end)
+/* On a match *out_n is the number of groups that were set, the whole match being group 0. */
+static enum regex_result match(const struct regex *re, pcre2_match_data *data, const char *text,
+	size_t len, size_t start, uint32_t *out_n)
+{
+	int n = pcre2_match(re->code, (PCRE2_SPTR)text, len, start, 0, data, re->context);
+	*out_n = n > 0 ? (uint32_t)n : 0;
+	return n > 0 ? REGEX_MATCH : n == PCRE2_ERROR_NOMATCH ? REGEX_NO_MATCH : REGEX_LIMIT;
+}
+
+static struct slice group_text(const char *text, const PCRE2_SIZE *ends, uint32_t group)
+{
+	/* \K in a lookahead can put the start behind the end. */
+	size_t from = MIN(ends[2 * group], ends[2 * group + 1]), to = ends[2 * group + 1];
+	return (struct slice){text + from, to - from};
+}
+
+static pcre2_match_data *match_data_new(const struct regex *re)
 {
 	pcre2_match_data *data = pcre2_match_data_create_from_pattern(re->code, NULL);
 	if (!data) {
 		oom();
 	}
-	int n = pcre2_match(re->code, (PCRE2_SPTR)text, len, start, 0, data, re->context);
-	enum regex_result result = n > 0   ? REGEX_MATCH
-		: n == PCRE2_ERROR_NOMATCH ? REGEX_NO_MATCH
-					   : REGEX_LIMIT;
+	return data;
+}
+
+enum regex_result regex_search(const struct regex *re, const char *text, size_t len, size_t start,
+	struct slice *out_match, size_t *out_end)
+{
+	pcre2_match_data *data = match_data_new(re);
+	uint32_t n;
+	enum regex_result result = match(re, data, text, len, start, &n);
 	if (result == REGEX_MATCH) {
 		const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(data);
-		uint32_t group = group_of_interest(re, ends, (uint32_t)n);
 		if (out_match) {
-			*out_match = (struct slice){
-				text + ends[2 * group], ends[2 * group + 1] - ends[2 * group]};
+			*out_match = group_text(text, ends, group_of_interest(re, ends, n));
 		}
 		if (out_end) {
 			*out_end = ends[1];
 		}
+	}
+	pcre2_match_data_free(data);
+	return result;
+}
+
+enum regex_result regex_find(
+	const struct regex *re, const char *text, size_t len, size_t start, struct slice *out_match)
+{
+	pcre2_match_data *data = match_data_new(re);
+	uint32_t n;
+	enum regex_result result = match(re, data, text, len, start, &n);
+	if (result == REGEX_MATCH) {
+		*out_match = group_text(text, pcre2_get_ovector_pointer(data), 0);
 	}
 	pcre2_match_data_free(data);
 	return result;

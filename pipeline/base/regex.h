@@ -18,5 +18,8 @@ void regex_free(struct regex *re);
  */
 enum regex_result regex_search(const struct regex *re, const char *text, size_t len, size_t start,
 	struct slice *out_match, size_t *out_end);
+/* The same search; out_match gets the whole match, whatever groups the pattern has. */
+enum regex_result regex_find(const struct regex *re, const char *text, size_t len, size_t start,
+	struct slice *out_match);
 
 #endif

@@ -38,13 +38,11 @@ static const struct export_ops *find_format(const char *name, struct error *err)
 	return NULL;
 }
 
-void inspect_export_help(char *out, size_t out_bytes)
+void inspect_export_help(struct str *out)
 {
-	size_t at = 0;
-	for (size_t i = 0; i < ARRAY_LEN(formats) && at < out_bytes; i++) {
-		int n = snprintf(out + at, out_bytes - at, "%s  %-18s %s", i ? "\n" : "",
-			formats[i]->name, formats[i]->summary);
-		at += n > 0 ? (size_t)n : 0;
+	for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
+		str_printf(
+			out, "%s  %-18s %s", i ? "\n" : "", formats[i]->name, formats[i]->summary);
 	}
 }
 
@@ -53,8 +51,8 @@ static bool is_over(const struct export_ops *format, const void *state)
 	return format->is_over && format->is_over(state);
 }
 
-static bool put_row(const struct export_ops *format, void *state, struct walk *w, struct made *made,
-	struct error *err)
+static bool put_row(const struct export_ops *format, void *state, struct walk *w,
+	struct row_check *check, struct made *made, struct error *err)
 {
 	if (!w->seqs.n) {
 		error_set(err, FAIL_DATA, "'%s': row %" PRIu64 " has no token ids", w->dir, w->row);
@@ -63,7 +61,7 @@ static bool put_row(const struct export_ops *format, void *state, struct walk *w
 			" shows the row",
 			w->row);
 	}
-	if (!row_check(w, err) || !format->row(state, w, err)) {
+	if (!row_check(check, w, err) || !format->row(state, w, err)) {
 		return err->kind == FAIL_DATA
 			? error_context(err, "'%s': row %" PRIu64, w->dir, w->row)
 			: false;
@@ -78,10 +76,11 @@ static bool put_folder(const struct export_ops *format, void *state, const char 
 	struct made *made, struct error *err)
 {
 	struct walk w;
+	struct row_check check = {0};
 	bool ok = walk_open(&w, dir, err);
 	ok = ok && (!format->folder || format->folder(state, &w, err));
 	while (ok && !is_over(format, state) && walk_next(&w, err)) {
-		ok = put_row(format, state, &w, made, err);
+		ok = put_row(format, state, &w, &check, made, err);
 	}
 	walk_close(&w);
 	return ok && err->kind == FAIL_NONE;

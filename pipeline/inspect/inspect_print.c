@@ -85,6 +85,27 @@ double numbers_mean(const struct numbers *list)
 	return list->n ? sum / (double)list->n : 0;
 }
 
+void numbers_put_json(struct numbers *list, struct json_writer *w, const char *key)
+{
+	static const struct {
+		const char *name;
+		double q;
+	} of[] = {{"min", 0}, {"median", 0.5}, {"p95", 0.95}, {"max", 1}};
+	json_key(w, key);
+	json_begin_object(w);
+	json_key(w, "n");
+	json_put_uint(w, list->n);
+	for (size_t i = 0; list->n && i < ARRAY_LEN(of); i++) {
+		json_key(w, of[i].name);
+		json_put_num(w, numbers_quantile(list, of[i].q));
+	}
+	if (list->n) {
+		json_key(w, "mean");
+		json_put_num(w, numbers_mean(list));
+	}
+	json_end_object(w);
+}
+
 void print_histogram(const char *title, struct numbers *list)
 {
 	if (!list->n) {

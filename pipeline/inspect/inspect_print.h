@@ -3,6 +3,7 @@
 #define PIPELINE_INSPECT_INSPECT_PRINT_H
 
 #include "base/attr.h"
+#include "base/json.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,6 +30,8 @@ void numbers_release(struct numbers *list);
 /* Sorts them; item at quantile q of [0, 1]. The list must not be empty. */
 double numbers_quantile(struct numbers *list, double q);
 double numbers_mean(const struct numbers *list);
+/* A member: count, quantiles and mean. Sorts them. */
+void numbers_put_json(struct numbers *list, struct json_writer *w, const char *key);
 /* Title with quantiles, then a bar for each of 12 bins; nothing if the list is empty. */
 void print_histogram(const char *title, struct numbers *list);
 

@@ -10,7 +10,9 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "base/workers.h"
 #include "inspect/companions.h"
+#include "inspect/facts.h"
 #include "inspect/made.h"
 #include "inspect/new_folder.h"
 #include "inspect/row_check.h"
@@ -30,6 +32,7 @@ struct repack {
 	const struct inspect_repack *q;
 	const char *dir;
 	struct walk walk;
+	struct row_check check;
 	struct row_columns columns;
 	struct mds_format format;
 	struct mds_shard *shard; /* owns */
@@ -56,17 +59,12 @@ static bool publish_shard(struct repack *p, struct error *err)
 static bool add_row(void *ctx, const struct slice *values, struct error *err)
 {
 	struct repack *p = ctx;
-	uint64_t bytes = mds_sample_bytes(&p->format, values);
-	if (!bytes) {
-		return error_set(err, FAIL_DATA, "it has no bytes, which MDS does not allow");
-	}
-	if (!mds_shard_would_fit(p->shard, bytes) && mds_shard_n_samples(p->shard) &&
+	if (!mds_shard_would_fit(p->shard, values) && mds_shard_n_samples(p->shard) &&
 		!publish_shard(p, err)) {
 		return false;
 	}
-	if (!mds_shard_would_fit(p->shard, bytes)) {
-		return error_set(
-			err, FAIL_DATA, "%" PRIu64 " bytes do not fit into a shard", bytes);
+	if (!mds_shard_would_fit(p->shard, values)) {
+		return error_set(err, FAIL_DATA, "it does not fit into a shard of 4 GiB");
 	}
 	mds_shard_add(p->shard, values);
 	p->made.rows++;
@@ -91,7 +89,8 @@ static bool add_rows(struct repack *p, struct error *err)
 		if (!walk_next(w, err)) {
 			return false;
 		}
-		if (!row_check(w, err) || !row_columns_put(&p->columns, w, add_row, p, err)) {
+		if (!row_check(&p->check, w, err) ||
+			!row_columns_put(&p->columns, w, add_row, p, err)) {
 			return err->kind == FAIL_DATA
 				? error_context(err, "'%s': row %" PRIu64, p->dir, w->row)
 				: false;
@@ -104,34 +103,9 @@ static bool add_rows(struct repack *p, struct error *err)
 
 /* --- facts --- */
 
-struct facts {
-	struct json_writer w;
-	const struct repack *repack;
-};
-
 static bool samples_layout(const struct repack *p)
 {
 	return p->q->layout != NULL;
-}
-
-static void put_fact(void *ctx, const char *key, const struct json *value)
-{
-	struct facts *f = ctx;
-	if (strcmp(key, "repacked") == 0) {
-		return;
-	}
-	json_key(&f->w, key);
-	if (samples_layout(f->repack) && strcmp(key, "layout") == 0) {
-		json_put_z(&f->w, "samples");
-	} else if (samples_layout(f->repack) && strcmp(key, "rows") == 0) {
-		json_put_uint(&f->w, f->repack->made.rows);
-	} else {
-		struct str text;
-		str_init(&text, STR_NO_CAP);
-		json_dump(value, false, &text);
-		json_put_raw(&f->w, text.data, text.len);
-		str_release(&text);
-	}
 }
 
 /*
@@ -141,26 +115,15 @@ static void put_fact(void *ctx, const char *key, const struct json *value)
 static bool put_facts(const struct repack *p, struct str *out)
 {
 	const struct json *facts = mds_reader_facts(p->walk.reader);
-	struct facts f = {.w = {.out = out}, .repack = p};
 	if (!facts && !samples_layout(p)) {
 		return false;
 	}
-	json_begin_object(&f.w);
-	json_each(facts, put_fact, &f);
-	if (samples_layout(p) && !json_get(facts, "layout")) {
-		json_key(&f.w, "layout");
-		json_put_z(&f.w, "samples");
-	}
-	json_key(&f.w, "repacked");
-	json_begin_object(&f.w);
-	json_key(&f.w, "frames");
-	json_put_z(&f.w, p->format.single_frame ? "single" : "many");
-	json_key(&f.w, "level");
-	json_put_int(&f.w, p->format.level);
-	json_key(&f.w, "shard_bytes");
-	json_put_uint(&f.w, p->format.shard_bytes);
-	json_end_object(&f.w);
-	json_end_object(&f.w);
+	AUTO_FREE char *how = xasprintf("{\"frames\":\"%s\",\"level\":%d,\"shard_bytes\":%u}",
+		p->format.single_frame ? "single" : "many", p->format.level, p->format.shard_bytes);
+	AUTO_FREE char *rows = xasprintf("%" PRIu64, p->made.rows);
+	const struct fact_change changes[] = {
+		{"repacked", how}, {"layout", "\"samples\""}, {"rows", rows}, {"fill", NULL}};
+	facts_put(facts, changes, samples_layout(p) ? ARRAY_LEN(changes) : 1, out);
 	return true;
 }
 
@@ -243,9 +206,11 @@ static bool repack(struct repack *p, const char *to, struct error *err)
 	if (!new_folder_open(&p->folder, to, p->dir, err)) {
 		return false;
 	}
+	p->format.workers = workers_new(0);
 	p->shard = mds_shard_new(&p->format);
 	bool ok = rewrite(p, err);
 	mds_shard_free(p->shard);
+	workers_free(p->format.workers);
 	free(p->infos);
 	new_folder_release(&p->folder);
 	return ok;

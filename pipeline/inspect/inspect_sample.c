@@ -9,6 +9,7 @@
 #include "cli.h"
 #include "inspect/decode.h"
 #include "inspect/inspect_print.h"
+#include "inspect/inspect_sample.h"
 #include "inspect/walk.h"
 
 #include <inttypes.h>
@@ -75,15 +76,25 @@ static void print_table(const struct showing *s, size_t k, size_t from, size_t t
 	str_release(&piece);
 }
 
+const char *sample_candidate(const struct sequences *s, size_t k, char out[CANDIDATE_CHARS])
+{
+	if (!s->has_sample_ids) {
+		return NULL;
+	}
+	snprintf(out, CANDIDATE_CHARS, "%" PRIu64 ".%" PRIu64, s->sample_ids[k] / PROMPT_CANDIDATES,
+		s->sample_ids[k] % PROMPT_CANDIDATES);
+	return out;
+}
+
 static void print_sequence(const struct showing *s, size_t k)
 {
 	const struct sequences *q = &s->w->seqs;
 	size_t from = q->starts[k], to = q->starts[k + 1];
+	char candidate[CANDIDATE_CHARS];
 	printf("%s--- sequence %zu of %zu, %zu tokens", s->fancy ? STYLE_BOLD : "", k + 1, q->n,
 		to - from);
-	if (q->has_sample_ids) {
-		printf(", candidate %" PRIu64 ".%" PRIu64, q->sample_ids[k] / 4096,
-			q->sample_ids[k] % 4096);
+	if (sample_candidate(q, k, candidate)) {
+		printf(", candidate %s", candidate);
 	}
 	if (q->has_scores) {
 		printf(", score %.4g", q->scores[k]);
@@ -102,6 +113,12 @@ static void print_sequence(const struct showing *s, size_t k)
 		print_run(s, i, end, trained);
 		i = end;
 	}
+}
+
+void sample_print_sequence(struct walk *w, size_t k, const struct decoder *decoder, bool tokens)
+{
+	struct showing s = {w, decoder, cli_is_fancy(STDOUT_FILENO), tokens};
+	print_sequence(&s, k);
 }
 
 static void print_columns(const struct walk *w)
@@ -158,9 +175,8 @@ static void print_row(struct walk *w, const struct inspect_show *show)
 	}
 	struct decoder *decoder = decoder_new(w->dir, w->reader);
 	decoder_use(decoder, w->shard);
-	struct showing s = {w, decoder, cli_is_fancy(STDOUT_FILENO), show->tokens};
 	for (size_t k = 0; k < w->seqs.n; k++) {
-		print_sequence(&s, k);
+		sample_print_sequence(w, k, decoder, show->tokens);
 	}
 	decoder_free(decoder);
 }

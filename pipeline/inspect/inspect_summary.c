@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "inspect/inspect_print.h"
+#include "inspect/totals.h"
 #include "inspect/walk.h"
 
 #include <inttypes.h>
@@ -13,107 +14,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SOURCES_MAX 64 /* that are told apart; what is beyond is counted together */
-
-struct source_count {
-	char *name; /* owns */
-	uint64_t n;
-};
-
-struct totals {
-	uint64_t n_shards, n_rows, n_tokens, n_loss_tokens, n_sequences, raw_bytes, zip_bytes;
-	struct numbers lengths, scores;
-	struct source_count sources[SOURCES_MAX];
-	size_t n_sources;
-	uint64_t n_other_sources;
-	int64_t context; /* 0: not told */
-	bool packed; /* rows are meant to be filled up to `context` */
-};
-
-static void totals_release(struct totals *t)
-{
-	numbers_release(&t->lengths);
-	numbers_release(&t->scores);
-	for (size_t i = 0; i < t->n_sources; i++) {
-		free(t->sources[i].name);
-	}
-}
-
-static void add_source(struct totals *t, struct slice name)
-{
-	for (size_t i = 0; i < t->n_sources; i++) {
-		if (slice_eq_z(name, t->sources[i].name)) {
-			t->sources[i].n++;
-			return;
-		}
-	}
-	if (t->n_sources < SOURCES_MAX) {
-		t->sources[t->n_sources++] = (struct source_count){
-			xmemdup0(name.data, name.len), 1};
-	} else {
-		t->n_other_sources++;
-	}
-}
-
-static void count_row(struct totals *t, struct walk *w)
-{
-	const struct sequences *s = &w->seqs;
-	t->n_rows++;
-	if (!s->n) {
-		return;
-	}
-	size_t n = s->starts[s->n];
-	t->n_tokens += n;
-	for (size_t i = 0; s->has_mask && i < n; i++) {
-		t->n_loss_tokens += s->mask[i];
-	}
-	t->n_sequences += s->n;
-	for (size_t k = 0; k < s->n; k++) {
-		struct walk_meta meta;
-		numbers_add(&t->lengths, (double)(s->starts[k + 1] - s->starts[k]));
-		if (isfinite(s->scores[k])) {
-			numbers_add(&t->scores, s->scores[k]);
-		}
-		if (walk_meta(w, k, &meta) && meta.source.data) {
-			add_source(t, meta.source);
-		}
-	}
-}
-
-static void count_files(struct totals *t, const struct mds_reader *r)
-{
-	int64_t context;
-	const char *layout = json_z(json_get(mds_reader_facts(r), "layout"));
-	t->n_shards += mds_reader_n_shards(r);
-	for (size_t i = 0; i < mds_reader_n_shards(r); i++) {
-		t->raw_bytes += mds_reader_shard(r, i)->raw_bytes;
-		t->zip_bytes += mds_reader_shard(r, i)->zip_bytes;
-	}
-	if (json_int(json_get(mds_reader_facts(r), "context"), &context)) {
-		t->context = MAX(t->context, context);
-	}
-	t->packed = t->packed || (layout && strcmp(layout, "packed") == 0);
-}
-
 static bool read_totals(const char *dir, struct totals *t, struct error *err)
 {
 	struct walk w;
 	if (!walk_open(&w, dir, err)) {
 		return false;
 	}
-	count_files(t, w.reader);
+	totals_add_files(t, w.reader);
 	while (walk_next(&w, err)) {
-		count_row(t, &w);
+		totals_add_row(t, &w);
 	}
 	walk_close(&w);
 	return err->kind == FAIL_NONE;
-}
-
-static double fill_of(const struct totals *t)
-{
-	return t->packed && t->context && t->n_rows
-		? (double)t->n_tokens / ((double)t->n_rows * (double)t->context)
-		: 0;
 }
 
 static void print_sources(const struct totals *t)
@@ -180,8 +92,8 @@ static void print_totals(const char *title, struct totals *t)
 		print_fact("sequences", "%s (%.1f a sample)", sequences,
 			(double)t->n_sequences / (double)t->n_rows);
 	}
-	if (t->n_tokens && fill_of(t) > 0) {
-		print_fact("fill", "%.2f %% of context %" PRId64, 100 * fill_of(t), t->context);
+	if (t->n_tokens && totals_fill(t) > 0) {
+		print_fact("fill", "%.2f %% of context %" PRId64, 100 * totals_fill(t), t->context);
 	}
 	print_size(t);
 	print_sources(t);
@@ -189,57 +101,13 @@ static void print_totals(const char *title, struct totals *t)
 	print_histogram("score of a sequence", &t->scores);
 }
 
-static void put_spread(struct json_writer *w, const char *key, struct numbers *list)
-{
-	static const struct {
-		const char *name;
-		double q;
-	} of[] = {{"min", 0}, {"median", 0.5}, {"p95", 0.95}, {"max", 1}};
-	json_key(w, key);
-	json_begin_object(w);
-	json_key(w, "n");
-	json_put_uint(w, list->n);
-	for (size_t i = 0; list->n && i < ARRAY_LEN(of); i++) {
-		json_key(w, of[i].name);
-		json_put_num(w, numbers_quantile(list, of[i].q));
-	}
-	if (list->n) {
-		json_key(w, "mean");
-		json_put_num(w, numbers_mean(list));
-	}
-	json_end_object(w);
-}
-
 static void print_totals_json(struct totals *t)
 {
 	struct str text;
 	str_init(&text, STR_NO_CAP);
 	struct json_writer w = {.out = &text};
-	const struct {
-		const char *key;
-		uint64_t value;
-	} members[] = {{"shards", t->n_shards}, {"samples", t->n_rows}, {"tokens", t->n_tokens},
-		{"loss_tokens", t->n_loss_tokens}, {"sequences", t->n_sequences},
-		{"raw_bytes", t->raw_bytes}, {"zip_bytes", t->zip_bytes},
-		{"context", (uint64_t)t->context}};
 	json_begin_object(&w);
-	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
-		json_key(&w, members[i].key);
-		json_put_uint(&w, members[i].value);
-	}
-	json_key(&w, "fill");
-	json_put_num(&w, fill_of(t));
-	json_key(&w, "sources");
-	json_begin_object(&w);
-	for (size_t i = 0; i < t->n_sources; i++) {
-		json_key(&w, t->sources[i].name);
-		json_put_uint(&w, t->sources[i].n);
-	}
-	json_end_object(&w);
-	json_key(&w, "sequences_of_other_sources");
-	json_put_uint(&w, t->n_other_sources);
-	put_spread(&w, "sequence_tokens", &t->lengths);
-	put_spread(&w, "scores", &t->scores);
+	totals_put_json(t, &w);
 	json_end_object(&w);
 	puts(text.data);
 	str_release(&text);

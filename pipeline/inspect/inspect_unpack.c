@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "inspect/companions.h"
+#include "inspect/facts.h"
 #include "inspect/made.h"
 #include "inspect/new_folder.h"
 #include "shard/image.h"
@@ -78,7 +79,11 @@ static void put_other(void *ctx, const char *key, const struct json *value)
 	}
 	struct str text;
 	str_init(&text, STR_NO_CAP);
-	json_dump(value, false, &text);
+	if (strcmp(key, "thresh") == 0 && json_kind(value) == JSON_OBJECT) {
+		facts_put(value, NULL, 0, &text);
+	} else {
+		json_dump(value, false, &text);
+	}
 	json_key(w, key);
 	json_put_raw(w, text.data, text.len);
 	str_release(&text);

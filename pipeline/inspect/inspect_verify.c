@@ -4,9 +4,10 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/workers.h"
+#include "inspect/inspect_ledger.h"
 #include "inspect/inspect_print.h"
 #include "shard/mds_read.h"
-#include "shard/packed.h"
 #include "shard/vocab.h"
 
 #include <inttypes.h>
@@ -14,7 +15,8 @@
 
 struct checking {
 	const char *dir;
-	bool json;
+	bool json, with_ledger;
+	struct workers *workers;
 	uint64_t n_faults;
 };
 
@@ -72,24 +74,6 @@ static void print_fault(void *ctx, const struct mds_fault *f)
 	putchar('\n');
 }
 
-/* Rows of a shard that is sound in itself; after so many faults of rows, the rest of them is hardly news. */
-static void check_rows(struct checking *c, struct mds_reader *r, size_t s)
-{
-	const struct mds_read_shard *shard = mds_reader_shard(r, s);
-	struct slice values[MDS_READ_COLUMNS_MAX];
-	struct error ignored; /* it was read a moment ago */
-	int64_t n_vocab = 0;
-	unsigned n = 0;
-	json_int(json_get(mds_reader_facts(r), "n_vocab"), &n_vocab);
-	for (uint64_t i = 0; i < shard->n_samples && n < MDS_FAULTS_MAX; i++) {
-		size_t of;
-		if (!mds_reader_sample(r, shard->first_sample + i, values, &of, &ignored)) {
-			break;
-		}
-		n += packed_check(r, of, values, (uint64_t)MAX(n_vocab, 0), print_fault, c);
-	}
-}
-
 static void check_vocab(struct checking *c)
 {
 	struct error err;
@@ -101,8 +85,8 @@ static void check_vocab(struct checking *c)
 	vocab_free(v);
 }
 
-static void print_sound(
-	const struct checking *c, const struct mds_reader *r, const char *other_hash)
+static void print_sound(const struct checking *c, const struct mds_reader *r,
+	const char *other_hash, bool ledger_agrees)
 {
 	if (c->json) {
 		return; /* no line is no fault; the exit code says it, too */
@@ -110,6 +94,9 @@ static void print_sound(
 	print_z(c->dir);
 	printf(": ok, %zu shards, %" PRIu64 " samples", mds_reader_n_shards(r),
 		mds_reader_n_samples(r));
+	if (ledger_agrees) {
+		printf(", as in the ledger");
+	}
 	if (other_hash) {
 		printf("; hashes of kind ");
 		print_z(other_hash);
@@ -127,30 +114,34 @@ static bool verify(struct checking *c, struct error *err)
 		return false;
 	}
 	for (size_t s = 0; s < mds_reader_n_shards(r); s++) {
-		uint64_t before_shard = c->n_faults;
 		const char *kind = mds_reader_shard(r, s)->other_hash;
 		other_hash = kind ? kind : other_hash;
-		mds_reader_verify(r, s, print_fault, c);
-		if (c->n_faults == before_shard) {
-			check_rows(c, r, s);
-		}
+		mds_reader_verify(r, s, c->workers, print_fault, c);
 	}
 	check_vocab(c);
-	if (c->n_faults == before) {
-		print_sound(c, r, other_hash);
+	bool ok = true, compared = false;
+	/* What is damaged differs from the ledger anyway. */
+	if (c->with_ledger && c->n_faults == before) {
+		ok = inspect_ledger(c->dir, print_fault, c, &compared, err);
+	}
+	if (ok && c->n_faults == before) {
+		print_sound(c, r, other_hash, compared);
 	}
 	mds_reader_close(r);
-	return true;
+	return ok;
 }
 
-bool inspect_verify(char *const *dirs, size_t n, bool json, uint64_t *out_faults, struct error *err)
+bool inspect_verify(char *const *dirs, size_t n, const struct inspect_check *check,
+	uint64_t *out_faults, struct error *err)
 {
-	struct checking c = {.json = json};
+	struct checking c = {
+		.json = check->json, .with_ledger = check->ledger, .workers = workers_new(0)};
 	bool ok = true;
 	for (size_t i = 0; ok && i < n; i++) {
 		c.dir = dirs[i];
 		ok = verify(&c, err);
 	}
+	workers_free(c.workers);
 	*out_faults = c.n_faults;
 	return ok;
 }

@@ -99,19 +99,7 @@ static bool same_put(
 
 /* --- layout `samples` --- */
 
-enum field {
-	CANDIDATE,
-	INPUT_IDS,
-	LABELS,
-	META,
-	MODEL,
-	PROMPT_ID,
-	SAMPLE_ID,
-	SCORE,
-	SOURCE,
-	VERIFIER,
-	N_FIELDS
-};
+enum field { CANDIDATE, INPUT_IDS, LABELS, META, MODEL, PROMPT_ID, SAMPLE_ID, SCORE, N_FIELDS };
 _Static_assert(N_FIELDS <= ROW_COLUMNS_LAYOUT, "room for all fields");
 
 /* Sorted by name. FORMAT.md tells what they mean. */
@@ -126,8 +114,6 @@ static const struct {
 	[PROMPT_ID] = {"prompt_id", "str"},
 	[SAMPLE_ID] = {"sample_id", "uint64"},
 	[SCORE] = {"score", "float32"},
-	[SOURCE] = {"source", "str"},
-	[VERIFIER] = {"verifier", "str"},
 };
 
 /* uint16 only if all shards have it. */
@@ -155,8 +141,7 @@ static bool samples_init(
 	if (ok && walk_next(&w, err) && w.seqs.n) {
 		has[SAMPLE_ID] = w.seqs.has_sample_ids;
 		has[SCORE] = w.seqs.has_scores;
-		has[CANDIDATE] = has[META] = has[MODEL] = has[PROMPT_ID] = has[SOURCE] =
-			has[VERIFIER] = walk_meta(&w, 0, &meta);
+		has[CANDIDATE] = has[META] = has[MODEL] = has[PROMPT_ID] = walk_meta(&w, 0, &meta);
 	}
 	ok = ok && err->kind == FAIL_NONE;
 	walk_close(&w);
@@ -254,8 +239,6 @@ static bool samples_put(struct row_columns *c, struct walk *w, size_t k, row_col
 	all[META] = meta.meta.len ? meta.meta : slice_z("null");
 	all[MODEL] = meta.model;
 	all[PROMPT_ID] = meta.prompt_id;
-	all[SOURCE] = meta.source;
-	all[VERIFIER] = meta.verifier;
 	for (size_t i = 0; i < c->n; i++) {
 		values[i] = all[c->fields[i]];
 	}

@@ -10,7 +10,7 @@
 
 struct walk;
 
-#define ROW_COLUMNS_LAYOUT 10 /* that the layout `samples` has at most */
+#define ROW_COLUMNS_LAYOUT 8 /* that the layout `samples` has at most */
 
 struct row_columns {
 	struct mds_column columns[MDS_COLUMNS_MAX];

@@ -71,6 +71,12 @@ bool walk_seek(struct walk *w, uint64_t row, struct error *err)
 	return true;
 }
 
+void walk_passed_over(struct walk *w, uint64_t n_sequences)
+{
+	w->next_sequence = n_sequences;
+	w->uncounted = 0;
+}
+
 /* Sequences of the rows that a seek passed over: known only by reading them, so not before somebody wants a sidecar. */
 static bool count_passed_over(struct walk *w)
 {

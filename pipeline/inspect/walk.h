@@ -45,6 +45,8 @@ bool walk_next(struct walk *w, struct error *err);
  * Before the first walk_next only.
  */
 MUST_CHECK bool walk_seek(struct walk *w, uint64_t row, struct error *err);
+/* After walk_seek: a caller who knows how many sequences those rows have spares the reading. */
+void walk_passed_over(struct walk *w, uint64_t n_sequences);
 void walk_close(struct walk *w);
 
 /* What the row itself (layout `samples`) or the sidecar OUT/meta/RUN says of one sequence; absent: NULL or len 0. */

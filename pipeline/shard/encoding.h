@@ -55,8 +55,7 @@ struct mds_encoding {
 };
 
 /* False if the name is malformed (an unknown dtype, a shape of 2^32 bytes); a name we do not know is MDS_UNKNOWN and true. */
-MUST_CHECK bool mds_encoding_parse(
-	const char *name, struct mds_encoding *out, struct error *err);
+MUST_CHECK bool mds_encoding_parse(const char *name, struct mds_encoding *out, struct error *err);
 
 const char *mds_dtype_name(enum mds_dtype dtype);
 unsigned mds_dtype_bytes(enum mds_dtype dtype);
@@ -97,8 +96,8 @@ MUST_CHECK bool mds_value_check(
  * Appends a value for people, at most about max_bytes of it; text is given with control characters escaped. A value that is
  * not of its encoding is shown as bytes: showing never fails.
  */
-void mds_value_format(const struct mds_encoding *encoding, struct slice value, size_t max_bytes,
-	struct str *out);
+void mds_value_format(
+	const struct mds_encoding *encoding, struct slice value, size_t max_bytes, struct str *out);
 /* Appends the value as JSON: numbers, strings, arrays, embedded JSON; other bytes as {"bytes": n, "hex": "first 32"}. */
 struct json_writer;
 void mds_value_json(

@@ -6,7 +6,8 @@
 #include <string.h>
 
 /* Arrays go from memory to file and back as they are; a big-endian port starts here. */
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "arrays are copied as they lie in memory");
+_Static_assert(
+	__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "arrays are copied as they lie in memory");
 
 static inline uint16_t le16_get(const void *p)
 {

@@ -1,24 +1,26 @@
 /*
  * Writing MDS v2 shards (MosaicML Streaming) as seekable zstd; FORMAT.md has every byte.
  *
- * A shard is built in memory, row by row, and becomes a file in one step. It holds nothing but what was added, so a resumed
- * run can rebuild any single shard from its range of rows and get the same bytes:
+ * A shard is collected row by row and becomes a file in one step. It holds nothing but what was added, so a resumed run can rebuild any single shard from its range of rows and get the same bytes:
  *
  *	struct mds_shard *shard = mds_shard_new(&format);
  *	for (each row) {
- *		if (!mds_shard_would_fit(shard, mds_sample_bytes(&format, values))) {
+ *		if (!mds_shard_would_fit(shard, values)) {
  *			publish();	// as below, then mds_shard_reset(shard)
  *		}
  *		mds_shard_add(shard, values);
  *	}
  *	publish:
  *		// A file that a killed run published but did not record is adopted if it is the one we planned.
- *		mds_shard_check(dir, no, mds_shard_raw_hash(shard), &found, &info, err)
+ *		if (mds_shard_is_there(dir, no))
+ *			mds_shard_check(dir, no, mds_shard_raw_hash(shard), &found, &info, err)
  *		if (found != MDS_SAME) mds_shard_publish(shard, dir, no, &info, err)
  *		... record `info`, only now ...
  *	mds_index_publish(&format, dir, infos, n_infos, thresh_json, err);	// last: it makes the folder readable
  *
- * Memory: the image (shard_bytes at most, but for one larger sample) and a few frames. One thread uses a shard at a time.
+ * Frames are compressed while rows are still added, by the threads of format.workers, and their raw bytes are given up. Memory:
+ * the compressed frames (in the worst case a little more than shard_bytes) and some frames a thread; with single_frame the
+ * image and three times as much while it is published. One thread uses a shard at a time, and it owns the workers.
  */
 #ifndef PIPELINE_SHARD_MDS_H
 #define PIPELINE_SHARD_MDS_H
@@ -33,7 +35,10 @@
 #define MDS_COLUMNS_MAX 256
 #define MDS_SHARD_BYTES_DEFAULT (64u << 20)
 #define MDS_FRAME_BYTES_DEFAULT (1u << 20)
+#define MDS_FRAME_BYTES_MIN 64u
 #define MDS_NAME_BYTES 32
+
+struct workers;
 
 struct mds_column {
 	const char *name; /* ASCII */
@@ -45,10 +50,13 @@ struct mds_format {
 	const struct mds_column *columns; /* sorted by name, as readers get them from MDSWriter */
 	size_t n_columns;
 	uint32_t shard_bytes; /* limit of one raw image; 0: 64 MiB */
-	uint32_t frame_bytes; /* raw bytes after which a frame is closed at the next sample end; 0: 1 MiB */
+	uint32_t
+		frame_bytes; /* raw bytes after which a frame is closed at the next sample end; 0: 1 MiB */
 	int level; /* of zstd; 0: 3 */
 	/* One frame and a seek table, for readers with python-zstd before 1.5.5.1; single samples then cost a whole shard. */
 	bool single_frame;
+	struct workers *
+		workers; /* borrowed; NULL: the calling thread does all. The bytes do not depend on it. */
 };
 
 /* A published shard: what the ledger and index.json say of it. */
@@ -61,27 +69,28 @@ struct mds_shard_info {
 
 struct mds_shard;
 
-/* Asserts that the format is well formed: names sorted, encodings known, 64 KiB to 4 GiB a shard. Never NULL. */
+/* Asserts that the format is well formed: names sorted, encodings known, 64 KiB to 4 GiB a shard, frames not below the minimum. Never NULL. */
 struct mds_shard *mds_shard_new(const struct mds_format *format);
 void mds_shard_free(struct mds_shard *shard);
 /* Empties the shard for the next rows and keeps the storage. */
 void mds_shard_reset(struct mds_shard *shard);
 
-/* Bytes that a row takes in the image, without its offset. `values`: one slice a column, in column order. */
-uint64_t mds_sample_bytes(const struct mds_format *format, const struct slice *values);
-/* An empty shard takes any sample that the format can hold at all. */
-bool mds_shard_would_fit(const struct mds_shard *shard, uint64_t sample_bytes);
+/* `values`: one slice a column, in column order. An empty shard takes any sample that the format can hold at all. */
+bool mds_shard_would_fit(const struct mds_shard *shard, const struct slice *values);
 /* Copies. The sample must fit; a fixed-size column must have its size, and a row must not be empty. */
 void mds_shard_add(struct mds_shard *shard, const struct slice *values);
 uint32_t mds_shard_n_samples(const struct mds_shard *shard);
-/* XXH64 of the raw image: what raw_data.hashes will say. The same on every machine and for every libzstd. */
-uint64_t mds_shard_raw_hash(const struct mds_shard *shard);
+/*
+ * XXH64 of the raw image: what raw_data.hashes will say. The same on every machine and for every libzstd. Costs the decoding
+ * of the shard, which then takes no more rows until it is reset.
+ */
+uint64_t mds_shard_raw_hash(struct mds_shard *shard);
 
 /*
- * Compresses, writes DIR/shard.NNNNN.mds.zstd under a temporary name, reads it back, compares it with the image byte for
- * byte, and publishes it; an older file of that name is replaced.
+ * Writes DIR/shard.NNNNN.mds.zstd under a temporary name, reads it back, decodes it and compares each frame's checksum with the
+ * one of its raw bytes, and publishes it; an older file of that name is replaced. Then the shard takes no more rows until it is reset.
  */
-MUST_CHECK bool mds_shard_publish(const struct mds_shard *shard, const char *dir, uint32_t no,
+MUST_CHECK bool mds_shard_publish(struct mds_shard *shard, const char *dir, uint32_t no,
 	struct mds_shard_info *out, struct error *err);
 
 enum mds_found {
@@ -100,6 +109,9 @@ MUST_CHECK bool mds_shard_check(const char *dir, uint32_t no, uint64_t planned_r
 MUST_CHECK bool mds_index_publish(const struct mds_format *format, const char *dir,
 	const struct mds_shard_info *infos, size_t n_infos, const char *thresh_json,
 	struct error *err);
+
+/* Whether there is a file of that name at all; hashing the plan is for nothing if not. */
+bool mds_shard_is_there(const char *dir, uint32_t no);
 
 /* "shard.00007.mds" or "shard.00007.mds.zstd". */
 void mds_shard_name(uint32_t no, bool zipped, char out[MDS_NAME_BYTES]);

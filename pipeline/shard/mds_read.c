@@ -5,13 +5,11 @@
  */
 #include "shard/mds_read.h"
 
-#include "base/arena.h"
 #include "base/file.h"
-#include "base/hash.h"
 #include "base/mem.h"
-#include "base/zip.h"
 #include "shard/frame.h"
 #include "shard/le.h"
+#include "shard/mds_read_impl.h"
 
 #include <assert.h>
 #include <fcntl.h>
@@ -21,39 +19,6 @@
 #include <unistd.h>
 
 #define FRAMES_MAX (1u << 24)
-#define PYTHON_ZSTD_BUFFER_BYTES (128u << 10) /* for a frame that does not state its size */
-#define NONE ((size_t)-1)
-
-struct frame {
-	uint64_t zip_at, raw_at;
-	uint32_t zip_bytes, raw_bytes;
-	uint32_t checksum; /* as the seek table says, if it has_checksums */
-	bool unsized; /* does not state its content's size; known once it was decoded */
-};
-
-struct mds_reader {
-	char *dir;
-	struct json *index;
-	struct arena arena; /* shards and columns */
-	struct mds_read_shard *shards;
-	size_t n_shards;
-	uint64_t n_samples;
-	struct zip zip;
-	/* The shard that is open. */
-	size_t open; /* NONE */
-	int fd;
-	char *path;
-	uint64_t file_bytes, image_bytes;
-	bool compressed, has_table, has_checksums;
-	struct frame *frames;
-	size_t n_frames;
-	struct str zipped, frame; /* of the frame decoded last */
-	size_t decoded; /* its index; NONE */
-	struct str sample; /* read last, of shard `open` */
-	uint64_t sample_no; /* within the shard */
-	uint32_t sample_at; /* in the image; 0: its place is not known */
-	struct str offsets; /* of the open shard's samples, once one was asked for */
-};
 
 /* --- index.json --- */
 
@@ -185,7 +150,7 @@ struct mds_reader *mds_reader_open(const char *dir, struct error *err)
 	AUTO_FREE char *path = file_join(dir, "index.json");
 	struct str text;
 	r->dir = xstrdup(dir);
-	r->open = r->decoded = NONE;
+	r->open = r->decoded = MDS_NONE;
 	r->fd = -1;
 	str_init(&text, MDS_INDEX_BYTES_MAX + (64 << 10));
 	str_init(&r->zipped, STR_NO_CAP);
@@ -229,7 +194,7 @@ static void close_shard(struct mds_reader *r)
 	r->path = NULL;
 	r->frames = NULL;
 	r->n_frames = 0;
-	r->open = r->decoded = NONE;
+	r->open = r->decoded = MDS_NONE;
 	str_reset(&r->offsets);
 }
 
@@ -296,7 +261,7 @@ bool mds_reader_array(const struct mds_reader *r, size_t s, const struct slice *
 
 /* --- frames --- */
 
-static bool add_frame(struct mds_reader *r, size_t *cap, struct frame f, struct error *err)
+static bool add_frame(struct mds_reader *r, size_t *cap, struct mds_frame f, struct error *err)
 {
 	if (f.raw_bytes > frame_raw_bytes_max(f.zip_bytes)) {
 		return error_set(err, FAIL_DATA,
@@ -345,7 +310,7 @@ static bool read_table(struct mds_reader *r, bool *out_found, struct error *err)
 	size_t cap = 0;
 	for (uint64_t i = 0; ok && i < n; i++) {
 		const char *entry = table + i * entry_bytes;
-		struct frame f = {zip_at, raw_at, le32_get(entry), le32_get(entry + 4),
+		struct mds_frame f = {zip_at, raw_at, le32_get(entry), le32_get(entry + 4),
 			entry_bytes == TABLE_ENTRY_BYTES ? le32_get(entry + 8) : 0, false};
 		ok = add_frame(r, &cap, f, err);
 		zip_at += f.zip_bytes;
@@ -401,8 +366,8 @@ static bool walk_frames(struct mds_reader *r, struct error *err)
 				r->path, (unsigned long long)at);
 		} else {
 			ok = add_frame(r, &cap,
-				(struct frame){at, raw_at, (uint32_t)zip_bytes, (uint32_t)content,
-					0, unsized},
+				(struct mds_frame){at, raw_at, (uint32_t)zip_bytes,
+					(uint32_t)content, 0, unsized},
 				err);
 			at += zip_bytes;
 			raw_at += content;
@@ -413,7 +378,7 @@ static bool walk_frames(struct mds_reader *r, struct error *err)
 	return ok;
 }
 
-static bool open_shard(struct mds_reader *r, size_t s, struct error *err)
+bool mds_open_shard(struct mds_reader *r, size_t s, struct error *err)
 {
 	if (r->open == s) {
 		return true;
@@ -458,20 +423,39 @@ static bool open_shard(struct mds_reader *r, size_t s, struct error *err)
 	return true;
 }
 
-static bool decompress_frame(
-	struct mds_reader *r, struct frame *f, const char *zipped, struct error *err)
+static bool decompress_frame(struct mds_frame *f, struct zip *zip, const char *zipped,
+	struct str *content, struct error *err)
 {
 	size_t frame_bytes;
-	uint64_t content;
+	uint64_t stated;
 	bool skippable;
-	if (!zip_frame_info(zipped, f->zip_bytes, &frame_bytes, &content, &skippable, err)) {
+	if (!zip_frame_info(zipped, f->zip_bytes, &frame_bytes, &stated, &skippable, err)) {
 		return false;
 	}
-	f->unsized = content == UINT64_MAX;
-	return f->unsized
-		? zip_decompress_stream(
-			  &r->zip, zipped, f->zip_bytes, f->raw_bytes, &r->frame, &content, err)
-		: zip_decompress(&r->zip, zipped, f->zip_bytes, f->raw_bytes, &r->frame, err);
+	f->unsized = stated == UINT64_MAX;
+	return f->unsized ? zip_decompress_stream(
+				    zip, zipped, f->zip_bytes, f->raw_bytes, content, &stated, err)
+			  : zip_decompress(zip, zipped, f->zip_bytes, f->raw_bytes, content, err);
+}
+
+bool mds_load_frame(struct mds_reader *r, size_t i, struct zip *zip, struct str *zipped,
+	struct str *content, struct error *err)
+{
+	struct mds_frame *f = &r->frames[i];
+	str_reset(zipped);
+	str_reset(content);
+	char *to = str_reserve(zipped, f->zip_bytes);
+	if (!file_pread(r->fd, r->path, to, f->zip_bytes, f->zip_at, err)) {
+		return false;
+	}
+	zipped->len = f->zip_bytes;
+	if (!decompress_frame(f, zip, to, content, err)) {
+		return error_context(err, "'%s': frame %zu at byte %llu", r->path, i,
+			(unsigned long long)f->zip_at);
+	}
+	return content->len == f->raw_bytes ||
+		error_set(err, FAIL_DATA, "'%s': frame %zu holds %zu bytes, its table says %u",
+			r->path, i, content->len, f->raw_bytes);
 }
 
 static bool decode_frame(struct mds_reader *r, size_t i, struct error *err)
@@ -479,29 +463,15 @@ static bool decode_frame(struct mds_reader *r, size_t i, struct error *err)
 	if (r->decoded == i) {
 		return true;
 	}
-	struct frame *f = &r->frames[i];
-	r->decoded = NONE;
-	str_reset(&r->zipped);
-	str_reset(&r->frame);
-	char *to = str_reserve(&r->zipped, f->zip_bytes);
-	if (!file_pread(r->fd, r->path, to, f->zip_bytes, f->zip_at, err)) {
+	r->decoded = MDS_NONE;
+	if (!mds_load_frame(r, i, &r->zip, &r->zipped, &r->frame, err)) {
 		return false;
-	}
-	if (!decompress_frame(r, f, to, err)) {
-		return error_context(err, "'%s': frame %zu at byte %llu", r->path, i,
-			(unsigned long long)f->zip_at);
-	}
-	if (r->frame.len != f->raw_bytes) {
-		return error_set(err, FAIL_DATA,
-			"'%s': frame %zu holds %zu bytes, its table says %u", r->path, i,
-			r->frame.len, f->raw_bytes);
 	}
 	r->decoded = i;
 	return true;
 }
 
-/* Frame that holds byte `at` of the image; frames without content are passed over. */
-static size_t frame_of(const struct mds_reader *r, uint64_t at)
+size_t mds_frame_of(const struct mds_reader *r, uint64_t at)
 {
 	size_t low = 0, high = r->n_frames;
 	while (low + 1 < high) {
@@ -518,8 +488,7 @@ static size_t frame_of(const struct mds_reader *r, uint64_t at)
 	return low;
 }
 
-/* Bytes [at, at + len) of the raw image, appended; the range has been checked against image_bytes. */
-static bool read_image(
+bool mds_read_image(
 	struct mds_reader *r, uint64_t at, size_t len, struct str *out, struct error *err)
 {
 	assert(at <= r->image_bytes && len <= r->image_bytes - at);
@@ -531,9 +500,9 @@ static bool read_image(
 		out->len += len;
 		return true;
 	}
-	for (size_t i = frame_of(r, at); len; i++) {
+	for (size_t i = mds_frame_of(r, at); len; i++) {
 		assert(i < r->n_frames);
-		const struct frame *f = &r->frames[i];
+		const struct mds_frame *f = &r->frames[i];
 		if (at >= f->raw_at + f->raw_bytes) {
 			continue;
 		}
@@ -550,8 +519,7 @@ static bool read_image(
 
 /* --- samples --- */
 
-/* Cuts a sample's bytes into its columns. */
-static bool split(const struct mds_read_shard *s, struct slice sample, struct slice *values,
+bool mds_split_sample(const struct mds_read_shard *s, struct slice sample, struct slice *values,
 	struct error *err)
 {
 	size_t at = 0;
@@ -579,23 +547,31 @@ static bool split(const struct mds_read_shard *s, struct slice sample, struct sl
 			sample.len - at);
 }
 
-static bool sample_range(struct mds_reader *r, uint64_t i, uint64_t n, uint32_t *out_from,
-	uint32_t *out_to, struct error *err)
+bool mds_read_offsets(struct mds_reader *r, uint64_t n, struct error *err)
 {
 	uint64_t head = 4 + 4 * (n + 1);
-	*out_from = *out_to = 0;
 	if (head > r->image_bytes) {
 		return error_set(err, FAIL_DATA, "'%s' is too short for %llu samples", r->path,
 			(unsigned long long)n);
 	}
-	/* All offsets at once: they lie in another frame than the samples, and would be decoded again for each. */
-	if (!r->offsets.len && !read_image(r, 4, (size_t)head - 4, &r->offsets, err)) {
+	/* All at once: they lie in another frame than the samples, and would be decoded again for each. */
+	if (!r->offsets.len && !mds_read_image(r, 4, (size_t)head - 4, &r->offsets, err)) {
 		str_reset(&r->offsets); /* a part of them would pass for all */
+		return false;
+	}
+	return true;
+}
+
+static bool sample_range(struct mds_reader *r, uint64_t i, uint64_t n, uint32_t *out_from,
+	uint32_t *out_to, struct error *err)
+{
+	*out_from = *out_to = 0;
+	if (!mds_read_offsets(r, n, err)) {
 		return false;
 	}
 	*out_from = le32_get(r->offsets.data + 4 * i);
 	*out_to = le32_get(r->offsets.data + 4 * i + 4);
-	if (*out_from < head || *out_to < *out_from || *out_to > r->image_bytes) {
+	if (*out_from < 4 + 4 * (n + 1) || *out_to < *out_from || *out_to > r->image_bytes) {
 		return error_set(err, FAIL_DATA,
 			"'%s': the offsets of sample %llu are %u and %u in %llu bytes", r->path,
 			(unsigned long long)i, *out_from, *out_to,
@@ -604,7 +580,7 @@ static bool sample_range(struct mds_reader *r, uint64_t i, uint64_t n, uint32_t 
 	return true;
 }
 
-static bool read_sample(
+bool mds_read_sample(
 	struct mds_reader *r, size_t s, uint64_t i, struct slice *values, struct error *err)
 {
 	uint32_t from, to;
@@ -615,8 +591,9 @@ static bool read_sample(
 	}
 	r->sample_at = from;
 	str_reset(&r->sample);
-	return read_image(r, from, to - from, &r->sample, err) &&
-		split(&r->shards[s], (struct slice){r->sample.data, r->sample.len}, values, err);
+	return mds_read_image(r, from, to - from, &r->sample, err) &&
+		mds_split_sample(
+			&r->shards[s], (struct slice){r->sample.data, r->sample.len}, values, err);
 }
 
 bool mds_reader_sample(struct mds_reader *r, uint64_t i, struct slice *values, size_t *out_shard,
@@ -633,265 +610,7 @@ bool mds_reader_sample(struct mds_reader *r, uint64_t i, struct slice *values, s
 	if (out_shard) {
 		*out_shard = s;
 	}
-	return open_shard(r, s, err) &&
-		(read_sample(r, s, i - r->shards[s].first_sample, values, err) ||
+	return mds_open_shard(r, s, err) &&
+		(mds_read_sample(r, s, i - r->shards[s].first_sample, values, err) ||
 			error_context(err, "sample %llu", (unsigned long long)i));
-}
-
-/* --- verifying --- */
-
-struct checking {
-	struct mds_reader *r;
-	size_t s;
-	mds_fault_cb *fault;
-	void *ctx;
-	unsigned n_faults;
-};
-
-static const char *file_of(const struct mds_read_shard *s)
-{
-	return s->zip_name ? s->zip_name : s->raw_name;
-}
-
-void mds_reader_fault(const struct mds_reader *r, const char *what, mds_fault_cb *fault, void *ctx)
-{
-	assert(r->open != NONE);
-	bool known = r->sample_at != 0;
-	fault(ctx,
-		&(struct mds_fault){file_of(&r->shards[r->open]),
-			known && r->compressed ? (int64_t)frame_of(r, r->sample_at) : -1,
-			(int64_t)r->sample_no, known ? (int64_t)r->sample_at : -1, what});
-}
-
-static void tell(
-	struct checking *c, int64_t frame, int64_t sample, int64_t offset, const char *what)
-{
-	if (c->n_faults++ < MDS_FAULTS_MAX) {
-		c->fault(c->ctx,
-			&(struct mds_fault){
-				file_of(&c->r->shards[c->s]), frame, sample, offset, what});
-	}
-}
-
-/* Of the sample that was read last. */
-static void tell_sample(struct checking *c, const char *what)
-{
-	if (c->n_faults++ < MDS_FAULTS_MAX) {
-		mds_reader_fault(c->r, what, c->fault, c->ctx);
-	}
-}
-
-static void check_file_hashes(struct checking *c)
-{
-	struct mds_reader *r = c->r;
-	const struct mds_read_shard *s = &r->shards[c->s];
-	struct sha256 sha256;
-	struct hash64_stream xxh64;
-	struct error err;
-	char hex[SHA256_HEX_BYTES], xx[17];
-	const size_t piece = (size_t)1 << 20;
-	char *buffer = xmalloc(piece);
-	sha256_init(&sha256);
-	hash64_stream_init(&xxh64);
-	bool ok = true;
-	for (uint64_t at = 0; ok && at < r->file_bytes; at += piece) {
-		size_t len = (size_t)MIN(r->file_bytes - at, piece);
-		ok = file_pread(r->fd, r->path, buffer, len, at, &err);
-		if (ok) {
-			sha256_update(&sha256, buffer, len);
-			hash64_stream_update(&xxh64, buffer, len);
-		} else {
-			tell(c, -1, -1, (int64_t)at, err.msg);
-		}
-	}
-	free(buffer);
-	sha256_final_hex(&sha256, hex);
-	hash64_hex(hash64_stream_final(&xxh64), xx);
-	if (!ok || !r->compressed) {
-		return;
-	}
-	if (s->zip_bytes != r->file_bytes) {
-		tell(c, -1, -1, -1, "the file has another size than index.json says");
-	}
-	if (s->zip_sha256 && strcmp(s->zip_sha256, hex) != 0) {
-		tell(c, -1, -1, -1, "sha256 of the file is not that of index.json");
-	}
-	if (s->zip_xxh64 && strcmp(s->zip_xxh64, xx) != 0) {
-		tell(c, -1, -1, -1, "xxh64 of the file is not that of index.json");
-	}
-}
-
-/*
- * What python-zstd needs: every frame but the last two is smaller than what follows it (see mds_write.c), and each states its
- * size, but for one frame alone that its first buffer can hold. Called when the frames were decoded.
- */
-static void check_rule(struct checking *c)
-{
-	const struct mds_reader *r = c->r;
-	uint64_t after;
-	size_t n = r->n_frames;
-	while (n && !r->frames[n - 1].raw_bytes) {
-		n--; /* padding and table are what follows */
-	}
-	for (size_t i = 0; i < n; i++) {
-		if (r->frames[i].unsized && (n > 1 || r->image_bytes > PYTHON_ZSTD_BUFFER_BYTES)) {
-			tell(c, (int64_t)i, -1, (int64_t)r->frames[i].zip_at,
-				"python-zstd could not read this frame: it does not state its "
-				"size");
-		}
-	}
-	for (size_t i = 0; i + 2 < n; i++) {
-		after = r->file_bytes - r->frames[i].zip_at - r->frames[i].zip_bytes;
-		if (r->frames[i].zip_bytes >= after) {
-			tell(c, (int64_t)i, -1, (int64_t)r->frames[i].zip_at,
-				"python-zstd would stop at this frame: it is not smaller than all "
-				"that follows");
-		}
-	}
-}
-
-/* The hashes of the raw image, as it is read. */
-struct image_hashes {
-	struct hash64_stream xxh64;
-	struct sha256 sha256;
-	bool wants_sha256; /* which is slow, and not in our own indices */
-};
-
-static void hash_image(struct image_hashes *h, const struct str *bytes)
-{
-	hash64_stream_update(&h->xxh64, bytes->data, bytes->len);
-	if (h->wants_sha256) {
-		sha256_update(&h->sha256, bytes->data, bytes->len);
-	}
-}
-
-static bool is_skippable(struct mds_reader *r, const struct frame *f, struct error *err)
-{
-	char head[SKIPPABLE_HEADER_BYTES];
-	return f->zip_bytes >= sizeof(head) &&
-		file_pread(r->fd, r->path, head, sizeof(head), f->zip_at, err) &&
-		(le32_get(head) & ~0xfu) == SKIPPABLE_PADDING &&
-		le32_get(head + 4) == f->zip_bytes - sizeof(head);
-}
-
-/* Frames that are said to be empty are decoded, too: a reader that does not know the table would get what is in them. */
-static bool check_frames(struct checking *c, struct image_hashes *hashes)
-{
-	struct mds_reader *r = c->r;
-	struct error err;
-	bool ok = true;
-	for (size_t i = 0; i < r->n_frames; i++) {
-		const struct frame *f = &r->frames[i];
-		if (!f->raw_bytes && is_skippable(r, f, &err)) {
-			continue;
-		}
-		if (!decode_frame(r, i, &err)) {
-			tell(c, (int64_t)i, -1, (int64_t)f->zip_at, err.msg);
-			ok = false;
-			continue;
-		}
-		if (r->has_checksums &&
-			f->checksum != (uint32_t)hash64(r->frame.data, r->frame.len, 0)) {
-			tell(c, (int64_t)i, -1, (int64_t)f->zip_at,
-				"the seek table has another checksum for this frame");
-		}
-		hash_image(hashes, &r->frame);
-	}
-	return ok;
-}
-
-static bool check_raw_file(struct checking *c, struct image_hashes *hashes)
-{
-	struct mds_reader *r = c->r;
-	struct error err;
-	for (uint64_t at = 0; at < r->image_bytes; at += r->sample.len) {
-		str_reset(&r->sample);
-		if (!read_image(
-			    r, at, (size_t)MIN(r->image_bytes - at, 1u << 20), &r->sample, &err)) {
-			tell(c, -1, -1, (int64_t)at, err.msg);
-			return false;
-		}
-		hash_image(hashes, &r->sample);
-	}
-	return true;
-}
-
-static bool check_image(struct checking *c)
-{
-	struct mds_reader *r = c->r;
-	const struct mds_read_shard *s = &r->shards[c->s];
-	struct image_hashes hashes = {.wants_sha256 = s->raw_sha256 != NULL};
-	hash64_stream_init(&hashes.xxh64);
-	sha256_init(&hashes.sha256);
-	bool ok = r->compressed ? check_frames(c, &hashes) : check_raw_file(c, &hashes);
-	char hex[17], sha256[SHA256_HEX_BYTES];
-	hash64_hex(hash64_stream_final(&hashes.xxh64), hex);
-	sha256_final_hex(&hashes.sha256, sha256);
-	if (ok && r->image_bytes != s->raw_bytes) {
-		tell(c, -1, -1, -1, "the raw image has another size than index.json says");
-	}
-	if (ok && s->raw_xxh64 && strcmp(hex, s->raw_xxh64) != 0) {
-		tell(c, -1, -1, -1, "xxh64 of the raw image is not that of index.json");
-	}
-	if (ok && s->raw_sha256 && strcmp(sha256, s->raw_sha256) != 0) {
-		tell(c, -1, -1, -1, "sha256 of the raw image is not that of index.json");
-	}
-	return ok;
-}
-
-static void check_samples(struct checking *c)
-{
-	struct mds_reader *r = c->r;
-	const struct mds_read_shard *s = &r->shards[c->s];
-	struct slice values[MDS_READ_COLUMNS_MAX];
-	struct error err;
-	struct str head;
-	str_init(&head, 64);
-	if (r->image_bytes < 4 || !read_image(r, 0, 4, &head, &err)) {
-		tell(c, 0, -1, 0, "the image is too short for its count");
-		str_release(&head);
-		return;
-	}
-	bool same = le32_get(head.data) == s->n_samples;
-	str_release(&head);
-	if (!same) {
-		tell(c, 0, -1, 0, "the number of samples is not that of index.json");
-		return;
-	}
-	uint32_t end = 0;
-	for (uint64_t i = 0; i < s->n_samples && c->n_faults < MDS_FAULTS_MAX; i++) {
-		if (!read_sample(r, c->s, i, values, &err)) {
-			tell_sample(c, err.msg);
-			continue;
-		}
-		if (i && r->sample_at != end) {
-			tell_sample(c, "the sample does not begin where the one before it ends");
-		}
-		end = r->sample_at + (uint32_t)r->sample.len;
-		for (size_t k = 0; k < s->n_columns; k++) {
-			if (!mds_value_check(&s->columns[k].encoding, values[k], &err)) {
-				error_context(&err, "column '%.64s'", s->columns[k].name);
-				tell_sample(c, err.msg);
-			}
-		}
-	}
-	if (s->n_samples && end != r->image_bytes) {
-		tell(c, -1, -1, end, "bytes are left after the last sample");
-	}
-}
-
-void mds_reader_verify(struct mds_reader *r, size_t s, mds_fault_cb *fault, void *ctx)
-{
-	struct checking c = {r, s, fault, ctx, 0};
-	struct error err;
-	if (!open_shard(r, s, &err)) {
-		tell(&c, -1, -1, -1, err.msg);
-		return;
-	}
-	check_file_hashes(&c);
-	bool ok = check_image(&c);
-	check_rule(&c);
-	if (ok) {
-		check_samples(&c);
-	}
 }

@@ -71,13 +71,14 @@ struct mds_fault {
 };
 typedef void mds_fault_cb(void *ctx, const struct mds_fault *fault);
 
-/* A fault of the sample that was read last: its file, frame, number and place are filled in. */
-void mds_reader_fault(const struct mds_reader *r, const char *what, mds_fault_cb *fault, void *ctx);
+struct workers;
 
 /*
  * Checks shard s with all that can be known without the ledger: hashes and sizes, seek table, frames and their checksums,
- * what python-zstd needs, offsets, each value against its encoding. `fault` is called for each mistake found.
+ * what python-zstd needs, offsets, each value against its encoding, and what the columns of our layouts have to do with each
+ * other (packed.h). `fault` is called, by the calling thread, for each mistake found. Memory: two frames a thread.
  */
-void mds_reader_verify(struct mds_reader *r, size_t s, mds_fault_cb *fault, void *ctx);
+void mds_reader_verify(
+	struct mds_reader *r, size_t s, struct workers *workers, mds_fault_cb *fault, void *ctx);
 
 #endif

@@ -1,8 +1,14 @@
 /*
- * The image of a shard is kept in two parts: the samples' bytes as they are added, and their end positions; the header
- * (count, offsets, config) can only be made when the number of samples is known. A file is written frame by frame: header
- * alone first, so that a reader gets all offsets for a few KiB, then frames of about frame_bytes closed at sample ends, then
- * padding if needed, then the seek table.
+ * Samples are collected into frames of about frame_bytes, each closed at a sample's end. A frame is compressed as soon as it
+ * cannot change any more, by whichever thread is free, while samples are still added; its raw bytes are then given up. So a
+ * shard in the making is its compressed frames, the ends of its samples and a few raw frames. A frame may change until the
+ * next one is closed, because what is short at the end is joined to it. Frames depend on nothing but their own bytes: the file
+ * is the same for any number of threads.
+ *
+ * The header (count, offsets, config) can only be made when the number of samples is known, and stands first in the file and in
+ * the image's hash. Publishing writes it as a frame of its own, so that a reader gets all offsets for a few KiB, then the frames
+ * of samples, padding if needed, and the seek table. What was written is read back and decoded by the other threads meanwhile;
+ * the owner hashes the decoded image in order, which is the raw hash that readers are told.
  *
  * Padding: python-zstd sizes its buffer with a loop that stops after the first frame which is not smaller than all bytes
  * after it, having counted one frame more. So every frame but the last two must be smaller than what follows. The short last
@@ -11,101 +17,70 @@
 #include "shard/mds.h"
 
 #include "base/file.h"
-#include "base/json.h"
 #include "base/mem.h"
+#include "base/workers.h"
 #include "base/zip.h"
 #include "shard/frame.h"
 #include "shard/le.h"
+#include "shard/mds_impl.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
+
+#define LEVEL_DEFAULT 3
+#define SYNC_BYTES ((uint64_t)4 << 20)
+
+/* Raw bytes of a frame in the making; goes from the owner to a job and back. */
+struct raw {
+	struct str bytes;
+	atomic_bool taken; /* cleared by the job that has compressed it */
+};
+
+/* A frame of samples. */
+struct piece {
+	struct raw *raw; /* NULL once it was pushed */
+	size_t raw_len;
+	size_t zipped_at, zipped_len; /* in `zipped`, once it is compressed */
+};
+
+/* What a thread keeps from frame to frame. */
+struct thread {
+	struct zip zip;
+	struct str zipped;
+};
 
 struct mds_shard {
 	const struct mds_format *format;
 	uint32_t fixed_bytes[MDS_COLUMNS_MAX]; /* 0: variable */
 	uint32_t shard_bytes, frame_bytes;
 	struct str config; /* JSON in the header */
-	struct str data; /* samples back to back */
-	uint32_t *ends; /* owns; of each sample in data */
+	uint64_t data_len; /* of all samples */
+	uint32_t *ends; /* owns; of each sample, from the end of the header */
 	size_t n, cap;
+	struct raw *raws; /* owns; n_raws */
+	size_t n_raws;
+	struct raw *open; /* the frame that takes samples; NULL: none has begun */
+	struct piece *pieces; /* owns; room for all of a shard, since jobs hold its elements */
+	size_t n_pieces, n_pushed; /* the last one that is closed is pushed when the next one is */
+	char *zipped; /* owns; compressed pieces, in the order in which they were done */
+	size_t zipped_size;
+	atomic_size_t zipped_len;
+	struct workers *workers; /* the format's, or our own single thread */
+	struct thread *threads; /* owns; one each */
 };
-
-struct frame {
-	uint32_t zip_bytes, raw_bytes, checksum;
-};
-
-void mds_shard_name(uint32_t no, bool zipped, char out[MDS_NAME_BYTES])
-{
-	snprintf(out, MDS_NAME_BYTES, "shard.%05u.mds%s", no, zipped ? ".zstd" : "");
-}
-
-static uint32_t limit_of(const struct mds_format *f)
-{
-	return f->shard_bytes ? f->shard_bytes : MDS_SHARD_BYTES_DEFAULT;
-}
-
-/* The keys that the embedded config and index.json's entries share, up to where "raw_data" and the like come in. */
-static void put_columns(struct json_writer *w, const struct mds_format *f)
-{
-	json_key(w, "column_encodings");
-	json_begin_array(w);
-	for (size_t i = 0; i < f->n_columns; i++) {
-		json_put_z(w, f->columns[i].encoding);
-	}
-	json_end_array(w);
-	json_key(w, "column_names");
-	json_begin_array(w);
-	for (size_t i = 0; i < f->n_columns; i++) {
-		json_put_z(w, f->columns[i].name);
-	}
-	json_end_array(w);
-	json_key(w, "column_sizes");
-	json_begin_array(w);
-	for (size_t i = 0; i < f->n_columns; i++) {
-		struct mds_encoding e;
-		struct error err;
-		bool ok = mds_encoding_parse(f->columns[i].encoding, &e, &err);
-		assert(ok);
-		if (e.fixed_bytes) {
-			json_put_uint(w, e.fixed_bytes);
-		} else {
-			json_put_null(w);
-		}
-	}
-	json_end_array(w);
-	json_key(w, "compression");
-	json_put_z(w, "zstd");
-	json_key(w, "format");
-	json_put_z(w, "mds");
-	json_key(w, "hashes");
-	json_begin_array(w);
-	json_put_z(w, "sha256");
-	json_put_z(w, "xxh64");
-	json_end_array(w);
-}
-
-static void put_tail(struct json_writer *w, const struct mds_format *f)
-{
-	json_key(w, "size_limit");
-	json_put_uint(w, limit_of(f));
-	json_key(w, "version");
-	json_put_uint(w, 2);
-}
 
 struct mds_shard *mds_shard_new(const struct mds_format *format)
 {
 	struct mds_shard *s = xcalloc(1, sizeof(*s));
 	s->format = format;
-	s->shard_bytes = limit_of(format);
+	s->shard_bytes = mds_shard_bytes(format);
 	s->frame_bytes = format->frame_bytes ? format->frame_bytes : MDS_FRAME_BYTES_DEFAULT;
 	assert(format->n_columns >= 1 && format->n_columns <= MDS_COLUMNS_MAX &&
-		s->shard_bytes >= 65536);
+		s->shard_bytes >= 65536 && s->frame_bytes >= MDS_FRAME_BYTES_MIN);
 	for (size_t i = 0; i < format->n_columns; i++) {
 		struct mds_encoding e;
 		struct error err;
@@ -116,30 +91,58 @@ struct mds_shard *mds_shard_new(const struct mds_format *format)
 				strcmp(format->columns[i - 1].name, format->columns[i].name) < 0));
 		s->fixed_bytes[i] = e.fixed_bytes;
 	}
-	str_init(&s->config, STR_NO_CAP);
-	str_init(&s->data, STR_NO_CAP);
-	struct json_writer w = {.out = &s->config, .python = true};
-	json_begin_object(&w);
-	put_columns(&w, format);
-	put_tail(&w, format);
-	json_end_object(&w);
-	return s;
-}
-
-void mds_shard_free(struct mds_shard *s)
-{
-	if (s) {
-		str_release(&s->config);
-		str_release(&s->data);
-		free(s->ends);
-		free(s);
+	s->pieces = xcalloc(s->shard_bytes / s->frame_bytes + 2, sizeof(*s->pieces));
+	s->workers = format->workers ? format->workers : workers_new(1);
+	s->threads = xcalloc(workers_n(s->workers), sizeof(*s->threads));
+	for (unsigned i = 0; i < workers_n(s->workers); i++) {
+		str_init(&s->threads[i].zipped, STR_NO_CAP);
 	}
+	/* For each thread one in work and one waiting; the open one and the one that may still change. */
+	s->n_raws = 2 * workers_n(s->workers) + 2;
+	s->raws = xcalloc(s->n_raws, sizeof(*s->raws));
+	for (size_t i = 0; i < s->n_raws; i++) {
+		str_init(&s->raws[i].bytes, STR_NO_CAP);
+	}
+	str_init(&s->config, STR_NO_CAP);
+	mds_put_config(format, &s->config);
+	return s;
 }
 
 void mds_shard_reset(struct mds_shard *s)
 {
-	str_reset(&s->data);
-	s->n = 0;
+	workers_wait(s->workers);
+	for (size_t i = 0; i < s->n_raws; i++) {
+		s->raws[i].taken = false;
+	}
+	s->open = NULL;
+	s->zipped_len = 0;
+	s->n_pieces = s->n_pushed = s->n = 0;
+	s->data_len = 0;
+}
+
+void mds_shard_free(struct mds_shard *s)
+{
+	if (!s) {
+		return;
+	}
+	mds_shard_reset(s);
+	for (unsigned i = 0; i < workers_n(s->workers); i++) {
+		zip_release(&s->threads[i].zip);
+		str_release(&s->threads[i].zipped);
+	}
+	for (size_t i = 0; i < s->n_raws; i++) {
+		str_release(&s->raws[i].bytes);
+	}
+	if (!s->format->workers) {
+		workers_free(s->workers);
+	}
+	str_release(&s->config);
+	free(s->raws);
+	free(s->threads);
+	free(s->zipped);
+	free(s->pieces);
+	free(s->ends);
+	free(s);
 }
 
 uint32_t mds_shard_n_samples(const struct mds_shard *s)
@@ -152,49 +155,130 @@ static uint64_t header_bytes(const struct mds_shard *s, size_t n)
 	return 4 + 4 * ((uint64_t)n + 1) + s->config.len;
 }
 
-uint64_t mds_sample_bytes(const struct mds_format *f, const struct slice *values)
+static uint64_t sample_bytes(const struct mds_shard *s, const struct slice *values)
 {
 	uint64_t bytes = 0;
-	for (size_t i = 0; i < f->n_columns; i++) {
-		struct mds_encoding e;
-		struct error err;
-		bool ok = mds_encoding_parse(f->columns[i].encoding, &e, &err);
-		assert(ok);
-		bytes += values[i].len + (e.fixed_bytes ? 0 : 4);
+	for (size_t i = 0; i < s->format->n_columns; i++) {
+		bytes += values[i].len + (s->fixed_bytes[i] ? 0 : 4);
 	}
 	return bytes;
 }
 
-bool mds_shard_would_fit(const struct mds_shard *s, uint64_t sample_bytes)
+bool mds_shard_would_fit(const struct mds_shard *s, const struct slice *values)
 {
 	/* An empty shard takes a sample larger than the limit, but never beyond what u32 offsets reach. */
 	uint64_t limit = s->n ? s->shard_bytes : UINT32_MAX;
-	return header_bytes(s, s->n + 1) + s->data.len + sample_bytes <= limit;
+	return header_bytes(s, s->n + 1) + s->data_len + sample_bytes(s, values) <= limit;
+}
+
+/* --- frames --- */
+
+static int level_of(const struct mds_shard *s)
+{
+	return s->format->level ? s->format->level : LEVEL_DEFAULT;
+}
+
+static void compress_piece(void *ctx, size_t i, unsigned thread)
+{
+	struct mds_shard *s = ctx;
+	struct thread *t = &s->threads[thread];
+	struct piece *p = &s->pieces[i];
+	str_reset(&t->zipped);
+	zip_compress(&t->zip, p->raw->bytes.data, p->raw->bytes.len, level_of(s), &t->zipped);
+	p->raw->taken = false;
+	p->raw = NULL;
+	p->zipped_len = t->zipped.len;
+	p->zipped_at = atomic_fetch_add(&s->zipped_len, t->zipped.len);
+	memcpy(s->zipped + p->zipped_at, t->zipped.data, t->zipped.len);
+}
+
+/* Room for a whole shard at once, even if it does not compress: jobs write to it, so it must not move while there are any. */
+static void push_piece(struct mds_shard *s)
+{
+	size_t data_bytes = MAX(s->shard_bytes, (size_t)s->data_len);
+	size_t bound = data_bytes + data_bytes / 128 + 128 * (data_bytes / s->frame_bytes + 2);
+	if (bound > s->zipped_size) {
+		assert(!s->n_pushed);
+		free(s->zipped);
+		s->zipped = xmalloc_large(bound);
+		s->zipped_size = bound;
+	}
+	workers_push(s->workers, compress_piece, s, s->n_pushed++);
+}
+
+static void close_piece(struct mds_shard *s)
+{
+	struct raw *raw = s->open;
+	s->pieces[s->n_pieces++] = (struct piece){.raw = raw, .raw_len = raw->bytes.len};
+	s->open = NULL;
+	while (s->n_pushed + 1 < s->n_pieces) {
+		push_piece(s);
+	}
+}
+
+/* The short last frame goes into the one before. Afterwards all are compressed. */
+static void finish_pieces(struct mds_shard *s)
+{
+	if (s->open && s->n_pieces) {
+		struct piece *last = &s->pieces[s->n_pieces - 1];
+		assert(s->n_pushed < s->n_pieces);
+		str_append(&last->raw->bytes, s->open->bytes.data, s->open->bytes.len);
+		last->raw_len = last->raw->bytes.len;
+		s->open->taken = false;
+		s->open = NULL;
+	} else if (s->open) {
+		close_piece(s);
+	}
+	while (s->n_pushed < s->n_pieces) {
+		push_piece(s);
+	}
+	workers_wait(s->workers);
+}
+
+/* A free buffer; while there is none, we compress as well. */
+static struct raw *take_raw(struct mds_shard *s)
+{
+	do {
+		for (size_t i = 0; i < s->n_raws; i++) {
+			if (!s->raws[i].taken) {
+				s->raws[i].taken = true;
+				str_reset(&s->raws[i].bytes);
+				return &s->raws[i];
+			}
+		}
+	} while (workers_help(s->workers));
+	assert(!"as many buffers as can be in use");
+	return NULL;
 }
 
 void mds_shard_add(struct mds_shard *s, const struct slice *values)
 {
 	const struct mds_format *f = s->format;
-	assert(mds_shard_would_fit(s, mds_sample_bytes(f, values)));
-	size_t before = s->data.len;
-	/* Sizes first, then values: FORMAT.md. Room for a whole shard at once, as doubling would cost twice the memory. */
-	if (!s->data.size) {
-		str_reserve(&s->data, s->shard_bytes);
+	uint64_t bytes = sample_bytes(s, values);
+	assert(bytes && mds_shard_would_fit(s, values));
+	s->open = s->open ? s->open : take_raw(s);
+	struct str *to = &s->open->bytes;
+	if (!to->size && !f->single_frame) {
+		/* A frame is longer than frame_bytes by less than its last sample. */
+		str_reserve(to, s->frame_bytes + (size_t)bytes);
 	}
 	for (size_t i = 0; i < f->n_columns; i++) {
 		if (s->fixed_bytes[i]) {
 			assert(values[i].len == s->fixed_bytes[i]);
 		} else {
 			uint32_t len = (uint32_t)values[i].len;
-			str_append(&s->data, &len, sizeof(len));
+			str_append(to, &len, sizeof(len));
 		}
 	}
 	for (size_t i = 0; i < f->n_columns; i++) {
-		str_append(&s->data, values[i].data, values[i].len);
+		str_append(to, values[i].data, values[i].len);
 	}
-	assert(s->data.len > before);
+	s->data_len += bytes;
 	s->ends = array_room(s->ends, s->n, &s->cap, sizeof(*s->ends));
-	s->ends[s->n++] = (uint32_t)s->data.len;
+	s->ends[s->n++] = (uint32_t)s->data_len;
+	if (!f->single_frame && to->len >= s->frame_bytes) {
+		close_piece(s);
+	}
 }
 
 static void make_header(const struct mds_shard *s, struct str *out)
@@ -210,7 +294,18 @@ static void make_header(const struct mds_shard *s, struct str *out)
 	assert(out->len == start);
 }
 
-uint64_t mds_shard_raw_hash(const struct mds_shard *s)
+static void hash_piece(struct mds_shard *s, const struct piece *p, struct hash64_stream *h)
+{
+	struct thread *t = &s->threads[0];
+	struct error err;
+	str_reset(&t->zipped);
+	bool ok = zip_decompress(
+		&t->zip, s->zipped + p->zipped_at, p->zipped_len, p->raw_len, &t->zipped, &err);
+	assert(ok);
+	hash64_stream_update(h, t->zipped.data, t->zipped.len);
+}
+
+uint64_t mds_shard_raw_hash(struct mds_shard *s)
 {
 	struct str header;
 	struct hash64_stream h;
@@ -218,23 +313,48 @@ uint64_t mds_shard_raw_hash(const struct mds_shard *s)
 	make_header(s, &header);
 	hash64_stream_init(&h);
 	hash64_stream_update(&h, header.data, header.len);
-	hash64_stream_update(&h, s->data.data, s->data.len);
 	str_release(&header);
+	if (s->format->single_frame) {
+		hash64_stream_update(&h, s->open->bytes.data, s->open->bytes.len);
+		return hash64_stream_final(&h);
+	}
+	finish_pieces(s);
+	for (size_t i = 0; i < s->n_pieces; i++) {
+		hash_piece(s, &s->pieces[i], &h);
+	}
 	return hash64_stream_final(&h);
 }
 
 /* --- the file --- */
 
-/* Writes to the draft and keeps the hashes of the file. */
+struct frame {
+	uint32_t zip_bytes, raw_bytes, checksum;
+};
+
+/* A frame on its way back from the file. */
+struct back {
+	uint64_t at; /* in the file */
+	struct frame frame; /* as it was written */
+	struct str content;
+	bool good;
+	struct error err;
+	atomic_bool done;
+};
+
+/* A file in the making: what was written, its hashes, and what reading it back says. */
 struct output {
+	struct mds_shard *shard;
 	struct file_draft draft;
+	int fd; /* to read back */
+	struct str header;
 	struct sha256 sha256;
-	struct hash64_stream xxh64;
-	uint64_t bytes;
-	struct zip zip;
-	struct str zipped; /* the frame in the making */
-	struct frame *frames; /* owns */
+	struct hash64_stream xxh64, raw_xxh64;
+	uint64_t bytes, raw_bytes;
+	uint64_t syncing; /* of the bytes, those that the disk was told of */
+	struct frame *frames; /* owns; n */
 	size_t n, cap;
+	struct back *backs; /* owns; a ring of the frames that are being read back */
+	size_t n_backs, n_pushed, n_ended; /* the latter two count frames */
 };
 
 static bool put(struct output *o, const void *bytes, size_t len, struct error *err)
@@ -242,49 +362,100 @@ static bool put(struct output *o, const void *bytes, size_t len, struct error *e
 	sha256_update(&o->sha256, bytes, len);
 	hash64_stream_update(&o->xxh64, bytes, len);
 	o->bytes += len;
-	return file_draft_write(&o->draft, bytes, len, err);
-}
-
-static void add_entry(struct output *o, size_t zip_bytes, size_t raw_bytes, uint32_t checksum)
-{
-	o->frames = array_room(o->frames, o->n, &o->cap, sizeof(*o->frames));
-	o->frames[o->n++] = (struct frame){(uint32_t)zip_bytes, (uint32_t)raw_bytes, checksum};
-}
-
-static bool put_frame(struct output *o, const void *bytes, size_t len, int level, struct error *err)
-{
-	str_reset(&o->zipped);
-	zip_compress(&o->zip, bytes, len, level, &o->zipped);
-	/* The table's checksum is the frame's own: its last four bytes. */
-	add_entry(o, o->zipped.len, len, le32_get(o->zipped.data + o->zipped.len - 4));
-	return put(o, o->zipped.data, o->zipped.len, err);
-}
-
-/* Content frames of the samples: each closed at the first sample end at or after frame_bytes, a short last one joined. */
-static bool put_data_frames(
-	const struct mds_shard *s, struct output *o, int level, struct error *err)
-{
-	size_t start = 0;
-	for (size_t i = 0; i < s->n; i++) {
-		size_t len = s->ends[i] - start, rest = s->data.len - s->ends[i];
-		if (len < s->frame_bytes && rest) {
-			continue;
-		}
-		if (rest && rest < s->frame_bytes) {
-			len += rest; /* what would be the short last frame */
-			i = s->n;
-		}
-		if (!put_frame(o, s->data.data + start, len, level, err)) {
-			return false;
-		}
-		start += len;
+	if (!file_draft_write(&o->draft, bytes, len, err)) {
+		return false;
+	}
+	/* The disk works while the rest is compressed and read back. */
+	if (o->bytes - o->syncing >= SYNC_BYTES) {
+		file_draft_begin_sync(&o->draft);
+		o->syncing = o->bytes;
 	}
 	return true;
 }
 
-static size_t table_bytes(size_t n_frames)
+/*
+ * A shard that cannot be decoded would end a trainer's epoch silently. The decoder checks the content against the frame's
+ * checksum, and that must be the one which was made of the raw bytes.
+ */
+static bool read_frame(struct output *o, struct back *b, struct thread *t, struct error *err)
 {
-	return SKIPPABLE_HEADER_BYTES + n_frames * TABLE_ENTRY_BYTES + TABLE_FOOTER_BYTES;
+	str_reset(&t->zipped);
+	str_reset(&b->content);
+	char *to = str_reserve(&t->zipped, b->frame.zip_bytes);
+	if (!file_pread(o->fd, o->draft.temp_path, to, b->frame.zip_bytes, b->at, err) ||
+		!zip_decompress(
+			&t->zip, to, b->frame.zip_bytes, b->frame.raw_bytes, &b->content, err)) {
+		return false;
+	}
+	return (b->content.len == b->frame.raw_bytes &&
+		       le32_get(to + b->frame.zip_bytes - 4) == b->frame.checksum) ||
+		error_set(err, FAIL_IO, "other bytes than were written");
+}
+
+static void read_back(void *ctx, size_t i, unsigned thread)
+{
+	struct output *o = ctx;
+	struct back *b = &o->backs[i % o->n_backs];
+	b->good = read_frame(o, b, &o->shard->threads[thread], &b->err);
+	b->done = true;
+}
+
+/* Takes the oldest frame that is on its way back and hashes it: the image is hashed in the order of the file. */
+static bool end_back(struct output *o, struct error *err)
+{
+	struct back *b = &o->backs[o->n_ended++ % o->n_backs];
+	while (!b->done) {
+		workers_help(o->shard->workers);
+	}
+	if (!b->good) {
+		*err = b->err;
+		return error_context(err, "reading back '%s' at byte %llu", o->draft.temp_path,
+			(unsigned long long)b->at);
+	}
+	hash64_stream_update(&o->raw_xxh64, b->content.data, b->content.len);
+	return true;
+}
+
+static bool push_back(struct output *o, uint64_t at, const struct frame *f, struct error *err)
+{
+	if (o->n_pushed - o->n_ended == o->n_backs && !end_back(o, err)) {
+		return false;
+	}
+	struct back *b = &o->backs[o->n_pushed % o->n_backs];
+	b->at = at;
+	b->frame = *f;
+	b->done = false;
+	workers_push(o->shard->workers, read_back, o, o->n_pushed++);
+	return true;
+}
+
+static void add_frame(struct output *o, size_t zip_bytes, size_t raw_bytes, uint32_t checksum)
+{
+	o->frames = array_room(o->frames, o->n, &o->cap, sizeof(*o->frames));
+	o->frames[o->n++] = (struct frame){(uint32_t)zip_bytes, (uint32_t)raw_bytes, checksum};
+	o->raw_bytes += raw_bytes;
+}
+
+static bool put_frame(
+	struct output *o, const char *zipped, size_t len, size_t raw_bytes, struct error *err)
+{
+	uint64_t at = o->bytes;
+	if (!put(o, zipped, len, err)) {
+		return false;
+	}
+	/* The table's checksum is the frame's own: its last four bytes. */
+	add_frame(o, len, raw_bytes, le32_get(zipped + len - 4));
+	return push_back(o, at, &o->frames[o->n - 1], err);
+}
+
+static bool put_bytes(struct output *o, const char *bytes, size_t len, struct error *err)
+{
+	struct str zipped;
+	str_init(&zipped, STR_NO_CAP);
+	zip_compress(&o->shard->threads[0].zip, bytes, len, level_of(o->shard), &zipped);
+	bool ok = put_frame(o, zipped.data, zipped.len, len, err);
+	str_release(&zipped);
+	return ok;
 }
 
 /* Bytes that are missing for the rule at the top; 0: none. */
@@ -310,379 +481,154 @@ static bool put_skippable(
 
 static bool put_padding(struct output *o, struct error *err)
 {
-	uint64_t missing = missing_bytes(o, table_bytes(o->n));
+	uint64_t missing = missing_bytes(o, mds_table_bytes(o->n));
 	if (!missing) {
 		return true;
 	}
 	size_t content = missing > SKIPPABLE_HEADER_BYTES ? (size_t)missing - SKIPPABLE_HEADER_BYTES
 							  : 0;
 	char *zeros = xcalloc(content, 1);
-	size_t n_content_frames = o->n;
 	bool ok = put_skippable(o, SKIPPABLE_PADDING, zeros, content, err);
 	free(zeros);
-	o->n = n_content_frames;
-	assert(missing_bytes(o, table_bytes(o->n + 1) + SKIPPABLE_HEADER_BYTES + content) == 0);
-	add_entry(o, SKIPPABLE_HEADER_BYTES + content, 0, (uint32_t)hash64("", 0, 0));
+	assert(missing_bytes(o, mds_table_bytes(o->n + 1) + SKIPPABLE_HEADER_BYTES + content) == 0);
+	add_frame(o, SKIPPABLE_HEADER_BYTES + content, 0, (uint32_t)hash64("", 0, 0));
 	return ok;
 }
 
+static void make_table(const struct output *o, struct str *out)
+{
+	for (size_t i = 0; i < o->n; i++) {
+		uint32_t entry[3] = {
+			o->frames[i].zip_bytes, o->frames[i].raw_bytes, o->frames[i].checksum};
+		str_append(out, entry, sizeof(entry));
+	}
+	uint32_t n = (uint32_t)o->n, magic = TABLE_MAGIC;
+	str_append(out, &n, sizeof(n));
+	str_append_c(out, (char)TABLE_HAS_CHECKSUMS);
+	str_append(out, &magic, sizeof(magic));
+}
+
+/* Readers trust the table, so it is compared like the frames. */
 static bool put_table(struct output *o, struct error *err)
 {
 	struct str table;
 	str_init(&table, STR_NO_CAP);
-	for (size_t i = 0; i < o->n; i++) {
-		uint32_t entry[3] = {
-			o->frames[i].zip_bytes, o->frames[i].raw_bytes, o->frames[i].checksum};
-		str_append(&table, entry, sizeof(entry));
-	}
-	uint32_t n = (uint32_t)o->n, magic = TABLE_MAGIC;
-	str_append(&table, &n, sizeof(n));
-	str_append_c(&table, (char)TABLE_HAS_CHECKSUMS);
-	str_append(&table, &magic, sizeof(magic));
+	make_table(o, &table);
 	bool ok = put_skippable(o, SKIPPABLE_TABLE, table.data, table.len, err);
+	char *got = xmalloc(table.len);
+	ok = ok &&
+		file_pread(o->fd, o->draft.temp_path, got, table.len, o->bytes - table.len, err) &&
+		(memcmp(got, table.data, table.len) == 0 ||
+			error_set(err, FAIL_IO,
+				"the seek table of '%s' was read back otherwise than it was "
+				"written",
+				o->draft.temp_path));
+	free(got);
 	str_release(&table);
 	return ok;
 }
 
-static bool put_all(
-	const struct mds_shard *s, struct output *o, const struct str *header, struct error *err)
+/* One frame needs the whole image in one piece. */
+static bool put_single_frame(struct output *o, struct error *err)
 {
-	int level = s->format->level ? s->format->level : 3;
-	if (s->format->single_frame) {
-		struct str image;
-		str_init(&image, STR_NO_CAP);
-		str_reserve(&image, header->len + s->data.len);
-		str_append(&image, header->data, header->len);
-		str_append(&image, s->data.data, s->data.len);
-		bool ok = put_frame(o, image.data, image.len, level, err);
-		str_release(&image);
-		return ok && put_table(o, err);
-	}
-	return put_frame(o, header->data, header->len, level, err) &&
-		put_data_frames(s, o, level, err) && put_padding(o, err) && put_table(o, err);
-}
-
-/* --- reading back --- */
-
-/* Gives the content of a file's frames one after the other, as its seek table tells them; in `err` what is wrong. */
-struct frames_reader {
-	int fd;
-	const char *path;
-	uint64_t file_bytes;
-	struct str table;
-	uint32_t n;
-	struct zip zip;
-	struct str zipped, content;
-};
-
-static bool open_frames(struct frames_reader *r, struct error *err)
-{
-	char footer[TABLE_FOOTER_BYTES];
-	struct stat st;
-	if (fstat(r->fd, &st) < 0) {
-		return error_errno(err, "could not look at '%s'", r->path);
-	}
-	r->file_bytes = (uint64_t)st.st_size;
-	if (r->file_bytes < table_bytes(1) ||
-		!file_pread(r->fd, r->path, footer, sizeof(footer), r->file_bytes - sizeof(footer),
-			err) ||
-		le32_get(footer + 5) != TABLE_MAGIC ||
-		(unsigned char)footer[4] != TABLE_HAS_CHECKSUMS) {
-		return error_set(err, FAIL_DATA, "'%s' has no seek table of ours", r->path);
-	}
-	r->n = le32_get(footer);
-	uint64_t entries = (uint64_t)r->n * TABLE_ENTRY_BYTES;
-	if (entries + TABLE_FOOTER_BYTES > r->file_bytes) {
-		return error_set(
-			err, FAIL_DATA, "the seek table of '%s' is larger than the file", r->path);
-	}
-	char *to = str_reserve(&r->table, entries);
-	if (!file_pread(r->fd, r->path, to, entries, r->file_bytes - TABLE_FOOTER_BYTES - entries,
-		    err)) {
-		return false;
-	}
-	r->table.len = entries;
-	return true;
-}
-
-/* Frame i, which lies at `offset`, into r->content. */
-static bool read_frame(struct frames_reader *r, uint32_t i, uint64_t offset,
-	uint32_t *out_zip_bytes, struct error *err)
-{
-	uint32_t zip_bytes = le32_get(r->table.data + (size_t)i * TABLE_ENTRY_BYTES);
-	uint32_t raw_bytes = le32_get(r->table.data + (size_t)i * TABLE_ENTRY_BYTES + 4);
-	*out_zip_bytes = zip_bytes;
-	str_reset(&r->content);
-	str_reset(&r->zipped);
-	if (zip_bytes > r->file_bytes - offset) {
-		return error_set(
-			err, FAIL_DATA, "frame %u of '%s' ends after the file", i, r->path);
-	}
-	char *to = str_reserve(&r->zipped, zip_bytes);
-	if (!file_pread(r->fd, r->path, to, zip_bytes, offset, err)) {
-		return false;
-	}
-	r->zipped.len = zip_bytes;
-	if (!raw_bytes) {
-		return true; /* padding */
-	}
-	if (!zip_decompress(&r->zip, r->zipped.data, zip_bytes,
-		    (size_t)frame_raw_bytes_max(zip_bytes), &r->content, err)) {
-		return error_context(err, "frame %u of '%s'", i, r->path);
-	}
-	return r->content.len == raw_bytes ||
-		error_set(err, FAIL_DATA, "frame %u of '%s' has not the stated size", i, r->path);
-}
-
-static void frames_init(struct frames_reader *r, int fd, const char *path)
-{
-	*r = (struct frames_reader){.fd = fd, .path = path};
-	str_init(&r->table, STR_NO_CAP);
-	str_init(&r->zipped, STR_NO_CAP);
-	str_init(&r->content, STR_NO_CAP);
-}
-
-static void frames_release(struct frames_reader *r)
-{
-	zip_release(&r->zip);
-	str_release(&r->table);
-	str_release(&r->zipped);
-	str_release(&r->content);
-}
-
-/* The image's bytes [at, at + len) as they should be. */
-static bool same_bytes(
-	const struct mds_shard *s, const struct str *header, uint64_t at, struct slice got)
-{
-	if (got.len > header->len + s->data.len - at) {
-		return false;
-	}
-	if (at < header->len) {
-		size_t part = MIN(got.len, header->len - (size_t)at);
-		return memcmp(header->data + at, got.data, part) == 0 &&
-			(part == got.len ||
-				memcmp(s->data.data, got.data + part, got.len - part) == 0);
-	}
-	return memcmp(s->data.data + (at - header->len), got.data, got.len) == 0;
-}
-
-/* A shard that cannot be decoded would end a trainer's epoch silently, so none is published unread. */
-static bool read_back(
-	const struct mds_shard *s, const struct str *header, const char *path, struct error *err)
-{
-	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0) {
-		return error_errno(err, "could not read back '%s'", path);
-	}
-	struct frames_reader r;
-	frames_init(&r, fd, path);
-	uint64_t at = 0, offset = 0;
-	bool ok = open_frames(&r, err);
-	for (uint32_t i = 0; ok && i < r.n; i++) {
-		uint32_t zip_bytes;
-		ok = read_frame(&r, i, offset, &zip_bytes, err);
-		if (ok &&
-			!same_bytes(s, header, at, (struct slice){r.content.data, r.content.len})) {
-			ok = error_set(err, FAIL_IO,
-				"'%s' was read back otherwise than it was written (frame %u)", path,
-				i);
-		}
-		at += r.content.len;
-		offset += zip_bytes;
-	}
-	if (ok && at != header->len + s->data.len) {
-		ok = error_set(
-			err, FAIL_IO, "'%s' was read back shorter than it was written", path);
-	}
-	frames_release(&r);
+	const struct str *data = &o->shard->open->bytes;
+	struct str image;
+	str_init(&image, STR_NO_CAP);
+	str_reserve(&image, o->header.len + data->len);
+	str_append(&image, o->header.data, o->header.len);
+	str_append(&image, data->data, data->len);
+	bool ok = put_bytes(o, image.data, image.len, err);
+	str_release(&image);
 	return ok;
 }
 
-bool mds_shard_publish(const struct mds_shard *s, const char *dir, uint32_t no,
-	struct mds_shard_info *out, struct error *err)
+static bool put_frames(struct output *o, struct error *err)
 {
-	assert(s->n);
-	struct output o = {0};
-	struct str header;
+	struct mds_shard *s = o->shard;
+	if (s->format->single_frame) {
+		return put_single_frame(o, err);
+	}
+	bool ok = put_bytes(o, o->header.data, o->header.len, err);
+	for (size_t i = 0; ok && i < s->n_pieces; i++) {
+		const struct piece *p = &s->pieces[i];
+		ok = put_frame(o, s->zipped + p->zipped_at, p->zipped_len, p->raw_len, err);
+	}
+	return ok && put_padding(o, err);
+}
+
+static bool put_all(struct output *o, struct error *err)
+{
+	bool ok = put_frames(o, err) && put_table(o, err);
+	while (ok && o->n_ended < o->n_pushed) {
+		ok = end_back(o, err);
+	}
+	assert(!ok || o->raw_bytes == o->header.len + o->shard->data_len);
+	return ok;
+}
+
+static bool output_open(
+	struct output *o, struct mds_shard *s, const char *dir, uint32_t no, struct error *err)
+{
+	unsigned n_threads = workers_n(s->workers);
 	char name[MDS_NAME_BYTES];
 	mds_shard_name(no, true, name);
-	if (!file_draft_open(&o.draft, dir, name, err)) {
+	*o = (struct output){.shard = s, .fd = -1};
+	o->n_backs = n_threads > 1 ? 2 * n_threads : 1;
+	o->backs = xcalloc(o->n_backs, sizeof(*o->backs));
+	for (size_t i = 0; i < o->n_backs; i++) {
+		str_init(&o->backs[i].content, STR_NO_CAP);
+	}
+	str_init(&o->header, STR_NO_CAP);
+	make_header(s, &o->header);
+	sha256_init(&o->sha256);
+	hash64_stream_init(&o->xxh64);
+	hash64_stream_init(&o->raw_xxh64);
+	if (!file_draft_open(&o->draft, dir, name, err)) {
 		return false;
 	}
-	str_init(&header, STR_NO_CAP);
-	str_init(&o.zipped, STR_NO_CAP);
-	sha256_init(&o.sha256);
-	hash64_stream_init(&o.xxh64);
-	make_header(s, &header);
-	bool ok = put_all(s, &o, &header, err);
+	o->fd = open(o->draft.temp_path, O_RDONLY | O_CLOEXEC);
+	return o->fd >= 0 || error_errno(err, "could not read back '%s'", o->draft.temp_path);
+}
+
+static void output_release(struct output *o)
+{
+	workers_wait(o->shard->workers);
+	if (o->fd >= 0) {
+		close(o->fd);
+	}
+	for (size_t i = 0; i < o->n_backs; i++) {
+		str_release(&o->backs[i].content);
+	}
+	free(o->backs);
+	file_draft_release(&o->draft);
+	str_release(&o->header);
+	free(o->frames);
+}
+
+bool mds_shard_publish(struct mds_shard *s, const char *dir, uint32_t no,
+	struct mds_shard_info *out, struct error *err)
+{
+	struct output o;
+	assert(s->n);
+	if (!s->format->single_frame) {
+		finish_pieces(s);
+	}
+	bool ok = output_open(&o, s, dir, no, err) && put_all(&o, err);
 	struct mds_shard_info info = {.no = no,
 		.n_samples = (uint32_t)s->n,
 		.n_frames = (uint32_t)o.n,
-		.raw_bytes = header.len + s->data.len,
-		.zip_bytes = o.bytes,
-		.raw_xxh64 = mds_shard_raw_hash(s)};
+		.raw_bytes = o.raw_bytes,
+		.zip_bytes = o.bytes};
+	ok = ok && file_draft_publish(&o.draft, err);
 	for (size_t i = 0; i < o.n; i++) {
 		info.n_frames -= o.frames[i].raw_bytes == 0;
 	}
+	info.raw_xxh64 = hash64_stream_final(&o.raw_xxh64);
 	info.zip_xxh64 = hash64_stream_final(&o.xxh64);
 	sha256_final_hex(&o.sha256, info.zip_sha256);
-	/* With one frame this is as large as the image; reading back needs that room. */
-	str_release(&o.zipped);
-	ok = ok && read_back(s, &header, o.draft.temp_path, err) &&
-		file_draft_publish(&o.draft, err);
-	file_draft_release(&o.draft);
-	zip_release(&o.zip);
-	str_release(&header);
-	free(o.frames);
 	if (ok) {
 		*out = info;
 	}
-	return ok;
-}
-
-/* --- adopting --- */
-
-static bool inspect_file(
-	struct frames_reader *r, uint64_t planned, struct mds_shard_info *info, struct error *err)
-{
-	struct hash64_stream raw;
-	if (!open_frames(r, err)) {
-		return false;
-	}
-	hash64_stream_init(&raw);
-	uint64_t offset = 0;
-	bool ok = true;
-	for (uint32_t i = 0; ok && i < r->n; i++) {
-		uint32_t zip_bytes;
-		ok = read_frame(r, i, offset, &zip_bytes, err);
-		if (ok && i == 0 && r->content.len >= 4) {
-			info->n_samples = le32_get(r->content.data);
-		}
-		if (ok) {
-			hash64_stream_update(&raw, r->content.data, r->content.len);
-			info->raw_bytes += r->content.len;
-			info->n_frames += r->content.len > 0;
-			offset += zip_bytes;
-		}
-	}
-	info->raw_xxh64 = hash64_stream_final(&raw);
-	if (ok && offset + table_bytes(r->n) != r->file_bytes) {
-		ok = error_set(err, FAIL_DATA,
-			"the frames of '%s' and its table do not fill the file", r->path);
-	}
-	return ok &&
-		(info->raw_xxh64 == planned ||
-			error_set(
-				err, FAIL_DATA, "'%s' holds other samples than planned", r->path));
-}
-
-static bool hash_file(
-	int fd, const char *path, uint64_t bytes, struct mds_shard_info *info, struct error *err)
-{
-	struct sha256 sha256;
-	struct hash64_stream xxh64;
-	const size_t piece = (size_t)1 << 20;
-	char *buffer = xmalloc(piece);
-	sha256_init(&sha256);
-	hash64_stream_init(&xxh64);
-	bool ok = true;
-	for (uint64_t at = 0; ok && at < bytes; at += piece) {
-		size_t len = (size_t)MIN(bytes - at, piece);
-		ok = file_pread(fd, path, buffer, len, at, err);
-		if (ok) {
-			sha256_update(&sha256, buffer, len);
-			hash64_stream_update(&xxh64, buffer, len);
-		}
-	}
-	info->zip_bytes = bytes;
-	info->zip_xxh64 = hash64_stream_final(&xxh64);
-	sha256_final_hex(&sha256, info->zip_sha256);
-	free(buffer);
-	return ok;
-}
-
-bool mds_shard_check(const char *dir, uint32_t no, uint64_t planned_raw_hash,
-	enum mds_found *out_found, struct mds_shard_info *out_info, struct error *err)
-{
-	char name[MDS_NAME_BYTES];
-	mds_shard_name(no, true, name);
-	AUTO_FREE char *path = file_join(dir, name);
-	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0) {
-		*out_found = MDS_ABSENT;
-		return errno == ENOENT || error_errno(err, "could not open '%s'", path);
-	}
-	struct frames_reader r;
-	struct mds_shard_info info = {.no = no};
-	frames_init(&r, fd, path);
-	bool same = inspect_file(&r, planned_raw_hash, &info, err);
-	bool ok = same ? hash_file(fd, path, r.file_bytes, &info, err) : err->kind != FAIL_IO;
-	frames_release(&r);
-	if (ok) {
-		*out_found = same ? MDS_SAME : MDS_OTHER;
-		*out_info = info;
-	}
-	return ok;
-}
-
-/* --- index.json --- */
-
-static void put_file(struct json_writer *w, const char *key, uint32_t no, bool zipped,
-	uint64_t bytes, const char *sha256, uint64_t xxh64)
-{
-	char name[MDS_NAME_BYTES], hex[17];
-	mds_shard_name(no, zipped, name);
-	hash64_hex(xxh64, hex);
-	json_key(w, key);
-	json_begin_object(w);
-	json_key(w, "basename");
-	json_put_z(w, name);
-	json_key(w, "bytes");
-	json_put_uint(w, bytes);
-	json_key(w, "hashes");
-	json_begin_object(w);
-	if (sha256) {
-		json_key(w, "sha256");
-		json_put_z(w, sha256);
-	}
-	json_key(w, "xxh64");
-	json_put_z(w, hex);
-	json_end_object(w);
-	json_end_object(w);
-}
-
-bool mds_index_publish(const struct mds_format *format, const char *dir,
-	const struct mds_shard_info *infos, size_t n_infos, const char *thresh_json,
-	struct error *err)
-{
-	struct str text;
-	str_init(&text, STR_NO_CAP);
-	struct json_writer w = {.out = &text, .python = true};
-	json_begin_object(&w);
-	json_key(&w, "shards");
-	json_begin_array(&w);
-	for (size_t i = 0; i < n_infos; i++) {
-		const struct mds_shard_info *info = &infos[i];
-		/* Exactly these keys: the reader passes them on as keyword arguments. */
-		json_begin_object(&w);
-		put_columns(&w, format);
-		put_file(&w, "raw_data", info->no, false, info->raw_bytes, NULL, info->raw_xxh64);
-		json_key(&w, "samples");
-		json_put_uint(&w, info->n_samples);
-		put_tail(&w, format);
-		put_file(&w, "zip_data", info->no, true, info->zip_bytes, info->zip_sha256,
-			info->zip_xxh64);
-		json_end_object(&w);
-	}
-	json_end_array(&w);
-	if (thresh_json) {
-		json_key(&w, "thresh");
-		json_put_raw(&w, thresh_json, strlen(thresh_json));
-	}
-	json_key(&w, "version");
-	json_put_uint(&w, 2);
-	json_end_object(&w);
-	bool ok = file_publish(dir, "index.json", text.data, text.len, err);
-	str_release(&text);
+	output_release(&o);
 	return ok;
 }

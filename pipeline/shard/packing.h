@@ -27,7 +27,8 @@ struct packing_options {
 struct packing {
 	size_t n_rows, n_items;
 	uint32_t *row_starts; /* owns; n_rows + 1 positions in items */
-	uint32_t *items; /* owns; indices into the lengths, each exactly once, longest first within a row */
+	uint32_t *
+		items; /* owns; indices into the lengths, each exactly once, longest first within a row */
 	uint64_t n_tokens;
 };
 

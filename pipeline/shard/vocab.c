@@ -14,6 +14,8 @@
 #define ENTRY_BYTES 8 /* id u32, then length with the special flag in bit 31, u32 */
 #define SPECIAL (1u << 31)
 #define LEVEL 9
+/* Real vocabularies stay far below: their ids are looked up in a table, others by halving. */
+#define TABLE_IDS_MAX (1u << 20)
 
 bool vocab_publish(const char *dir, const uint32_t *ids, const struct slice *pieces,
 	const uint8_t *special, size_t n, struct error *err)
@@ -46,6 +48,9 @@ struct vocab {
 	struct str raw;
 	size_t n;
 	size_t *offsets; /* owns; of pieces in raw, n + 1 */
+	uint32_t *
+		table; /* owns; 1 + index of an entry by its id, 0: not there; NULL: an id is too large */
+	size_t n_table;
 };
 
 static const char *entry(const struct vocab *v, size_t i)
@@ -78,6 +83,20 @@ static bool parse(struct vocab *v, struct error *err)
 		error_set(err, FAIL_DATA, "%zu bytes are left over", raw->len - v->offsets[v->n]);
 }
 
+/* Ids ascend, so the last one tells how large the table must be. */
+static void make_table(struct vocab *v)
+{
+	uint32_t largest = v->n ? le32_get(entry(v, v->n - 1)) : 0;
+	if (!v->n || largest >= TABLE_IDS_MAX) {
+		return;
+	}
+	v->n_table = (size_t)largest + 1;
+	v->table = xcalloc(v->n_table, sizeof(*v->table));
+	for (size_t i = 0; i < v->n; i++) {
+		v->table[le32_get(entry(v, i))] = (uint32_t)i + 1;
+	}
+}
+
 struct vocab *vocab_read(const char *dir, struct error *err)
 {
 	AUTO_FREE char *path = file_join(dir, "vocab.zst");
@@ -99,6 +118,7 @@ struct vocab *vocab_read(const char *dir, struct error *err)
 		vocab_free(v);
 		return NULL;
 	}
+	make_table(v);
 	return v;
 }
 
@@ -107,6 +127,7 @@ void vocab_free(struct vocab *v)
 	if (v) {
 		str_release(&v->raw);
 		free(v->offsets);
+		free(v->table);
 		free(v);
 	}
 }
@@ -116,8 +137,12 @@ size_t vocab_n(const struct vocab *v)
 	return v->n;
 }
 
-bool vocab_piece(const struct vocab *v, uint32_t id, struct slice *out_piece, bool *out_special)
+/* Index of the entry of an id; v->n: there is none. */
+static size_t find(const struct vocab *v, uint32_t id)
 {
+	if (v->table) {
+		return id < v->n_table && v->table[id] ? v->table[id] - 1 : v->n;
+	}
 	size_t low = 0, high = v->n;
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
@@ -127,11 +152,16 @@ bool vocab_piece(const struct vocab *v, uint32_t id, struct slice *out_piece, bo
 			high = middle;
 		}
 	}
-	if (low == v->n || le32_get(entry(v, low)) != id) {
+	return low < v->n && le32_get(entry(v, low)) == id ? low : v->n;
+}
+
+bool vocab_piece(const struct vocab *v, uint32_t id, struct slice *out_piece, bool *out_special)
+{
+	size_t i = find(v, id);
+	if (i == v->n) {
 		return false;
 	}
-	*out_piece = (struct slice){
-		v->raw.data + v->offsets[low], v->offsets[low + 1] - v->offsets[low]};
-	*out_special = le32_get(entry(v, low) + 4) & SPECIAL;
+	*out_piece = (struct slice){v->raw.data + v->offsets[i], v->offsets[i + 1] - v->offsets[i]};
+	*out_special = le32_get(entry(v, i) + 4) & SPECIAL;
 	return true;
 }

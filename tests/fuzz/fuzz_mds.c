@@ -5,9 +5,9 @@
  */
 #include "base/file.h"
 #include "base/json.h"
+#include "base/workers.h"
 #include "shard/mds.h"
 #include "shard/mds_read.h"
-#include "shard/packed.h"
 #include "shard/vocab.h"
 
 #include <assert.h>
@@ -83,13 +83,14 @@ static void read_all(struct mds_reader *r)
 	struct error err;
 	size_t shard;
 	unsigned n_faults = 0;
+	struct workers *workers = workers_new(1);
 	for (size_t s = 0; s < mds_reader_n_shards(r) && s < 4; s++) {
-		mds_reader_verify(r, s, on_fault, &n_faults);
+		mds_reader_verify(r, s, workers, on_fault, &n_faults);
 	}
+	workers_free(workers);
 	for (uint64_t i = 0; i < mds_reader_n_samples(r) && i < SAMPLES_MAX; i++) {
 		if (mds_reader_sample(r, i, values, &shard, &err)) {
 			show(mds_reader_shard(r, shard), values);
-			packed_check(r, shard, values, 1000, on_fault, &n_faults);
 		} else {
 			assert(err.msg[0]);
 		}

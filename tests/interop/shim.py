@@ -1,10 +1,16 @@
-"""Lets mosaicml-streaming be imported where torchvision is absent or does not match torch: only its vision datasets need it."""
+"""Two ways round a torchvision that is absent or does not match torch; nothing here works with images."""
 import importlib.machinery
 import sys
 import types
 
 
+def hide():
+    """Packages that use torchvision if it is there find that it is not. For transformers, trl and what builds on them."""
+    sys.modules['torchvision'] = None
+
+
 def install():
+    """mosaicml-streaming can be imported: its vision datasets want torchvision at once."""
     try:
         import torchvision  # noqa: F401
         return
@@ -24,3 +30,11 @@ def install():
         module.__path__ = []
         vars(module).update(attributes)
         sys.modules[name] = module
+
+
+def install_beside_transformers():
+    """transformers looks for torchvision when it is imported and must not find what install() puts there."""
+    hide()
+    import transformers  # noqa: F401
+    del sys.modules['torchvision']
+    install()

@@ -1,8 +1,9 @@
-/* str, arena, text, json, zip, lines, file, half. */
+/* str, arena, text, json, zip, lines, file, half, regex. */
 #include "base/arena.h"
 #include "base/half.h"
 #include "base/json.h"
 #include "base/lines.h"
+#include "base/regex.h"
 #include "base/text.h"
 #include "base/zip.h"
 #include "fixture.h"
@@ -394,6 +395,36 @@ START_TEST(context_is_put_before_the_message_and_long_ones_are_cut)
 	}
 END_TEST
 
+START_TEST(regex_find_gives_the_whole_match)
+	{
+		static const struct {
+			const char *pattern, *text;
+			const char *match; /* NULL: none */
+		} cases[] = {
+			{"(b+)c", "abbcd", "bbc"},
+			{"(?<answer>b)(c)", "abcd", "bc"},
+			{"b\\Kc", "abcd", "c"},
+			{"(a)\\1", "baab", "aa"},
+			{"x*", "abc", ""},
+			{"B", "abc", NULL},
+			{"(?i)B", "abc", "b"},
+			{"c", "a\xff\xff" "c", "c"},
+		};
+		for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+			struct error err;
+			struct slice match = {NULL, 0};
+			struct regex *re = regex_new(cases[i].pattern, false, &err);
+			ck_assert_msg(re, "%s", err.msg);
+			enum regex_result result = regex_find(
+				re, cases[i].text, strlen(cases[i].text), 0, &match);
+			ck_assert_int_eq(result, cases[i].match ? REGEX_MATCH : REGEX_NO_MATCH);
+			ck_assert_msg(!cases[i].match || slice_eq_z(match, cases[i].match),
+				"%s matched '%.*s'", cases[i].pattern, (int)match.len, match.data);
+			regex_free(re);
+		}
+	}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("base");
@@ -417,6 +448,7 @@ int main(void)
 	tcase_add_test(t, a_lock_that_is_held_names_the_holder);
 	tcase_add_test(t, halves_round_to_nearest_even_and_keep_nan);
 	tcase_add_test(t, context_is_put_before_the_message_and_long_ones_are_cut);
+	tcase_add_test(t, regex_find_gives_the_whole_match);
 	suite_add_tcase(s, t);
 	return run_suite(s);
 }

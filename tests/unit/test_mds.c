@@ -1,5 +1,6 @@
 /* Writer and reader together, and the reader against damage. */
 #include "base/rng.h"
+#include "base/workers.h"
 #include "base/zip.h"
 #include "fixture.h"
 #include "shard/mds.h"
@@ -14,8 +15,7 @@ static const struct mds_column columns[] = {
 	{"score", "float32"}, {"text", "str"}, {"tokens", "ndarray:uint16"}};
 static struct error err;
 
-static void put_row(
-	struct mds_shard *shard, const struct mds_format *format, uint32_t i, size_t n_tokens)
+static void put_row(struct mds_shard *shard, uint32_t i, size_t n_tokens)
 {
 	char text[32];
 	float score = (float)i / 8;
@@ -29,7 +29,7 @@ static void put_row(
 	mds_put_array(&tokens, MDS_UINT16, ids, n_tokens);
 	struct slice values[] = {
 		mds_scalar(&score, sizeof(score)), slice_z(text), {tokens.data, tokens.len}};
-	ck_assert(mds_shard_would_fit(shard, mds_sample_bytes(format, values)));
+	ck_assert(mds_shard_would_fit(shard, values));
 	mds_shard_add(shard, values);
 	str_release(&tokens);
 	free(ids);
@@ -40,7 +40,7 @@ static void write_folder(const struct mds_format *format, uint32_t n_rows, size_
 {
 	struct mds_shard *shard = mds_shard_new(format);
 	for (uint32_t i = 0; i < n_rows; i++) {
-		put_row(shard, format, i, n_tokens);
+		put_row(shard, i, n_tokens);
 	}
 	ck_assert_ok(mds_shard_publish(shard, fixture_dir, 0, info, &err), err);
 	ck_assert_uint_eq(info->raw_xxh64, mds_shard_raw_hash(shard));
@@ -87,9 +87,11 @@ static unsigned faults(void)
 	if (!r) {
 		return 1;
 	}
+	struct workers *workers = workers_new(1);
 	for (size_t s = 0; s < mds_reader_n_shards(r); s++) {
-		mds_reader_verify(r, s, count_fault, &n);
+		mds_reader_verify(r, s, workers, count_fault, &n);
 	}
+	workers_free(workers);
 	mds_reader_close(r);
 	return n;
 }
@@ -100,7 +102,7 @@ static const struct {
 	uint32_t frame_bytes;
 	bool single;
 } shapes[] = {{1, 1, 0, false}, {10, 300, 1024, false}, {500, 200, 4096, false},
-	{500, 200, 4096, true}, {3, 70000, 65536, false}, {100, 11, 1, false}};
+	{500, 200, 4096, true}, {3, 70000, 65536, false}, {100, 11, MDS_FRAME_BYTES_MIN, false}};
 
 START_TEST(rows_come_back_from_every_shape)
 	{
@@ -421,9 +423,12 @@ START_TEST(a_malformed_index_is_refused)
 	}
 END_TEST
 
+/* The last id decides whether ids are looked up in a table or by halving. */
+static const uint32_t last_ids[] = {49151, (1u << 20) - 1, 1u << 20, VOCAB_IDS_MAX - 1};
+
 START_TEST(a_vocabulary_comes_back)
 	{
-		const uint32_t ids[] = {0, 2, 49151};
+		const uint32_t ids[] = {0, 2, last_ids[_i]};
 		const struct slice pieces[] = {{"a\0b", 3}, {"<|im_end|>", 10}, {"", 0}};
 		const uint8_t special[] = {0, 1, 0};
 		struct slice piece;
@@ -435,8 +440,10 @@ START_TEST(a_vocabulary_comes_back)
 			!is_special);
 		ck_assert(vocab_piece(v, 2, &piece, &is_special) && slice_eq(piece, pieces[1]) &&
 			is_special);
-		ck_assert(vocab_piece(v, 49151, &piece, &is_special) && piece.len == 0);
+		ck_assert(vocab_piece(v, ids[2], &piece, &is_special) && piece.len == 0);
 		ck_assert(!vocab_piece(v, 1, &piece, &is_special));
+		ck_assert(!vocab_piece(v, ids[2] + 1, &piece, &is_special));
+		ck_assert(!vocab_piece(v, UINT32_MAX, &piece, &is_special));
 		vocab_free(v);
 		fixture_write("vocab.zst", "no vocabulary");
 		ck_assert_ptr_null(vocab_read(fixture_dir, &err));
@@ -462,7 +469,7 @@ int main(void)
 	tcase_add_test(t, the_seek_table_must_agree_with_the_frames);
 	tcase_add_test(t, floats_where_ids_should_be_are_no_undefined_numbers);
 	tcase_add_loop_test(t, a_malformed_index_is_refused, 0, ARRAY_LEN(bad_indices));
-	tcase_add_test(t, a_vocabulary_comes_back);
+	tcase_add_loop_test(t, a_vocabulary_comes_back, 0, ARRAY_LEN(last_ids));
 	suite_add_tcase(s, t);
 	return run_suite(s);
 }
