@@ -1,6 +1,7 @@
 /* `thresh inspect`: which mode is meant, and whether its options fit together; the modes are in inspect/. */
 #include "base/attr.h"
 #include "base/error.h"
+#include "base/str.h"
 #include "base/text.h"
 #include "cli.h"
 #include "commands.h"
@@ -8,6 +9,7 @@
 
 /* clang-format off */
 static const char help[] =
+	"\n\n"
 	"--grep takes Perl-compatible patterns: (?i) in front ignores case, (?s) lets the dot match newlines.\n"
 	"It matches the decoded text of each sequence; rows without token ids by their columns of text. A line\n"
 	"tells the first match of a sequence, where --sample shows it, and whether it lies in the prompt or in\n"
@@ -20,6 +22,9 @@ static const char help[] =
 struct request {
 	const char *sample, *id, *grep, *grep_ids, *max;
 	bool trained, diff, verify, no_ledger, json, tokens;
+	struct inspect_export export;
+	struct inspect_repack repack;
+	const char *unpack_to, *repack_to;
 };
 
 /* Two modes in one command would each want to say what is printed. */
@@ -29,7 +34,8 @@ static bool check_modes(const struct request *q, struct error *err)
 		const char *name;
 		bool given;
 	} modes[] = {{"sample", q->sample}, {"id", q->id}, {"grep", q->grep},
-		{"grep-ids", q->grep_ids}, {"diff", q->diff}, {"verify", q->verify}};
+		{"grep-ids", q->grep_ids}, {"diff", q->diff}, {"verify", q->verify},
+		{"export", q->export.format}, {"unpack", q->unpack_to}, {"repack", q->repack_to}};
 	const char *chosen = NULL;
 	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
 		if (modes[i].given && chosen) {
@@ -49,6 +55,14 @@ static bool check_details(const struct request *q, struct error *err)
 	if (q->no_ledger && !q->verify) {
 		return error_set(err, FAIL_USAGE, "--no-ledger goes with --verify");
 	}
+	if (q->export.to && !q->export.format) {
+		return error_set(err, FAIL_USAGE, "--to goes with --export FORMAT");
+	}
+	const struct inspect_repack *r = &q->repack;
+	if (!q->repack_to && (r->level || r->frames || r->shard_bytes || r->layout)) {
+		return error_set(err, FAIL_USAGE,
+			"--level, --frames, --shard-bytes and --layout go with --repack TO");
+	}
 	return (!q->max && !q->trained) || q->grep || q->grep_ids ||
 		error_set(err, FAIL_USAGE, "--%s goes with --grep or --grep-ids",
 			q->max ? "max" : "trained");
@@ -64,6 +78,17 @@ static bool search(struct cli *cli, const struct request *q, int *out_exit_code,
 	return inspect_grep(cli->args, cli->n_args, &query, out_exit_code, err);
 }
 
+/* Makes another folder of one. */
+static bool rewrite(struct cli *cli, const struct request *q, struct error *err)
+{
+	if (cli->n_args != 1) {
+		return error_set(err, FAIL_USAGE, "--%s takes one folder",
+			q->unpack_to ? "unpack" : "repack");
+	}
+	return q->unpack_to ? inspect_unpack(cli->args[0], q->unpack_to, q->json, err)
+			    : inspect_repack(cli->args[0], q->repack_to, &q->repack, err);
+}
+
 static bool run(struct cli *cli, const struct request *q, int *out_exit_code, struct error *err)
 {
 	if (!check_modes(q, err) || !check_details(q, err)) {
@@ -75,6 +100,12 @@ static bool run(struct cli *cli, const struct request *q, int *out_exit_code, st
 			&(struct inspect_check){!q->no_ledger, q->json}, &n_faults, err);
 		*out_exit_code = n_faults ? 1 : 0;
 		return ok;
+	}
+	if (q->export.format) {
+		return inspect_export(cli->args, cli->n_args, &q->export, err);
+	}
+	if (q->unpack_to || q->repack_to) {
+		return rewrite(cli, q, err);
 	}
 	if (q->grep || q->grep_ids) {
 		return search(cli, q, out_exit_code, err);
@@ -134,16 +165,45 @@ int cmd_inspect(int argc, char **argv)
 			CLI_FLAG, &q.verify},
 		{"no-ledger", NULL, "with --verify: do not compare with the ledger", CLI_FLAG,
 			&q.no_ledger},
+		{"export", "FORMAT", "all sequences in another format, see below", CLI_STRING,
+			&q.export.format},
+		{"to", "PATH",
+			"with --export: where to; in one zstd frame if it ends in .zst; default: "
+			"standard output",
+			CLI_STRING, &q.export.to},
+		{"unpack", "TO",
+			"raw shards in a new folder TO, for readers that do not decompress",
+			CLI_STRING, &q.unpack_to},
+		{"repack", "TO", "seekable zstd shards in a new folder TO, out of any MDS folder",
+			CLI_STRING, &q.repack_to},
+		{"level", "N", "with --repack: of zstd, 1 to 19; default: 3", CLI_STRING,
+			&q.repack.level},
+		{"frames", "HOW", "with --repack: many (default) or single, for old readers",
+			CLI_STRING, &q.repack.frames},
+		{"shard-bytes", "SIZE",
+			"with --repack: of a raw shard at most; default: as the folder has it",
+			CLI_STRING, &q.repack.shard_bytes},
+		{"layout", "LAYOUT",
+			"with --repack: samples, a row a sequence; default: rows as they are",
+			CLI_STRING, &q.repack.layout},
 		{"json", NULL, "print the result as JSON", CLI_FLAG, &q.json},
 		{0},
 	};
+	struct str more;
+	str_init(&more, STR_NO_CAP);
+	str_append_z(&more, "formats of --export:\n");
+	inspect_export_help(&more);
+	str_append_z(&more, help);
 	struct cli cli = {"inspect", "SHARDS ...",
 		"Shows what is in folders of MDS shards, ours or any other.", options, 1, 1000,
-		help, NULL, 0};
+		more.data, NULL, 0};
 	int exit_code = 0;
-	if (!cli_parse(&cli, argc, argv, &exit_code)) {
+	bool parsed = cli_parse(&cli, argc, argv, &exit_code);
+	str_release(&more);
+	if (!parsed) {
 		return exit_code;
 	}
+	q.export.json = q.repack.json = q.json;
 	struct error err = {0};
 	if (!run(&cli, &q, &exit_code, &err)) {
 		exit_code = cli_fail(&err);

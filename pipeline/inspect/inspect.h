@@ -22,6 +22,32 @@ struct inspect_show {
 MUST_CHECK bool inspect_sample(
 	const char *dir, uint64_t row, const struct inspect_show *show, struct error *err);
 
+/* The sequences of the folders in another format, a row of the table in inspect_export.c. */
+struct inspect_export {
+	const char *format;
+	const char *to; /* NULL: standard output */
+	bool json;
+};
+MUST_CHECK bool inspect_export(
+	char *const *dirs, size_t n, const struct inspect_export *q, struct error *err);
+/* The table, a line a format. */
+struct str;
+void inspect_export_help(struct str *out);
+
+/* The raw images as files of a new folder `to`, checked on the way. */
+MUST_CHECK bool inspect_unpack(const char *dir, const char *to, bool json, struct error *err);
+
+/* The rows as seekable shards of a new folder `to`. */
+struct inspect_repack {
+	const char *level; /* of zstd; NULL: 3 */
+	const char *frames; /* many or single; NULL: many */
+	const char *shard_bytes; /* NULL: as the folder has it */
+	const char *layout; /* samples; NULL: as it is */
+	bool json;
+};
+MUST_CHECK bool inspect_repack(
+	const char *dir, const char *to, const struct inspect_repack *q, struct error *err);
+
 /* Checks everything; *out_faults counts what is wrong. */
 struct inspect_check {
 	bool ledger; /* compare with the ledger of the run, if it is there */
