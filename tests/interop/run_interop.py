@@ -1,13 +1,13 @@
 """Makes small nights and runs one of the checks of this folder on what they have published.
 
-    run_interop.py fake|samples|large|real CHECK.py [PACKAGE | --OPTION ...]
+    run_interop.py fake|samples|large|real CHECK.py [PACKAGE ...]
 
 fake: two nights of the fake engine, in shards of one frame each. samples: one night of it, a conversation a row. large: one night
 of it, in shards of many frames. real: one night of the real server and model. The check is started in the folder of the nights as `CHECK.py out RUN LEDGER.jsonl`.
 
 Environment: THRESH, FAKE_ENGINE (all but real), THRESH_SOURCE (the checkout: its model and .thresh), THRESH_INTEROP_PYTHON (a Python
-with the packages; default: the one that ./bootstrap test makes). Without that Python or one of PACKAGE, or
-if `thresh inspect` has no --OPTION, the test is skipped. Prints TAP.
+with the packages; default: the one that ./bootstrap test makes). Without that Python or one of PACKAGE the
+test is skipped. Prints TAP.
 """
 import json
 import os
@@ -96,17 +96,13 @@ def write_ledger(thresh, run):
 
 
 def main():
-    name, check, needs = sys.argv[1], sys.argv[2], sys.argv[3:]
+    name, check, packages = sys.argv[1], sys.argv[2], sys.argv[3:]
     for program in ('THRESH', 'FAKE_ENGINE'):
         os.environ[program] = os.path.abspath(os.environ.get(program, ''))
     kind, thresh = KINDS[name], os.environ['THRESH']
     source = os.path.abspath(os.environ.get('THRESH_SOURCE', '.'))
     home = os.path.abspath(os.environ.get('THRESH_HOME') or os.path.join(source, '.thresh'))
-    python = interop_python(home, [need for need in needs if not need.startswith('--')])
-    has = subprocess.run([thresh, 'inspect', '--help'], stdout=subprocess.PIPE, text=True).stdout
-    for option in needs:
-        if option.startswith('--') and option not in has:
-            skip(f'this thresh inspect has no {option}')
+    python = interop_python(home, packages)
     server_here = os.path.join(home, 'bin', 'llama-server')
     if os.path.exists(server_here):
         os.environ.setdefault('THRESH_LLAMA_SERVER', server_here)

@@ -26,11 +26,8 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling  # noqa: E40
 
 
 def export(shards):
-    command = [os.environ['THRESH'], 'inspect', shards, '--export', 'trl']
-    if '--export' not in subprocess.run([os.environ['THRESH'], 'inspect', '--help'], stdout=subprocess.PIPE, text=True).stdout:
-        command = [sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), 'export_trl.py'), shards]
     with open('rows.jsonl', 'w') as f:
-        result = subprocess.run(command, stdout=f)
+        result = subprocess.run([os.environ['THRESH'], 'inspect', shards, '--export', 'trl'], stdout=f)
     check(result.returncode == 0, 'rows are exported', result.returncode)
     with open('rows.jsonl') as f:
         return [json.loads(line) for line in f]
