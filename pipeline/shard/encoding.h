@@ -73,8 +73,7 @@ static inline struct slice mds_scalar(const void *value, size_t bytes)
 struct mds_array {
 	enum mds_dtype dtype;
 	unsigned n_dims;
-	uint64_t dims[MDS_DIMS_MAX];
-	size_t n; /* product of dims */
+	size_t n; /* of all elements; in C order */
 	const char *data; /* borrows from the value, at any alignment */
 };
 
