@@ -144,6 +144,16 @@ static unsigned width_of(size_t n)
 	return n <= UINT8_MAX ? 0 : n <= UINT16_MAX ? 1 : n <= UINT32_MAX ? 2 : 3;
 }
 
+size_t mds_array_header(size_t n, char out[MDS_ARRAY_HEADER_MAX])
+{
+	unsigned width = width_of(n);
+	uint64_t dim = n;
+	assert(n > 0);
+	out[0] = (char)(1 << 2 | width);
+	memcpy(out + 1, &dim, (size_t)1 << width);
+	return 1 + ((size_t)1 << width);
+}
+
 size_t mds_array_bytes(enum mds_dtype dtype, size_t n)
 {
 	return 1 + ((size_t)1 << width_of(n)) + n * mds_dtype_bytes(dtype);
@@ -151,11 +161,8 @@ size_t mds_array_bytes(enum mds_dtype dtype, size_t n)
 
 void mds_put_array(struct str *out, enum mds_dtype dtype, const void *values, size_t n)
 {
-	assert(n > 0);
-	unsigned width = width_of(n);
-	uint64_t dim = n;
-	str_append_c(out, (char)(1 << 2 | width));
-	str_append(out, &dim, (size_t)1 << width);
+	char header[MDS_ARRAY_HEADER_MAX];
+	str_append(out, header, mds_array_header(n, header));
 	str_append(out, values, n * mds_dtype_bytes(dtype));
 }
 

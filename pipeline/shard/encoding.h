@@ -62,6 +62,9 @@ unsigned mds_dtype_bytes(enum mds_dtype dtype);
 
 /* Appends a vector: shape header and values, the value of a column "ndarray:DTYPE". MDS has no empty arrays: n > 0. */
 void mds_put_array(struct str *out, enum mds_dtype dtype, const void *values, size_t n);
+/* What stands before the values of a vector; returns its length. */
+#define MDS_ARRAY_HEADER_MAX 9
+size_t mds_array_header(size_t n, char out[MDS_ARRAY_HEADER_MAX]);
 /* Bytes that mds_put_array appends. */
 size_t mds_array_bytes(enum mds_dtype dtype, size_t n);
 /* A scalar where it lies; borrows. */

@@ -506,7 +506,7 @@ struct mds_verifier *mds_verifier_new(
 	c->workers = workers;
 	c->fault = fault;
 	c->ctx = ctx;
-	c->n_slots = n_threads > 1 ? 2 * n_threads : 1;
+	c->n_slots = n_threads > 1 ? 4 * n_threads : 1;
 	c->slots = xcalloc(c->n_slots, sizeof(*c->slots));
 	for (size_t i = 0; i < c->n_slots; i++) {
 		str_init(&c->slots[i].zipped, STR_NO_CAP);
