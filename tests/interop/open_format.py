@@ -163,6 +163,18 @@ def check_exports(shards, rows, ledger, facts, vocab):
     check(read_megatron('documents') == [row['prompt_ids'] + row['ids'] for row in ledger], 'megatron: the ids')
 
 
+def check_broken_text(shards, ledger):
+    """Pieces that are not UTF-8, in a vocab.zst of this test's making: the same length each, two bytes of a character of three."""
+    copy = shutil.copytree(shards, 'broken')
+    path = os.path.join(copy, 'vocab.zst')
+    ids = sorted(Vocab(path).pieces)
+    entries = [number for token in ids for number in (token, 2)]
+    with open(path, 'wb') as f:
+        f.write(pyzstd.compress(b'THRVOC1\n' + struct.pack(f'<{1 + len(entries)}I', len(ids), *entries) + b'\xe2\x82' * len(ids)))
+    got = [json.loads(line)['completion'] for line in thresh('inspect', copy, '--export', 'jsonl').splitlines()]
+    check(got == [Vocab(path).text(row['ids']) for row in ledger] == ['\ufffd' * 2 * len(row['ids']) for row in ledger], 'jsonl: U+FFFD for each byte')
+
+
 def main():
     workdir, run, _ = sys.argv[1:]
     shards = os.path.join(workdir, 'shards', run)
@@ -186,6 +198,7 @@ def main():
     check_damage('unpacked')
     check_frame_of_zeros()
     check_exports(shards, rows, ledger, facts, vocab)
+    check_broken_text(shards, ledger)
     done()
 
 
