@@ -438,7 +438,8 @@ static bool check_ref(struct definition *def, const struct param *row, const cha
 	const struct node *node, const char *what, struct error *err)
 {
 	if (row->type == PARAM_TYPE_REF && strcmp(row->ref, "engine") == 0) {
-		struct engine_def *e = (struct engine_def *)(uintptr_t)definition_engine(def, value);
+		struct engine_def *e = (struct engine_def *)(uintptr_t)definition_engine(
+			def, value);
 		if (!e) {
 			unknown_engine(def, node, what, value, err);
 			return false;
@@ -640,6 +641,13 @@ static void visit_param(void *ctx, const char *path, const char *value, const st
 	}
 }
 
+static void visit_verifier_fact(void *ctx, const char *path, const char *value)
+{
+	const struct fingerprint_visit *to = ctx;
+	AUTO_FREE char *full = xasprintf("%s.%s", to->prefix, path);
+	to->visit(to->ctx, full, value);
+}
+
 static void visit_verifier_param(
 	void *ctx, const char *path, const char *value, const struct param *row)
 {
@@ -660,6 +668,9 @@ static void visit_verifiers(const struct definition *def, struct fingerprint_vis
 		to->visit(to->ctx, when, v->when ? v->when : "");
 		to->prefix = v->name;
 		param_each(v->ops->params, v->config, visit_verifier_param, to);
+		if (v->ops->fingerprint) {
+			v->ops->fingerprint(v->config, visit_verifier_fact, to);
+		}
 	}
 }
 

@@ -324,8 +324,9 @@ static void start_asking(struct job *job)
 	struct verify_state *s = job->state;
 	const struct instance *v = &s->instances[job->at];
 	job->asking = true;
-	job->asked = (struct verify_job){
-		job->candidate, job->candidate->group->prepared[job->at], NULL, job};
+	job->asked = (struct verify_job){.candidate = job->candidate,
+		.prepared = job->candidate->group->prepared[job->at],
+		.owner = job};
 	v->def->ops->submit(v->state, &job->asked);
 }
 
@@ -388,15 +389,23 @@ static void submit(void *state, struct candidate *candidate)
 	advance(job);
 }
 
+static void cancel_asked(struct job *job)
+{
+	const struct instance *v = &job->state->instances[job->at];
+	if (job->asking && job->asked.request) {
+		engine_cancel(job->asked.request);
+	} else if (job->asking && v->def->ops->cancel) {
+		v->def->ops->cancel(v->state, &job->asked);
+	}
+}
+
 static void cancel(void *state, struct group *group)
 {
 	struct verify_state *s = state;
 	for (struct job *job = s->jobs; job; job = job->next) {
 		if (job->candidate->group == group && !job->cancelled) {
 			job->cancelled = true;
-			if (job->asking && job->asked.request) {
-				engine_cancel(job->asked.request);
-			}
+			cancel_asked(job);
 		}
 	}
 }
