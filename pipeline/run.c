@@ -665,7 +665,8 @@ enum run_opened run_open(struct run *run, struct definition *def, const struct r
 		return RUN_FAILED;
 	}
 	if (def->accept) {
-		run->accept = expr_new(def->accept, run->columns.list, run->columns.n, err);
+		run->accept = expr_new(
+			def->accept, run->columns.list, run->columns.n_of_candidate, err);
 		if (!run->accept) {
 			return RUN_FAILED;
 		}

@@ -525,7 +525,7 @@ bool ledger_add_score(
 	struct ledger *l, int64_t candidate, const struct ledger_score *score, struct error *err)
 {
 	sqlite3_stmt *stmt = ledger_stmt(
-		l, "INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?)", err);
+		l, "INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?, ?, ?, ?)", err);
 	if (!stmt || !ledger_begin(l, err)) {
 		return false;
 	}
@@ -536,9 +536,25 @@ bool ledger_add_score(
 	}
 	ledger_bind_z(stmt, 4, score->reason);
 	ledger_bind_z(stmt, 5, score->detail);
+	sqlite3_bind_int(stmt, 6, score->audit);
+	sqlite3_bind_int64(stmt, 7, score->us);
+	sqlite3_bind_int64(stmt, 8, score->n_tokens);
 	bool ok = sqlite3_step(stmt) == SQLITE_DONE || ledger_db_error(l, err);
 	sqlite3_reset(stmt);
 	l->dirty_rows++; /* committed with the state that follows */
+	return ok;
+}
+
+bool ledger_clear_scores(struct ledger *l, int64_t candidate, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l, "DELETE FROM score WHERE candidate = ?", err);
+	if (!stmt || !ledger_begin(l, err)) {
+		return false;
+	}
+	sqlite3_bind_int64(stmt, 1, candidate);
+	/* Not counted as a row, so that no commit falls between this and what comes in its place. */
+	bool ok = sqlite3_step(stmt) == SQLITE_DONE || ledger_db_error(l, err);
+	sqlite3_reset(stmt);
 	return ok;
 }
 

@@ -96,6 +96,9 @@ struct ledger_score {
 	const char *verifier, *reason, *detail;
 	bool known;
 	double value;
+	bool audit;
+	int64_t us;
+	uint32_t n_tokens;
 };
 struct ledger_candidate {
 	int64_t id, prompt;
@@ -119,6 +122,8 @@ MUST_CHECK bool ledger_add_candidate(
 	struct ledger *l, const struct ledger_candidate *c, struct error *err);
 MUST_CHECK bool ledger_add_score(
 	struct ledger *l, int64_t candidate, const struct ledger_score *score, struct error *err);
+/* Before those of another sitting are written. */
+MUST_CHECK bool ledger_clear_scores(struct ledger *l, int64_t candidate, struct error *err);
 MUST_CHECK bool ledger_set_candidate_state(struct ledger *l, int64_t id, const char *state,
 	const char *reason, const char *detail, struct error *err);
 /* All candidates of a prompt by idx, with bodies and scores, in the arena. */

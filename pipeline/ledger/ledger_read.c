@@ -279,8 +279,8 @@ static bool read_scores(
 	struct ledger *l, struct arena *arena, struct ledger_candidate *c, struct error *err)
 {
 	sqlite3_stmt *stmt = ledger_stmt(l,
-		"SELECT verifier, value, reason, detail FROM score WHERE candidate = ? ORDER BY "
-		"verifier",
+		"SELECT verifier, value, reason, detail, audit, us, n_tokens FROM score WHERE "
+		"candidate = ? ORDER BY verifier",
 		err);
 	if (!stmt) {
 		return false;
@@ -305,6 +305,9 @@ static bool read_scores(
 			.value = sqlite3_column_double(stmt, 1),
 			.reason = ledger_column_z(stmt, 2, arena),
 			.detail = ledger_column_z(stmt, 3, arena),
+			.audit = sqlite3_column_int(stmt, 4) != 0,
+			.us = sqlite3_column_int64(stmt, 5),
+			.n_tokens = (uint32_t)sqlite3_column_int64(stmt, 6),
 		};
 	}
 	c->scores = scores;

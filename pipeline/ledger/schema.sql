@@ -82,12 +82,16 @@ CREATE TABLE candidate_body (
 ) STRICT;
 
 -- What a verifier instance found. value NULL: could not tell. No row: not asked (`when` said no, or the candidate was cut).
+-- audit: asked although `when` said no; decisions do not see it. us, n_tokens: what it cost.
 CREATE TABLE score (
 	candidate INTEGER NOT NULL REFERENCES candidate (id),
 	verifier TEXT NOT NULL,
 	value REAL,
 	reason TEXT NOT NULL,
 	detail TEXT,
+	audit INTEGER NOT NULL CHECK (audit IN (0, 1)),
+	us INTEGER NOT NULL,
+	n_tokens INTEGER NOT NULL,
 	PRIMARY KEY (candidate, verifier)
 ) STRICT, WITHOUT ROWID;
 

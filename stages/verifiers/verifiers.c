@@ -3,10 +3,12 @@
 
 const struct verifier_ops *const verifiers[] = {
 	&verify_math,
+	&verify_choice,
 	&verify_regex,
 	&verify_length,
 	&verify_repetition,
 	&verify_judge,
 	&verify_exec,
+	&verify_vote,
 	NULL,
 };

@@ -6,11 +6,13 @@
 
 extern const struct verifier_ops *const verifiers[]; /* ends with NULL */
 
+extern const struct verifier_ops verify_choice;
 extern const struct verifier_ops verify_exec;
 extern const struct verifier_ops verify_judge;
 extern const struct verifier_ops verify_length;
 extern const struct verifier_ops verify_math;
 extern const struct verifier_ops verify_regex;
 extern const struct verifier_ops verify_repetition;
+extern const struct verifier_ops verify_vote;
 
 #endif

@@ -6,7 +6,6 @@ import time
 
 print('hello from a library')  # is no answer
 sys.stderr.write('ready\n')
-held = None
 for line in sys.stdin:
     q = json.loads(line)
     assert list(q['fields']) == ['answer'] and len(q['prompt_id']) == 32 and q['idx'] < 4
@@ -24,10 +23,5 @@ for line in sys.stdin:
         print(json.dumps({'id': n, 'score': None, 'reason': 'not my kind'}))
     elif mode == 'flood':
         print('x' * (2 << 20))
-    elif held is None and mode == 'swap' and q['idx'] == 0:
-        held = n  # answered after the next, if there is one
     else:
         print(json.dumps({'id': n, 'score': answer in q['text'], 'detail': {'length': len(q['text'])}}))
-        if held is not None:
-            print(json.dumps({'id': held, 'score': 0.25}))
-            held = None
