@@ -25,6 +25,8 @@ struct verifier_ops {
 	const struct param
 		*params; /* ends with {0}; parsed into config_size bytes before check() */
 	size_t config_size, state_size;
+	/* The number says what the text is like (its length), not how right it is: never compared with verdicts and labels. */
+	bool is_fact;
 	const char *const *reasons; /* every word a score's reason can be; ends with NULL */
 
 	/* Rules the table cannot express, each mistake with its place (`node` is the verifier's map). No I/O. Optional. */

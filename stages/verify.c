@@ -23,6 +23,7 @@
 #include "columns.h"
 #include "definition.h"
 #include "engine/loop.h"
+#include "ledger/ledger.h"
 #include "registry.h"
 #include "run.h"
 #include "stage.h"
@@ -194,12 +195,35 @@ static void release_config(void *config UNUSED)
 
 /* --- life --- */
 
+/* What a reader of the ledger alone must know: the label, and whose scores are verdicts. */
+static bool tell_ledger(struct run *run, struct error *err)
+{
+	const struct definition *def = run->def;
+	struct str verdicts;
+	str_init(&verdicts, STR_NO_CAP);
+	struct json_writer w = {.out = &verdicts};
+	json_begin_array(&w);
+	for (size_t i = 0; i < def->n_verifiers; i++) {
+		if (!def->verifiers[i].ops->is_fact) {
+			json_put_z(&w, def->verifiers[i].name);
+		}
+	}
+	json_end_array(&w);
+	bool ok = ledger_set_meta(run->ledger, "verdicts", verdicts.data, err) &&
+		ledger_set_meta(run->ledger, "label", def->label ? def->label : "", err);
+	str_release(&verdicts);
+	return ok;
+}
+
 static bool open_verify(void *state, const void *config UNUSED, struct run *run, struct error *err)
 {
 	struct verify_state *s = state;
 	s->run = run;
 	s->n = run->def->n_verifiers;
 	s->instances = xcalloc(s->n, sizeof(*s->instances));
+	if (!tell_ledger(run, err)) {
+		return false;
+	}
 	s->row = xcalloc(run->columns.n, sizeof(*s->row));
 	for (; s->n_opened < s->n; s->n_opened++) {
 		struct instance *v = &s->instances[s->n_opened];
@@ -313,7 +337,8 @@ static void computed(void *ctx)
 		struct score score = job->candidate->scores[i];
 		bool audited = i == job->at && job->audited;
 		if (job->candidate->scored[i]) {
-			job->candidate->scores[i].audit = audited; /* kept; has no `when` any more */
+			job->candidate->scores[i].audit =
+				audited; /* kept; has no `when` any more */
 		} else {
 			keep_score(job->candidate, i, &score, audited);
 		}

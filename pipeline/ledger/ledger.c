@@ -574,16 +574,46 @@ static bool exec_together(struct ledger *l, const char *sql, struct error *err)
 		ledger_flush(l, err);
 }
 
-bool ledger_reset_verify(struct ledger *l, struct error *err)
+static bool drop_scores(struct ledger *l, const char *keep, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"DELETE FROM score WHERE value IS NULL OR verifier NOT IN (SELECT json_each.value "
+		"FROM json_each(?))",
+		err);
+	if (!stmt) {
+		return false;
+	}
+	ledger_bind_z(stmt, 1, keep);
+	bool ok = sqlite3_step(stmt) == SQLITE_DONE || ledger_db_error(l, err);
+	sqlite3_reset(stmt);
+	return ok;
+}
+
+bool ledger_reset_verify(struct ledger *l, const char *keep, struct error *err)
+{
+	/* Together with what follows, which ends the transaction. */
+	if (!ledger_flush(l, err) || !ledger_begin(l, err) || !drop_scores(l, keep, err)) {
+		return false;
+	}
+	return exec(l,
+		       "DELETE FROM shard; DELETE FROM plan; DELETE FROM selection;"
+		       "UPDATE candidate SET state = 'pending', reason = NULL, detail = NULL"
+		       " WHERE state IN ('accepted', 'undecided') OR (state = 'rejected' AND "
+		       "reason = "
+		       "'accept');"
+		       "UPDATE prompt SET state = 'pending', reason = NULL, detail = NULL WHERE "
+		       "state = "
+		       "'settled' OR reason = 'unverifiable';"
+		       "UPDATE stage SET state = 'open' WHERE name <> 'sample'",
+		       err) &&
+		ledger_flush(l, err);
+}
+
+bool ledger_keep_selection(struct ledger *l, struct error *err)
 {
 	return exec_together(l,
-		"DELETE FROM shard; DELETE FROM plan; DELETE FROM selection; DELETE FROM score;"
-		"UPDATE candidate SET state = 'pending', reason = NULL, detail = NULL"
-		" WHERE state IN ('accepted', 'undecided') OR (state = 'rejected' AND reason = "
-		"'accept');"
-		"UPDATE prompt SET state = 'pending', reason = NULL, detail = NULL WHERE state = "
-		"'settled' OR reason = 'unverifiable';"
-		"UPDATE stage SET state = 'open' WHERE name <> 'sample'",
+		"DELETE FROM previous WHERE EXISTS (SELECT 1 FROM selection);"
+		"INSERT OR IGNORE INTO previous SELECT candidate, outcome FROM selection",
 		err);
 }
 

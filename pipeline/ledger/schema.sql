@@ -103,6 +103,12 @@ CREATE TABLE selection (
 	outcome TEXT NOT NULL CHECK (outcome IN ('chosen', 'where', 'per_prompt', 'over_long', 'empty'))
 ) STRICT;
 
+-- The selection that --from has replaced, so that the summary can say what changed.
+CREATE TABLE previous (
+	candidate INTEGER PRIMARY KEY REFERENCES candidate (id),
+	outcome TEXT NOT NULL
+) STRICT;
+
 -- The packing plan: row of the data set, place in the row.
 CREATE TABLE plan (
 	row INTEGER NOT NULL,
