@@ -188,7 +188,8 @@ bool file_remove_drafts(const char *dir, struct error *err)
 	struct dirent *entry;
 	while (ok && (entry = readdir(d))) {
 		if (strncmp(entry->d_name, ".tmp-", 5) == 0 &&
-			unlinkat(dirfd(d), entry->d_name, 0) < 0 && errno != ENOENT) {
+			unlinkat(dirfd(d), entry->d_name, 0) < 0 && errno != ENOENT &&
+			errno != EISDIR) {
 			ok = error_errno(err, "could not remove '%s/%s'", dir, entry->d_name);
 		}
 	}

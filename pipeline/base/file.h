@@ -39,7 +39,7 @@ MUST_CHECK bool file_publish(
 	const char *dir, const char *name, const void *bytes, size_t len, struct error *err);
 /* Moves a finished folder to its public name; fails if `to` exists (RENAME_NOREPLACE). Fsyncs both parents. */
 MUST_CHECK bool file_publish_dir(const char *from, const char *to, struct error *err);
-/* Removes names beginning ".tmp-" in `dir`; a missing dir is fine. */
+/* Removes files whose names begin with ".tmp-" in `dir`; a missing dir is fine. A folder of such a name is no draft, and stays. */
 MUST_CHECK bool file_remove_drafts(const char *dir, struct error *err);
 /* rm -r; a missing path is fine. */
 MUST_CHECK bool file_remove_tree(const char *path, struct error *err);
