@@ -137,6 +137,29 @@ START_TEST(the_file_is_the_same_for_any_number_of_threads)
 	}
 END_TEST
 
+/* Frames so small that the jobs for all buffers may end between a look for a free one and the next. */
+START_TEST(buffers_that_become_free_all_at_once_are_found)
+	{
+		struct mds_format format = {.columns = columns + 1,
+			.n_columns = 1,
+			.shard_bytes = 1 << 20,
+			.frame_bytes = MDS_FRAME_BYTES_MIN,
+			.workers = workers_new((unsigned)_i)};
+		struct mds_shard *shard = mds_shard_new(&format);
+		char text[MDS_FRAME_BYTES_MIN] = "";
+		struct slice value = {text, sizeof(text)};
+		for (uint32_t i = 0; i < 60000; i++) {
+			if (!mds_shard_would_fit(shard, &value)) {
+				mds_shard_reset(shard);
+			}
+			mds_shard_add(shard, &value);
+		}
+		ck_assert_uint_gt(mds_shard_n_samples(shard), 0);
+		mds_shard_free(shard);
+		workers_free(format.workers);
+	}
+END_TEST
+
 START_TEST(frames_of_any_sizes_obey_the_rule_of_python_zstd)
 	{
 		/* Incompressible and compressible rows by turns give frames whose sizes fall as often as they rise. */
@@ -477,6 +500,7 @@ int main(void)
 	tcase_add_checked_fixture(t, fixture_set_up, fixture_tear_down);
 	tcase_add_loop_test(t, rows_come_back_from_every_shape, 0, ARRAY_LEN(shapes));
 	tcase_add_loop_test(t, the_file_is_the_same_for_any_number_of_threads, 2, 6);
+	tcase_add_loop_test(t, buffers_that_become_free_all_at_once_are_found, 2, 5);
 	tcase_add_loop_test(t, frames_of_any_sizes_obey_the_rule_of_python_zstd, 0, 40);
 	tcase_add_test(t, a_shard_that_is_there_is_adopted_only_if_it_is_the_planned_one);
 	tcase_add_test(t, every_truncation_and_flipped_byte_is_reported);
