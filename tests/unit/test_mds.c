@@ -214,6 +214,48 @@ START_TEST(a_shard_that_is_there_is_adopted_only_if_it_is_the_planned_one)
 	}
 END_TEST
 
+/* A night that adopts a damaged file would publish it. A large frame before two small ones needs padding. */
+START_TEST(a_damaged_shard_is_not_adopted)
+	{
+		struct mds_format format = {.columns = columns, .n_columns = 3, .frame_bytes = 256};
+		struct mds_shard_info info, found_info;
+		enum mds_found found;
+		struct str file;
+		struct mds_shard *shard = mds_shard_new(&format);
+		static const size_t n_tokens[] = {700, 130, 130};
+		unsigned n_adopted = 0;
+		for (uint32_t i = 0; i < ARRAY_LEN(n_tokens); i++) {
+			put_row(shard, i, n_tokens[i]);
+		}
+		ck_assert_ok(mds_shard_publish(shard, fixture_dir, 0, &info, &err), err);
+		mds_shard_free(shard);
+		AUTO_FREE char *path = fixture_path("shard.00000.mds.zstd");
+		str_init(&file, STR_NO_CAP);
+		ck_assert_ok(file_read(path, 1 << 20, &file, &err), err);
+		bool has_padding = memmem(file.data, file.len, "\x50\x2a\x4d\x18", 4) != NULL;
+		ck_assert(has_padding);
+		for (size_t i = 0; i < file.len; i++) {
+			file.data[i] ^= (char)(1 << i % 8);
+			ck_assert_ok(file_publish(fixture_dir, "shard.00000.mds.zstd", file.data,
+					     file.len, &err),
+				err);
+			ck_assert_ok(mds_shard_check(fixture_dir, 0, info.raw_xxh64, &found,
+					     &found_info, &err),
+				err);
+			/* A bit that no decoder looks at makes no difference. */
+			n_adopted += found == MDS_SAME;
+			ck_assert_ok(mds_index_publish(
+					     &format, fixture_dir, &found_info, 1, NULL, &err),
+				err);
+			ck_assert_msg(found == MDS_OTHER || faults() == 0, "flipped at %zu of %zu",
+				i, file.len);
+			file.data[i] ^= (char)(1 << i % 8);
+		}
+		ck_assert_uint_lt(n_adopted, 10);
+		str_release(&file);
+	}
+END_TEST
+
 START_TEST(every_truncation_and_flipped_byte_is_reported)
 	{
 		struct mds_format format = {.columns = columns, .n_columns = 3, .frame_bytes = 256};
@@ -503,6 +545,7 @@ int main(void)
 	tcase_add_loop_test(t, buffers_that_become_free_all_at_once_are_found, 2, 5);
 	tcase_add_loop_test(t, frames_of_any_sizes_obey_the_rule_of_python_zstd, 0, 40);
 	tcase_add_test(t, a_shard_that_is_there_is_adopted_only_if_it_is_the_planned_one);
+	tcase_add_test(t, a_damaged_shard_is_not_adopted);
 	tcase_add_test(t, every_truncation_and_flipped_byte_is_reported);
 	tcase_add_test(t, an_uncompressed_folder_of_another_writer_is_read);
 	tcase_add_loop_test(t, frames_of_another_writer_may_end_anywhere, 1, 34);
