@@ -231,6 +231,14 @@ static bool check_index(const struct json *index, const char *folder, struct err
 	return true;
 }
 
+/* Ours refuses a whole data set for one entry that it cannot read, so that must not get into the index. */
+static bool check_readable(const char *folder, struct error *err)
+{
+	struct mds_reader *r = mds_reader_open(folder, err);
+	mds_reader_close(r);
+	return r != NULL;
+}
+
 struct json *mds_merge_read(const char *dir, const char *name, struct error *err)
 {
 	if (!is_plain_name(name)) {
@@ -255,8 +263,11 @@ struct json *mds_merge_read(const char *dir, const char *name, struct error *err
 		? json_parse(text.data, text.len, err)
 		: NULL;
 	str_release(&text);
-	if (!index || !check_index(index, folder, err)) {
+	bool ok = index && check_index(index, folder, err);
+	if (!ok) {
 		error_context(err, "index.json");
+	}
+	if (!ok || !check_readable(folder, err)) {
 		json_free(index);
 		return NULL;
 	}

@@ -47,9 +47,9 @@ MUST_CHECK bool mds_merge_folders(
 void mds_merge_free_names(char **names, size_t n);
 
 /*
- * DIR/NAME/index.json if a trainer could read all that it names: every entry has the keys that readers pass on as arguments and
- * no other, the files have plain names, are there and have the size that the entry says. Hashes are not checked. FAIL_IO or
- * FAIL_DATA with the reason.
+ * DIR/NAME/index.json if a trainer and mds_read.h could read all that it names: every entry has the keys that readers pass on as
+ * arguments and no other, the files have plain names, are there and have the size that the entry says. Hashes are not checked.
+ * FAIL_IO or FAIL_DATA with the reason.
  */
 MUST_CHECK struct json *mds_merge_read(const char *dir, const char *name, struct error *err);
 

@@ -122,7 +122,7 @@ static bool read_shard_entry(
 	}
 	if (!json_int(json_get(entry, "samples"), &samples) || samples < 0 ||
 		samples >= UINT32_MAX) {
-		return bad(err, no, "`samples` must be a number");
+		return bad(err, no, "`samples` must be a number from 0 to 4294967294");
 	}
 	if (!read_file_entry(raw, &s->raw_name, &s->raw_bytes) ||
 		s->raw_bytes > MDS_IMAGE_BYTES_MAX) {

@@ -106,6 +106,8 @@ static const struct {
 		"raw_data: 'shard.00000.mds' is not a file of 5 bytes"},
 	{INDEX(ENTRY("\"text\"", "3", "shard.00000.mds", "-4", "")), "bytes is negative"},
 	{INDEX(ENTRY("\"text\"", "3", "shard.00000.mds", "1e400", "")), "index.json: "},
+	{INDEX(ENTRY("\"text\"", "4294967296", "shard.00000.mds", "4", "")),
+		"shard 0: `samples` must be a number from 0 to 4294967294"},
 };
 
 START_TEST(a_bad_index_is_refused)
