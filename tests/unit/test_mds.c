@@ -497,7 +497,12 @@ static const char *const bad_indices[] = {"", "[]", "{}", "{\"shards\": 3}", "{\
 	"{\"shards\":[{\"version\":2,\"format\":\"mds\",\"compression\":null,\"column_names\":["
 	"\"a\"],\"column_encodings\":[\"int\"],\"column_sizes\":[8],"
 	"\"samples\":-1,\"raw_data\":{\"basename\":\"x\",\"bytes\":34,\"hashes\":{}},\"zip_data\":"
-	"null}]}"};
+	"null}]}",
+	/* 2^31 times 2^33 values: 0 in 64 bits. */
+	"{\"shards\":[{\"version\":2,\"format\":\"mds\",\"compression\":null,\"column_names\":["
+	"\"a\"],\"column_encodings\":[\"ndarray:uint8:2147483648,8589934592\"],"
+	"\"column_sizes\":[null],\"samples\":2,\"raw_data\":{\"basename\":\"x\",\"bytes\":34,"
+	"\"hashes\":{}},\"zip_data\":null}]}"};
 
 START_TEST(a_malformed_index_is_refused)
 	{
