@@ -46,6 +46,9 @@ MUST_CHECK bool file_remove_tree(const char *path, struct error *err);
 
 /* Reads a whole file of at most limit_bytes into `out` (initialised by the caller, appended to). */
 MUST_CHECK bool file_read(const char *path, size_t limit_bytes, struct str *out, struct error *err);
+/* The same in a folder of unknown origin, where opening a named pipe would wait for ever; FAIL_DATA for what is no file. */
+MUST_CHECK bool file_read_regular(
+	const char *path, size_t limit_bytes, struct str *out, struct error *err);
 MUST_CHECK bool file_pread(
 	int fd, const char *path, void *buf, size_t len, uint64_t offset, struct error *err);
 bool file_exists(const char *path);

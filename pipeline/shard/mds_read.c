@@ -157,7 +157,7 @@ struct mds_reader *mds_reader_open(const char *dir, struct error *err)
 	str_init(&r->frame, STR_NO_CAP);
 	str_init(&r->sample, STR_NO_CAP);
 	str_init(&r->offsets, STR_NO_CAP);
-	bool ok = file_read(path, MDS_INDEX_BYTES_MAX, &text, err);
+	bool ok = file_read_regular(path, MDS_INDEX_BYTES_MAX, &text, err);
 	if (ok) {
 		r->index = json_parse(text.data, text.len, err);
 		ok = r->index || error_context(err, "'%s'", path);

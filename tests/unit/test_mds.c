@@ -451,6 +451,19 @@ START_TEST(a_named_pipe_is_no_shard)
 	}
 END_TEST
 
+START_TEST(a_named_pipe_is_no_index_and_no_vocabulary)
+	{
+		AUTO_FREE char *index = fixture_path("index.json");
+		AUTO_FREE char *vocab = fixture_path("vocab.zst");
+		ck_assert_int_eq(mkfifo(index, 0600), 0);
+		ck_assert_int_eq(mkfifo(vocab, 0600), 0);
+		ck_assert_ptr_null(mds_reader_open(fixture_dir, &err));
+		ck_assert_int_eq(err.kind, FAIL_DATA);
+		ck_assert_ptr_null(vocab_read(fixture_dir, &err));
+		ck_assert_int_eq(err.kind, FAIL_DATA);
+	}
+END_TEST
+
 START_TEST(the_seek_table_must_agree_with_the_frames)
 	{
 		struct mds_format format = {.columns = columns, .n_columns = 3, .frame_bytes = 256};
@@ -558,6 +571,7 @@ int main(void)
 	tcase_add_test(t, an_index_that_counts_billions_is_one_fault);
 	tcase_add_loop_test(t, a_frame_that_claims_more_than_it_can_hold_is_refused, 0, 2);
 	tcase_add_test(t, a_named_pipe_is_no_shard);
+	tcase_add_test(t, a_named_pipe_is_no_index_and_no_vocabulary);
 	tcase_add_test(t, the_seek_table_must_agree_with_the_frames);
 	tcase_add_test(t, floats_where_ids_should_be_are_no_undefined_numbers);
 	tcase_add_loop_test(t, a_malformed_index_is_refused, 0, ARRAY_LEN(bad_indices));
