@@ -599,10 +599,11 @@ bool mds_read_sample(
 bool mds_reader_sample(struct mds_reader *r, uint64_t i, struct slice *values, size_t *out_shard,
 	struct error *err)
 {
-	size_t s = 0;
+	/* Most often the shard that is open: a walk would else look through all that were before, for each sample. */
+	size_t s = r->open != MDS_NONE && i >= r->shards[r->open].first_sample ? r->open : 0;
 	if (i >= r->n_samples) {
-		return error_set(err, FAIL_USAGE, "there is no sample %llu, the last is %lld",
-			(unsigned long long)i, (long long)r->n_samples - 1);
+		return error_set(err, FAIL_USAGE, "there is no sample %llu, '%s' has %llu",
+			(unsigned long long)i, r->dir, (unsigned long long)r->n_samples);
 	}
 	while (i >= r->shards[s].first_sample + r->shards[s].n_samples) {
 		s++;
