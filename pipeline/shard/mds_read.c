@@ -24,7 +24,7 @@
 
 static bool bad(struct error *err, size_t shard, const char *what)
 {
-	return error_set(err, FAIL_DATA, "index.json: shard %zu: %s", shard, what);
+	return error_set(err, FAIL_DATA, "shard %zu: %s", shard, what);
 }
 
 /* Sub-folders are allowed, ways out of the folder are not. */
@@ -92,7 +92,7 @@ static bool read_columns(struct mds_reader *r, const struct json *entry, struct 
 			return bad(err, no, "column names and encodings must be texts");
 		}
 		if (!mds_encoding_parse(columns[i].encoding_name, &columns[i].encoding, err)) {
-			return error_context(err, "index.json: shard %zu", no);
+			return error_context(err, "shard %zu", no);
 		}
 		if (json_kind(json_at(sizes, i)) != JSON_NULL &&
 			(!json_int(json_at(sizes, i), &size) || size < 1 || size > UINT32_MAX)) {
@@ -174,7 +174,8 @@ struct mds_reader *mds_reader_open(const char *dir, struct error *err)
 	r->n_shards = ok ? json_len(shards) : 0;
 	r->shards = arena_alloc_array(&r->arena, r->n_shards, sizeof(*r->shards));
 	for (size_t i = 0; ok && i < r->n_shards; i++) {
-		ok = read_shard_entry(r, json_at(shards, i), i, err);
+		ok = read_shard_entry(r, json_at(shards, i), i, err) ||
+			error_context(err, "'%s'", path);
 	}
 	if (!ok) {
 		mds_reader_close(r);
