@@ -32,7 +32,7 @@ struct wanted {
 /* Place of a sequence. */
 struct found {
 	uint64_t row;
-	uint64_t before; /* sequences in the rows before */
+	uint64_t before; /* sequences in the rows before, of the same sub-folder */
 	size_t k;
 };
 

@@ -95,8 +95,7 @@ static void check_vocabs(struct checking *c, const struct mds_reader *r)
 {
 	char *before = xstrdup("");
 	for (size_t s = 0; s < mds_reader_n_shards(r); s++) {
-		const struct mds_read_shard *shard = mds_reader_shard(r, s);
-		char *part = file_dirname(shard->zip_name ? shard->zip_name : shard->raw_name);
+		char *part = mds_reader_part(r, s);
 		if (strcmp(part, before) != 0) {
 			check_vocab(c, part);
 		}

@@ -237,6 +237,12 @@ const struct json *mds_reader_facts(const struct mds_reader *r)
 	return json_get(r->index, "thresh");
 }
 
+char *mds_reader_part(const struct mds_reader *r, size_t s)
+{
+	const struct mds_read_shard *shard = mds_reader_shard(r, s);
+	return file_dirname(shard->zip_name ? shard->zip_name : shard->raw_name);
+}
+
 int mds_reader_column(const struct mds_reader *r, size_t s, const char *name)
 {
 	for (size_t i = 0; i < r->shards[s].n_columns; i++) {
