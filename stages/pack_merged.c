@@ -181,9 +181,9 @@ bool pack_publish_merged(struct pack_state *s, struct error *err)
 {
 	struct merging m = {
 		.s = s, .dir = file_join(s->run->def->workdir, pack_folder_names[PACK_SHARDS])};
-	m.names = mds_merge_folders(m.dir, &m.n);
+	bool ok = file_remove_drafts(m.dir, err) && mds_merge_folders(m.dir, &m.names, &m.n, err);
 	m.nights = xcalloc(m.n, sizeof(*m.nights));
-	bool ok = file_remove_drafts(m.dir, err) && merge(&m, err);
+	ok = ok && merge(&m, err);
 	for (size_t i = 0; i < m.n; i++) {
 		free(m.nights[i].made_from);
 	}

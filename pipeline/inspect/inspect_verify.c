@@ -12,6 +12,8 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 struct checking {
 	const char *dir;
@@ -74,15 +76,34 @@ static void print_fault(void *ctx, const struct mds_fault *f)
 	putchar('\n');
 }
 
-static void check_vocab(struct checking *c)
+static void check_vocab(struct checking *c, const char *part)
 {
 	struct error err;
-	struct vocab *v = vocab_read(c->dir, &err);
-	AUTO_FREE char *path = file_join(c->dir, "vocab.zst");
+	AUTO_FREE char *dir = file_join(c->dir, part);
+	AUTO_FREE char *path = file_join(dir, "vocab.zst");
+	AUTO_FREE char *name = strcmp(part, ".") == 0 ? xstrdup("vocab.zst")
+						      : file_join(part, "vocab.zst");
+	struct vocab *v = vocab_read(dir, &err);
 	if (!v && file_exists(path)) {
-		print_fault(c, &(struct mds_fault){"vocab.zst", -1, -1, -1, err.msg});
+		print_fault(c, &(struct mds_fault){name, -1, -1, -1, err.msg});
 	}
 	vocab_free(v);
+}
+
+/* One beside the shards, which may be in sub-folders. */
+static void check_vocabs(struct checking *c, const struct mds_reader *r)
+{
+	char *before = xstrdup("");
+	for (size_t s = 0; s < mds_reader_n_shards(r); s++) {
+		const struct mds_read_shard *shard = mds_reader_shard(r, s);
+		char *part = file_dirname(shard->zip_name ? shard->zip_name : shard->raw_name);
+		if (strcmp(part, before) != 0) {
+			check_vocab(c, part);
+		}
+		free(before);
+		before = part;
+	}
+	free(before);
 }
 
 static void print_sound(const struct checking *c, const struct mds_reader *r,
@@ -120,7 +141,7 @@ static bool verify(struct checking *c, struct error *err)
 		mds_verifier_shard(v, s);
 	}
 	mds_verifier_free(v);
-	check_vocab(c);
+	check_vocabs(c, r);
 	bool ok = true, compared = false;
 	/* What is damaged differs from the ledger anyway. */
 	if (c->with_ledger && c->n_faults == before) {

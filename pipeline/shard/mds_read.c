@@ -122,7 +122,7 @@ static bool read_shard_entry(
 	}
 	if (!json_int(json_get(entry, "samples"), &samples) || samples < 0 ||
 		samples >= UINT32_MAX) {
-		return bad(err, no, "`samples` must be a number");
+		return bad(err, no, "`samples` must be a number from 0 to 4294967294");
 	}
 	if (!read_file_entry(raw, &s->raw_name, &s->raw_bytes) ||
 		s->raw_bytes > MDS_IMAGE_BYTES_MAX) {
@@ -157,7 +157,7 @@ struct mds_reader *mds_reader_open(const char *dir, struct error *err)
 	str_init(&r->frame, STR_NO_CAP);
 	str_init(&r->sample, STR_NO_CAP);
 	str_init(&r->offsets, STR_NO_CAP);
-	bool ok = file_read(path, MDS_INDEX_BYTES_MAX, &text, err);
+	bool ok = file_read_regular(path, MDS_INDEX_BYTES_MAX, &text, err);
 	if (ok) {
 		r->index = json_parse(text.data, text.len, err);
 		ok = r->index || error_context(err, "'%s'", path);
@@ -599,10 +599,11 @@ bool mds_read_sample(
 bool mds_reader_sample(struct mds_reader *r, uint64_t i, struct slice *values, size_t *out_shard,
 	struct error *err)
 {
-	size_t s = 0;
+	/* Most often the shard that is open: a walk would else look through all that were before, for each sample. */
+	size_t s = r->open != MDS_NONE && i >= r->shards[r->open].first_sample ? r->open : 0;
 	if (i >= r->n_samples) {
-		return error_set(err, FAIL_USAGE, "there is no sample %llu, the last is %lld",
-			(unsigned long long)i, (long long)r->n_samples - 1);
+		return error_set(err, FAIL_USAGE, "there is no sample %llu, '%s' has %llu",
+			(unsigned long long)i, r->dir, (unsigned long long)r->n_samples);
 	}
 	while (i >= r->shards[s].first_sample + r->shards[s].n_samples) {
 		s++;
