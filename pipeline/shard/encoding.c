@@ -145,6 +145,16 @@ static unsigned width_of(size_t n)
 	return n <= UINT8_MAX ? 0 : n <= UINT16_MAX ? 1 : n <= UINT32_MAX ? 2 : 3;
 }
 
+size_t mds_array_header(size_t n, char out[MDS_ARRAY_HEADER_MAX])
+{
+	unsigned width = width_of(n);
+	uint64_t dim = n;
+	assert(n > 0);
+	out[0] = (char)(1 << 2 | width);
+	memcpy(out + 1, &dim, (size_t)1 << width);
+	return 1 + ((size_t)1 << width);
+}
+
 size_t mds_array_bytes(enum mds_dtype dtype, size_t n)
 {
 	return 1 + ((size_t)1 << width_of(n)) + n * mds_dtype_bytes(dtype);
@@ -152,72 +162,93 @@ size_t mds_array_bytes(enum mds_dtype dtype, size_t n)
 
 void mds_put_array(struct str *out, enum mds_dtype dtype, const void *values, size_t n)
 {
-	assert(n > 0);
-	unsigned width = width_of(n);
-	uint64_t dim = n;
-	str_append_c(out, (char)(1 << 2 | width));
-	str_append(out, &dim, (size_t)1 << width);
+	char header[MDS_ARRAY_HEADER_MAX];
+	str_append(out, header, mds_array_header(n, header));
 	str_append(out, values, n * mds_dtype_bytes(dtype));
 }
 
 /* --- reading --- */
 
-static bool read_shape(struct mds_array *a, struct slice value, size_t *at, struct error *err)
+static bool bad_shape(struct slice value, struct error *err)
+{
+	return error_set(
+		err, FAIL_DATA, "an array whose shape does not fit into its %zu bytes", value.len);
+}
+
+/* Multiplies one dimension in. No value has more elements than bytes, so nothing wraps. */
+static bool add_dim(uint64_t dim, struct slice value, uint64_t *n)
+{
+	if (!dim || dim > value.len || *n * dim > value.len) {
+		return false;
+	}
+	*n *= dim;
+	return true;
+}
+
+static bool read_shape(
+	struct slice value, size_t *at, unsigned *out_n_dims, uint64_t *out_n, struct error *err)
 {
 	if (*at >= value.len) {
 		return error_set(err, FAIL_DATA, "an array without its shape");
 	}
 	unsigned head = (unsigned char)value.data[(*at)++];
-	unsigned width = 1u << (head & 3);
-	a->n_dims = head >> 2;
-	if (!a->n_dims || a->n_dims > MDS_DIMS_MAX || (size_t)a->n_dims * width > value.len - *at) {
-		return error_set(err, FAIL_DATA,
-			"an array whose shape does not fit into its %zu bytes", value.len);
+	unsigned width = 1u << (head & 3), n_dims = head >> 2;
+	if (!n_dims || n_dims > MDS_DIMS_MAX || (size_t)n_dims * width > value.len - *at) {
+		return bad_shape(value, err);
 	}
-	for (unsigned i = 0; i < a->n_dims; i++) {
-		a->dims[i] = 0;
-		memcpy(&a->dims[i], value.data + *at, width);
+	for (unsigned i = 0; i < n_dims; i++) {
+		uint64_t dim = 0;
+		memcpy(&dim, value.data + *at, width);
 		*at += width;
+		if (!add_dim(dim, value, out_n)) {
+			return bad_shape(value, err);
+		}
 	}
+	*out_n_dims = n_dims;
 	return true;
+}
+
+static bool static_shape(const struct mds_encoding *e, struct slice value, unsigned *out_n_dims,
+	uint64_t *out_n, struct error *err)
+{
+	for (unsigned i = 0; i < e->n_dims; i++) {
+		if (!add_dim(e->dims[i], value, out_n)) {
+			return bad_shape(value, err);
+		}
+	}
+	*out_n_dims = e->n_dims;
+	return true;
+}
+
+static int dtype_of_code(struct slice value)
+{
+	for (int i = 0; value.len && i < MDS_N_DTYPES; i++) {
+		if (dtypes[i].code == (unsigned char)value.data[0]) {
+			return i;
+		}
+	}
+	return -1;
 }
 
 bool mds_array_decode(
 	const struct mds_encoding *e, struct slice value, struct mds_array *out, struct error *err)
 {
-	struct mds_array a = {.dtype = e->dtype, .n = 1};
+	struct mds_array a = {.dtype = e->dtype};
+	uint64_t n = 1;
 	size_t at = 0;
 	assert(e->kind == MDS_NDARRAY || e->kind == MDS_SCALAR);
 	if (e->kind == MDS_NDARRAY && e->dtype_in_value) {
-		int found = -1;
-		for (int i = 0; i < MDS_N_DTYPES; i++) {
-			found = value.len && dtypes[i].code == (unsigned char)value.data[0] ? i
-											    : found;
-		}
+		int found = dtype_of_code(value);
 		if (found < 0) {
 			return error_set(err, FAIL_DATA, "an array of an unknown dtype");
 		}
 		a.dtype = found;
 		at = 1;
 	}
-	if (e->kind == MDS_NDARRAY && e->shape_in_value) {
-		if (!read_shape(&a, value, &at, err)) {
-			return false;
-		}
-	} else {
-		a.n_dims = e->n_dims;
-		for (unsigned i = 0; i < e->n_dims; i++) {
-			a.dims[i] = e->dims[i];
-		}
-	}
-	uint64_t n = 1, most = (value.len - at) / mds_dtype_bytes(a.dtype);
-	for (unsigned i = 0; i < a.n_dims; i++) {
-		/* Checked before multiplying, so that no product wraps. */
-		if (!a.dims[i] || a.dims[i] > most / n) {
-			return error_set(err, FAIL_DATA,
-				"an array whose shape does not fit into its %zu bytes", value.len);
-		}
-		n *= a.dims[i];
+	if (!(e->kind == MDS_NDARRAY && e->shape_in_value
+			    ? read_shape(value, &at, &a.n_dims, &n, err)
+			    : static_shape(e, value, &a.n_dims, &n, err))) {
+		return false;
 	}
 	if (n * mds_dtype_bytes(a.dtype) != value.len - at) {
 		return error_set(err, FAIL_DATA, "an array of %llu values in %zu bytes",

@@ -62,6 +62,9 @@ unsigned mds_dtype_bytes(enum mds_dtype dtype);
 
 /* Appends a vector: shape header and values, the value of a column "ndarray:DTYPE". MDS has no empty arrays: n > 0. */
 void mds_put_array(struct str *out, enum mds_dtype dtype, const void *values, size_t n);
+/* What stands before the values of a vector; returns its length. */
+#define MDS_ARRAY_HEADER_MAX 9
+size_t mds_array_header(size_t n, char out[MDS_ARRAY_HEADER_MAX]);
 /* Bytes that mds_put_array appends. */
 size_t mds_array_bytes(enum mds_dtype dtype, size_t n);
 /* A scalar where it lies; borrows. */
@@ -73,8 +76,7 @@ static inline struct slice mds_scalar(const void *value, size_t bytes)
 struct mds_array {
 	enum mds_dtype dtype;
 	unsigned n_dims;
-	uint64_t dims[MDS_DIMS_MAX];
-	size_t n; /* product of dims */
+	size_t n; /* of all elements; in C order */
 	const char *data; /* borrows from the value, at any alignment */
 };
 

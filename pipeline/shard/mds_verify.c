@@ -1,6 +1,6 @@
 /*
- * Each frame is read once: a job decodes it and checks the samples that lie in it, while the owner hashes what came before, in
- * order. The file's own hashes are a job beside them. Samples that lie in several frames (other writers' only) are read one by
+ * Each frame is read once: a job decodes it and checks the samples that lie in it, while the owner hashes what came before, file
+ * and image, in order. Samples that lie in several frames (other writers' only) are read one by
  * one at the end.
  */
 #include "shard/mds_read.h"
@@ -42,14 +42,6 @@ struct slot {
 	atomic_bool done;
 };
 
-struct file_hashes {
-	char sha256[SHA256_HEX_BYTES], xxh64[17];
-	bool good;
-	struct error err;
-	uint64_t at; /* of the error */
-	atomic_bool done;
-};
-
 /* What lasts from shard to shard comes first; the rest is of the one at hand. */
 struct mds_verifier {
 	struct mds_reader *r;
@@ -66,10 +58,10 @@ struct mds_verifier {
 	const char *
 		offsets; /* n_samples + 1 u32, in order and within the image; NULL: they are not to be relied on */
 	size_t n_pieces;
-	struct hash64_stream xxh64; /* of the image */
-	struct sha256 sha256; /* which is slow, and not in our own indices */
+	struct hash64_stream raw_xxh64, zip_xxh64; /* of the image and of the file */
+	struct sha256 raw_sha256, zip_sha256;
+	uint64_t hashed; /* bytes of the file */
 	bool all_good; /* every piece could be decoded */
-	struct file_hashes file;
 };
 
 /* The one that was opened, which may be the raw one though the index has a compressed one first. */
@@ -94,30 +86,6 @@ static void tell_sample(struct mds_verifier *c, uint64_t sample, uint32_t at, co
 }
 
 /* --- jobs --- */
-
-static void hash_file(void *ctx, size_t i UNUSED, unsigned thread UNUSED)
-{
-	struct mds_verifier *c = ctx;
-	struct file_hashes *f = &c->file;
-	struct sha256 sha256;
-	struct hash64_stream xxh64;
-	char *buffer = xmalloc(PIECE_BYTES);
-	sha256_init(&sha256);
-	hash64_stream_init(&xxh64);
-	f->good = true;
-	for (f->at = 0; f->good && f->at < c->r->file_bytes; f->at += PIECE_BYTES) {
-		size_t len = (size_t)MIN(c->r->file_bytes - f->at, PIECE_BYTES);
-		f->good = file_pread(c->r->fd, c->r->path, buffer, len, f->at, &f->err);
-		if (f->good) {
-			sha256_update(&sha256, buffer, len);
-			hash64_stream_update(&xxh64, buffer, len);
-		}
-	}
-	free(buffer);
-	sha256_final_hex(&sha256, f->sha256);
-	hash64_hex(hash64_stream_final(&xxh64), f->xxh64);
-	f->done = true;
-}
 
 /* Where faults of one sample go. */
 struct sample_faults {
@@ -221,6 +189,35 @@ static void check_piece(void *ctx, size_t i, unsigned thread)
 
 /* --- the owner --- */
 
+static void hash_zipped(struct mds_verifier *c, const char *bytes, size_t len)
+{
+	if (c->shard->zip_sha256) {
+		sha256_update(&c->zip_sha256, bytes, len);
+	}
+	if (c->shard->zip_xxh64) {
+		hash64_stream_update(&c->zip_xxh64, bytes, len);
+	}
+	c->hashed += len;
+}
+
+/* What lies in no frame that was read: padding, the table, and frames that could not be read. */
+static void hash_file_to(struct mds_verifier *c, uint64_t end)
+{
+	struct error err;
+	struct str buffer;
+	str_init(&buffer, STR_NO_CAP);
+	while (c->hashed < end) {
+		size_t len = (size_t)MIN(end - c->hashed, PIECE_BYTES);
+		char *to = str_reserve(&buffer, len);
+		if (!file_pread(c->r->fd, c->r->path, to, len, c->hashed, &err)) {
+			tell(c, -1, -1, (int64_t)c->hashed, err.msg);
+			break;
+		}
+		hash_zipped(c, to, len);
+	}
+	str_release(&buffer);
+}
+
 /* zstd has compared the frame's own checksum, so the table's is right if it is the same. */
 static bool same_checksum(const struct slot *slot, const struct mds_frame *f)
 {
@@ -248,10 +245,14 @@ static void end_slot(struct mds_verifier *c, struct slot *slot)
 		tell_sample(c, slot->found[i].sample, slot->found[i].at, slot->found[i].what);
 		free(slot->found[i].what);
 	}
+	if (f && slot->zipped.len == f->zip_bytes) {
+		hash_file_to(c, f->zip_at);
+		hash_zipped(c, slot->zipped.data, slot->zipped.len);
+	}
 	if (slot->good) {
-		hash64_stream_update(&c->xxh64, slot->content.data, slot->content.len);
+		hash64_stream_update(&c->raw_xxh64, slot->content.data, slot->content.len);
 		if (c->shard->raw_sha256) {
-			sha256_update(&c->sha256, slot->content.data, slot->content.len);
+			sha256_update(&c->raw_sha256, slot->content.data, slot->content.len);
 		}
 	}
 	slot->n_found = 0;
@@ -296,24 +297,22 @@ static void check_pieces(struct mds_verifier *c)
 static void check_file(struct mds_verifier *c)
 {
 	const struct mds_read_shard *s = c->shard;
-	struct file_hashes *f = &c->file;
-	while (!f->done) {
-		workers_help(c->workers);
+	char sha256[SHA256_HEX_BYTES], xxh64[17];
+	if (c->r->compressed) {
+		hash_file_to(c, c->r->file_bytes);
 	}
-	if (!f->good) {
-		tell(c, -1, -1, (int64_t)f->at, f->err.msg);
-		return;
-	}
-	if (!c->r->compressed) {
+	sha256_final_hex(&c->zip_sha256, sha256);
+	hash64_hex(hash64_stream_final(&c->zip_xxh64), xxh64);
+	if (!c->r->compressed || c->hashed < c->r->file_bytes) {
 		return;
 	}
 	if (s->zip_bytes != c->r->file_bytes) {
 		tell(c, -1, -1, -1, "the file has another size than index.json says");
 	}
-	if (s->zip_sha256 && strcmp(s->zip_sha256, f->sha256) != 0) {
+	if (s->zip_sha256 && strcmp(s->zip_sha256, sha256) != 0) {
 		tell(c, -1, -1, -1, "sha256 of the file is not that of index.json");
 	}
-	if (s->zip_xxh64 && strcmp(s->zip_xxh64, f->xxh64) != 0) {
+	if (s->zip_xxh64 && strcmp(s->zip_xxh64, xxh64) != 0) {
 		tell(c, -1, -1, -1, "xxh64 of the file is not that of index.json");
 	}
 }
@@ -351,8 +350,8 @@ static void check_image(struct mds_verifier *c)
 {
 	const struct mds_read_shard *s = c->shard;
 	char hex[17], sha256[SHA256_HEX_BYTES];
-	hash64_hex(hash64_stream_final(&c->xxh64), hex);
-	sha256_final_hex(&c->sha256, sha256);
+	hash64_hex(hash64_stream_final(&c->raw_xxh64), hex);
+	sha256_final_hex(&c->raw_sha256, sha256);
 	if (!c->all_good) {
 		return;
 	}
@@ -508,7 +507,7 @@ struct mds_verifier *mds_verifier_new(
 	c->workers = workers;
 	c->fault = fault;
 	c->ctx = ctx;
-	c->n_slots = n_threads > 1 ? 2 * n_threads : 1;
+	c->n_slots = n_threads > 1 ? 4 * n_threads : 1;
 	c->slots = xcalloc(c->n_slots, sizeof(*c->slots));
 	for (size_t i = 0; i < c->n_slots; i++) {
 		str_init(&c->slots[i].zipped, STR_NO_CAP);
@@ -546,9 +545,11 @@ static void begin(struct mds_verifier *c, size_t s)
 		: (size_t)((c->r->image_bytes + PIECE_BYTES - 1) / PIECE_BYTES);
 	c->offsets = NULL;
 	c->all_good = true;
-	c->file.done = false;
-	hash64_stream_init(&c->xxh64);
-	sha256_init(&c->sha256);
+	c->hashed = 0;
+	hash64_stream_init(&c->raw_xxh64);
+	hash64_stream_init(&c->zip_xxh64);
+	sha256_init(&c->raw_sha256);
+	sha256_init(&c->zip_sha256);
 }
 
 unsigned mds_verifier_shard(struct mds_verifier *c, size_t s)
@@ -562,7 +563,6 @@ unsigned mds_verifier_shard(struct mds_verifier *c, size_t s)
 		return c->n_faults;
 	}
 	begin(c, s);
-	workers_push(c->workers, hash_file, c, 0);
 	check_header(c);
 	check_pieces(c);
 	check_file(c);

@@ -581,7 +581,7 @@ static bool output_open(
 	char name[MDS_NAME_BYTES];
 	mds_shard_name(no, true, name);
 	*o = (struct output){.shard = s, .fd = -1};
-	o->n_backs = n_threads > 1 ? 2 * n_threads : 1;
+	o->n_backs = n_threads > 1 ? 4 * n_threads : 1;
 	o->backs = xcalloc(o->n_backs, sizeof(*o->backs));
 	for (size_t i = 0; i < o->n_backs; i++) {
 		str_init(&o->backs[i].content, STR_NO_CAP);

@@ -17,8 +17,8 @@
 struct packed_row {
 	bool wide; /* ids are uint32; else uint16 */
 	size_t n_tokens, n_sequences;
-	struct str tokens, mask, seq_lens, sample_ids, scores; /* own */
-	struct str values[PACKED_N_COLUMNS]; /* own */
+	struct str columns
+		[PACKED_N_COLUMNS]; /* own; values behind room for the header of their array */
 };
 
 /* Sorted by name. */

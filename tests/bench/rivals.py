@@ -13,12 +13,12 @@ import time
 import numpy as np
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'interop'))
+import shim  # noqa: E402
 
 CONTEXT = 2048
 
 
 def write(path, rounds):
-    import shim
     shim.install()
     from streaming import MDSWriter
     tokens = np.fromfile(path, np.uint16).reshape(-1, CONTEXT)
@@ -40,6 +40,7 @@ def write(path, rounds):
 
 
 def pack(path):
+    shim.hide()
     import pyarrow as pa
     from trl.data_utils import _pack_bfd
     lengths = np.fromfile(path, np.uint32)
