@@ -167,6 +167,8 @@ struct engine_job {
 	uint32_t
 		per_request; /* candidates asked for in one HTTP request; 0: 1, which keeps slots busiest and seeds apart */
 	bool priority; /* before waiting work without it: a judge's short question must not queue behind long generations */
+	/* Jobs of the same number like to go to the same endpoint, where what they begin with is cached; 0: wherever. */
+	uint64_t affinity;
 };
 
 struct engine_top {
