@@ -1,0 +1,165 @@
+/* What verifiers that ask a model share: verdicts out of log-probabilities, and the order in which candidates are asked about. */
+#include "verifiers/verify_ask.h"
+
+#include "base/mem.h"
+#include "group.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- verdicts --- */
+
+#define PIECE(text, p)                                              \
+	{                                                           \
+		{(text), sizeof(text) - 1}, (float)log((double)(p)) \
+	}
+
+static struct param_strings yes_words, no_words;
+
+static void words_setup(void)
+{
+	static char *yes[] = {"yes"}, *no[] = {"no"};
+	yes_words = (struct param_strings){yes, 1};
+	no_words = (struct param_strings){no, 1};
+}
+
+START_TEST(all_spellings_of_a_word_count)
+	{
+		const struct engine_top top[] = {PIECE("Yes", 0.2), PIECE(" yes", 0.1),
+			PIECE("\xe2\x96\x81YES", 0.1), PIECE("\xc4\xa0Yes", 0.1), PIECE("\n", 0.05),
+			PIECE(" No", 0.2), PIECE("NO", 0.1), PIECE("Yesterday", 0.1),
+			PIECE("Not", 0.05)};
+		struct verdict v = verdict_read(top, ARRAY_LEN(top), &yes_words, &no_words, 0.5);
+		ck_assert(v.known && !v.bounded);
+		ck_assert_str_eq(v.reason, "verdict");
+		ck_assert_double_eq_tol(v.yes, 0.5, 1e-6);
+		ck_assert_double_eq_tol(v.no, 0.3, 1e-6);
+		ck_assert_double_eq_tol(v.rest, 0.2, 1e-6);
+		ck_assert_double_eq_tol(v.p, 0.625, 1e-6);
+	}
+END_TEST
+
+START_TEST(a_side_that_is_not_listed_is_bounded)
+	{
+		const struct engine_top yes[] = {PIECE("Yes", 0.9), PIECE("The", 0.02)};
+		const struct engine_top no[] = {PIECE("no", 0.9), PIECE("The", 0.02)};
+		struct verdict v = verdict_read(yes, 2, &yes_words, &no_words, 0.5);
+		ck_assert(v.known && v.bounded);
+		ck_assert_double_eq_tol(v.p, 0.9 / 0.92, 1e-6);
+		v = verdict_read(no, 2, &yes_words, &no_words, 0.5);
+		ck_assert(v.known && v.bounded);
+		ck_assert_double_eq_tol(v.p, 0.02 / 0.92, 1e-6);
+		/* It is all that is listed: nothing tells them apart, and the mass on others decides. */
+		v = verdict_read(yes, 1, &yes_words, &no_words, 0.5);
+		ck_assert(v.known);
+		ck_assert_double_eq_tol(v.p, 0.5, 1e-6);
+	}
+END_TEST
+
+START_TEST(what_tells_nothing_is_not_a_no)
+	{
+		const struct engine_top neither[] = {PIECE("The", 0.6), PIECE("I", 0.3)};
+		const struct engine_top little[] = {PIECE("Yes", 0.3), PIECE("No", 0.1)};
+		struct verdict v = verdict_read(neither, 2, &yes_words, &no_words, 0.5);
+		ck_assert(!v.known);
+		ck_assert_str_eq(v.reason, "no_verdict");
+		v = verdict_read(little, 2, &yes_words, &no_words, 0.5);
+		ck_assert(!v.known);
+		ck_assert_str_eq(v.reason, "rest_mass");
+		ck_assert_double_eq_tol(v.rest, 0.6, 1e-6);
+		v = verdict_read(NULL, 0, &yes_words, &no_words, 0.5);
+		ck_assert(!v.known);
+		ck_assert_str_eq(v.reason, "no_logprobs");
+	}
+END_TEST
+
+/* --- in a row --- */
+
+struct asked {
+	struct turn turn;
+	char name;
+};
+
+static char order[64];
+
+static void note(struct turn *turn, const char *what)
+{
+	size_t len = strlen(order);
+	snprintf(order + len, sizeof(order) - len, "%s%c ", what, ((struct asked *)turn)->name);
+}
+
+static void note_start(struct turn *turn)
+{
+	note(turn, "+");
+}
+
+static void note_drop(struct turn *turn)
+{
+	note(turn, "-");
+}
+
+static void enter(struct turns *turns, struct asked *asked, char name, const struct group *group)
+{
+	asked->name = name;
+	asked->turn.start = note_start;
+	asked->turn.drop = note_drop;
+	turns_enter(turns, &asked->turn, group);
+}
+
+START_TEST(candidates_of_a_prompt_are_asked_about_in_a_row)
+	{
+		struct turns turns = {0};
+		struct group groups[2] = {0};
+		struct asked a, b, c, d;
+		order[0] = '\0';
+		enter(&turns, &a, 'a', &groups[0]);
+		enter(&turns, &b, 'b', &groups[0]);
+		enter(&turns, &c, 'c', &groups[1]);
+		enter(&turns, &d, 'd', &groups[0]);
+		ck_assert_str_eq(order, "+a +c ");
+		turns_leave(&turns, &a.turn, false);
+		turns_leave(&turns, &c.turn, false);
+		turns_leave(&turns, &b.turn, false);
+		ck_assert_str_eq(order, "+a +c +b +d ");
+		turns_leave(&turns, &d.turn, false);
+		for (size_t i = 0; i < ARRAY_LEN(turns.buckets); i++) {
+			ck_assert_ptr_null(turns.buckets[i]);
+		}
+	}
+END_TEST
+
+START_TEST(those_that_wait_for_a_cancelled_one_are_dropped)
+	{
+		struct turns turns = {0};
+		struct group group = {0};
+		struct asked a, b, c;
+		order[0] = '\0';
+		enter(&turns, &a, 'a', &group);
+		enter(&turns, &b, 'b', &group);
+		enter(&turns, &c, 'c', &group);
+		turns_leave(&turns, &a.turn, true);
+		ck_assert_str_eq(order, "+a -b -c ");
+		enter(&turns, &a, 'a', &group);
+		ck_assert_str_eq(order, "+a -b -c +a ");
+	}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("verify_ask");
+	TCase *tc = tcase_create("verify_ask");
+	tcase_add_checked_fixture(tc, words_setup, NULL);
+	tcase_add_test(tc, all_spellings_of_a_word_count);
+	tcase_add_test(tc, a_side_that_is_not_listed_is_bounded);
+	tcase_add_test(tc, what_tells_nothing_is_not_a_no);
+	tcase_add_test(tc, candidates_of_a_prompt_are_asked_about_in_a_row);
+	tcase_add_test(tc, those_that_wait_for_a_cancelled_one_are_dropped);
+	suite_add_tcase(s, tc);
+	SRunner *sr = srunner_create(s);
+	srunner_run_all(sr, CK_ENV);
+	int failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? 1 : 0;
+}
