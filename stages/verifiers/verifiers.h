@@ -11,5 +11,6 @@ extern const struct verifier_ops verify_length;
 extern const struct verifier_ops verify_math;
 extern const struct verifier_ops verify_regex;
 extern const struct verifier_ops verify_repetition;
+extern const struct verifier_ops verify_reward;
 
 #endif

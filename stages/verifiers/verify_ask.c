@@ -4,11 +4,13 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "config/node.h"
-#include "group.h"
+#include "engine/scoring.h"
 #include "template.h"
 #include "verifier.h"
 
+#include <ctype.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -85,9 +87,8 @@ const char *ask_detail(const struct engine_candidate *answer)
 	return answer->err ? answer->err->msg : engine_reason_name(answer->reason);
 }
 
-struct slice ask_lookup(void *ctx, const char *field)
+static struct slice value_of(const struct ask_fields *f, const char *field)
 {
-	const struct ask_fields *f = ctx;
 	if (strcmp(field, "candidate") == 0) {
 		return f->text;
 	}
@@ -95,6 +96,113 @@ struct slice ask_lookup(void *ctx, const char *field)
 		return f->rationale;
 	}
 	return template_value(f->candidate->group->prompt.fields, field, f->arena);
+}
+
+static struct slice look_up(void *ctx, const char *field)
+{
+	struct ask_fields *f = ctx;
+	struct slice value = value_of(f, field);
+	f->has_mark |= f->marks && value.data && ask_marks_in(f->marks, value);
+	return value;
+}
+
+struct ask_fields ask_fields(const struct candidate *candidate, const struct engine *engine,
+	const struct ask_marks *marks, struct arena *arena)
+{
+	static const struct ask_marks common;
+	return (struct ask_fields){
+		.candidate = candidate,
+		.text = candidate->text.data ? candidate->text : slice_z(""),
+		.arena = arena,
+		.marks = marks || engine_info(engine)->has_ids ? marks : &common,
+	};
+}
+
+const char *ask_render(const struct template *t, struct ask_fields *fields,
+	struct engine_message **out, size_t *out_n, struct error *err)
+{
+	if (!template_render(t, look_up, fields, fields->arena, out, out_n, err)) {
+		return "prompt";
+	}
+	if (fields->has_mark) {
+		error_set(err, FAIL_DATA,
+			"the candidate or a field holds one of the model's own marks, like "
+			"<|im_end|>");
+		return "special";
+	}
+	return NULL;
+}
+
+static struct slice nothing(void *ctx, const char *field)
+{
+	(void)ctx;
+	(void)field;
+	return slice_z("");
+}
+
+/* Words in <> or [] of the text, blanks apart. */
+static void find_marks(struct ask_marks *marks, struct slice text)
+{
+	for (const char *p = text.data; (p = strpbrk(p, "<[")); p++) {
+		size_t len = strcspn(p, " \t\n>]");
+		if (p[len] == '>' || p[len] == ']') {
+			marks->items = array_room(
+				marks->items, marks->n, &marks->cap, sizeof(*marks->items));
+			marks->items[marks->n++] = xmemdup0(p, len + 1);
+		}
+	}
+}
+
+void ask_marks_find(struct ask_marks *marks, const struct template *t)
+{
+	struct engine_message *messages;
+	struct arena arena = {0};
+	struct error err = {0};
+	size_t n;
+	if (template_render(t, nothing, NULL, &arena, &messages, &n, &err)) {
+		for (size_t i = 0; i < n; i++) {
+			find_marks(marks, messages[i].content);
+		}
+	}
+	arena_release(&arena);
+}
+
+void ask_marks_release(struct ask_marks *marks)
+{
+	for (size_t i = 0; i < marks->n; i++) {
+		free(marks->items[i]);
+	}
+	free(marks->items);
+	*marks = (struct ask_marks){0};
+}
+
+/* <|this|> */
+static bool has_common_mark(struct slice text)
+{
+	const char *p = text.data, *end = text.data + text.len;
+	while ((p = memmem(p, (size_t)(end - p), "<|", 2))) {
+		const char *word = p += 2;
+		while (p < end && (isalnum((unsigned char)*p) || *p == '_')) {
+			p++;
+		}
+		if (p > word && end - p >= 2 && p[0] == '|' && p[1] == '>') {
+			return true;
+		}
+	}
+	return false;
+}
+
+bool ask_marks_in(const struct ask_marks *marks, struct slice text)
+{
+	if (has_common_mark(text)) {
+		return true;
+	}
+	for (size_t i = 0; i < marks->n; i++) {
+		if (memmem(text.data, text.len, marks->items[i], strlen(marks->items[i]))) {
+			return true;
+		}
+	}
+	return false;
 }
 
 const char *ask_hash(const struct engine_message *messages, size_t n, struct arena *arena)
@@ -119,6 +227,35 @@ uint32_t ask_seed(const struct candidate *candidate)
 {
 	const char *id = candidate->group->prompt.prompt_id;
 	return (uint32_t)(hash64(id, strlen(id), candidate->idx + 1) & 0x7fffffff);
+}
+
+/* --- scoring APIs --- */
+
+const struct scoring_ops *ask_scoring(const struct engine *engine, struct error *err)
+{
+	const char *server = engine_info(engine)->server;
+	/* A llama.cpp behind a proxy that rewrites the list of models is still one. */
+	if (strcmp(engine_info(engine)->dialect, "llama.cpp") == 0) {
+		server = "llamacpp";
+	}
+	const struct scoring_ops *api = scoring_for(server);
+	if (!api) {
+		error_set(err, FAIL_CONFIG,
+			"cannot tell how engine '%s' is asked for scores: its server calls itself "
+			"'%s'",
+			engine_name(engine), server ? server : "");
+		error_hint(err, "say it with `api:`");
+	}
+	return api;
+}
+
+struct score ask_scoring_failure(const struct engine_scores *scores)
+{
+	bool lacks = scores->status == 404 || scores->status == 405 || scores->status == 501;
+	return (struct score){.reason = scores->reason == ENGINE_REJECTED && lacks
+			? "no_endpoint"
+			: ask_reason(scores->reason),
+		.detail = scores->err ? scores->err->msg : engine_reason_name(scores->reason)};
 }
 
 /* --- in a row --- */
@@ -200,13 +337,14 @@ struct verdict verdict_read(const struct engine_top *top, size_t n, const struct
 	const struct param_strings *no, double rest_max)
 {
 	struct verdict v = {.reason = "no_logprobs"};
-	double least = 1;
+	double least = 1, listed = 0;
 	if (!n) {
 		return v;
 	}
 	for (size_t i = 0; i < n; i++) {
 		double p = exp((double)top[i].logprob);
 		least = fmin(least, p);
+		listed += p;
 		if (says(top[i].piece, yes)) {
 			v.yes += p;
 		} else if (says(top[i].piece, no)) {
@@ -222,7 +360,9 @@ struct verdict verdict_read(const struct engine_top *top, size_t n, const struct
 		v.reason = "rest_mass";
 		return v;
 	}
-	double y = v.yes > 0 ? v.yes : fmin(least, v.no), x = v.no > 0 ? v.no : fmin(least, v.yes);
+	/* Nor can it have more than what is left. */
+	double bound = fmin(least, fmax(1 - listed, 0));
+	double y = v.yes > 0 ? v.yes : bound, x = v.no > 0 ? v.no : bound;
 	v.bounded = !(v.yes > 0) || !(v.no > 0);
 	v.known = true;
 	v.p = y / (y + x);

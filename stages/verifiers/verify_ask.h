@@ -9,11 +9,11 @@
 #include "base/error.h"
 #include "config/param.h"
 #include "engine/engine.h"
+#include "group.h"
 
 #include <stdbool.h>
 
-struct candidate;
-struct group;
+struct scoring_ops;
 struct template;
 struct verify_job;
 
@@ -47,21 +47,47 @@ const char *ask_reason(enum engine_reason reason);
 /* What to say of it. */
 const char *ask_detail(const struct engine_candidate *answer);
 
+/*
+ * Where an engine does not take ids, text that looks like one of the model's own marks (<|im_end|>) becomes one: a value that holds it
+ * could end its turn and praise itself in the next, so it is not sent. Marks are what stands in <> or [] in the template, for
+ * one whose text is sent as it is, and whatever looks like <|this|>.
+ */
+struct ask_marks {
+	char **items; /* owns */
+	size_t n, cap;
+};
+void ask_marks_find(struct ask_marks *marks, const struct template *t);
+void ask_marks_release(struct ask_marks *marks);
+bool ask_marks_in(const struct ask_marks *marks, struct slice text);
+
 /* What the placeholders of a verifier's template stand for: fields of the row, and what the verifier adds. */
 struct ask_fields {
 	const struct candidate *candidate;
 	struct slice text; /* {{candidate}} */
 	struct slice rationale; /* {{rationale}}; data NULL: there is none */
 	struct arena *arena;
+	const struct ask_marks *marks; /* NULL: none are looked for */
+	bool has_mark; /* a value holds one */
 };
-/* A template_lookup for `struct ask_fields`. */
-struct slice ask_lookup(void *ctx, const char *field);
+/* `marks` NULL: looked for where the engine takes no ids, those of the common form. */
+struct ask_fields ask_fields(const struct candidate *candidate, const struct engine *engine,
+	const struct ask_marks *marks, struct arena *arena);
+/* NULL, or with err the reason of a null score: "prompt" (the row lacks a field), "special" (a value holds a mark). */
+const char *ask_render(const struct template *t, struct ask_fields *fields,
+	struct engine_message **out, size_t *out_n, struct error *err);
 /* 16 hex digits over the messages, in the arena: which prompt a score came from. */
 const char *ask_hash(const struct engine_message *messages, size_t n, struct arena *arena);
 /* The same for all candidates of a prompt, never 0: they are asked about at one endpoint. */
 uint64_t ask_affinity(const struct group *group);
 /* Of what is sampled about a candidate. */
 uint32_t ask_seed(const struct candidate *candidate);
+
+/* --- scoring APIs --- */
+
+/* The one of the program that the engine says it is; NULL with err if that is none we know. */
+const struct scoring_ops *ask_scoring(const struct engine *engine, struct error *err);
+/* The null score of an answer that failed: "no_endpoint", "prompt_too_long" or "engine". Borrows from `scores`. */
+struct score ask_scoring_failure(const struct engine_scores *scores);
 
 /* --- in a row --- */
 
@@ -89,7 +115,7 @@ void turns_leave(struct turns *turns, struct turn *turn, bool cancelled);
 
 /*
  * P(yes) out of the alternatives of one token: the masses of all spellings of yes and no, leading space in any tokenizer's
- * spelling and case apart. With only one of them listed, the other has at most the smallest listed probability, and
+ * spelling and case apart. With only one of them listed, the other has at most the smallest listed probability and what is left, and
  * that bound stands for it (`bounded`). With neither, nothing is known.
  */
 struct verdict {

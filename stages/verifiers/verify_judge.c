@@ -53,8 +53,8 @@ static const struct param params[] = {
 	{0},
 };
 
-static const char *const reasons[] = {"verdict", "no_verdict", "rest_mass", "no_logprobs", "prompt",
-	"prompt_too_long", "engine", NULL};
+static const char *const reasons[] = {"verdict", "no_verdict", "rest_mass", "no_logprobs",
+	"special", "prompt", "prompt_too_long", "engine", NULL};
 
 struct judge_state {
 	const struct judge_config *config;
@@ -72,7 +72,6 @@ struct asking {
 	struct verify_job *job;
 	struct arena arena;
 	struct ask ask;
-	struct error failure; /* of rendering */
 	const char *hash; /* of the first prompt */
 	bool cancelled;
 	struct slice *rationales; /* n_rationales; data NULL: not written */
@@ -287,19 +286,17 @@ static void finish_soon(void *ctx)
 	finish(ctx);
 }
 
-/* False: the row lacks a field of the template, and the end is on its way. */
+/* False: the template cannot be filled with this row or text, and the end is on its way. */
 static bool render(struct asking *a, struct slice rationale, size_t n_before)
 {
 	struct engine_message *messages;
 	size_t n;
-	struct ask_fields fields = {
-		a->job->candidate, a->job->candidate->text, rationale, &a->arena};
-	if (!fields.text.data) {
-		fields.text = slice_z("");
-	}
-	if (!template_render(a->state->template, ask_lookup, &fields, &a->arena, &messages, &n,
-		    &a->failure)) {
-		fail(a, "prompt", a->failure.msg);
+	struct error err = {0};
+	struct ask_fields fields = ask_fields(a->job->candidate, a->state->engine, NULL, &a->arena);
+	fields.rationale = rationale;
+	const char *reason = ask_render(a->state->template, &fields, &messages, &n, &err);
+	if (reason) {
+		fail(a, reason, err.msg);
 		loop_after(a->state->run->loop, 0, finish_soon, a);
 		return false;
 	}

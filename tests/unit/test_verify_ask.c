@@ -51,10 +51,10 @@ START_TEST(a_side_that_is_not_listed_is_bounded)
 		v = verdict_read(no, 2, &yes_words, &no_words, 0.5);
 		ck_assert(v.known && v.bounded);
 		ck_assert_double_eq_tol(v.p, 0.02 / 0.92, 1e-6);
-		/* It is all that is listed: nothing tells them apart, and the mass on others decides. */
+		/* It is all that is listed: the other has at most what is left. */
 		v = verdict_read(yes, 1, &yes_words, &no_words, 0.5);
-		ck_assert(v.known);
-		ck_assert_double_eq_tol(v.p, 0.5, 1e-6);
+		ck_assert(v.known && v.bounded);
+		ck_assert_double_eq_tol(v.p, 0.9, 1e-6);
 	}
 END_TEST
 
