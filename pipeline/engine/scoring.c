@@ -141,6 +141,11 @@ static bool read_rows(
 	nested = json_kind(first) == JSON_ARRAY;
 	n_rows = nested ? json_len(data) : 1;
 	n_columns = json_len(nested ? first : data);
+	if (json_kind(data) == JSON_ARRAY && json_len(data) == 0) {
+		/* An answer all the same: no step was found. */
+		*out = (struct scoring_table){arena_alloc(arena, sizeof(*values)), 0, 0};
+		return true;
+	}
 	if (json_kind(data) != JSON_ARRAY || n_columns == 0)
 		return error_set(err, FAIL_DATA, "the answer has no list of scores");
 	if (n_rows > SCORING_ROWS_MAX || n_columns > SCORING_COLUMNS_MAX)

@@ -21,7 +21,7 @@ struct scoring_call {
 };
 
 struct scoring_table {
-	const double *values; /* n_rows * n_columns, row by row; in the arena */
+	const double *values; /* n_rows * n_columns, row by row; in the arena; there may be none */
 	size_t n_rows, n_columns;
 };
 

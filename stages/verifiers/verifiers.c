@@ -8,5 +8,6 @@ const struct verifier_ops *const verifiers[] = {
 	&verify_repetition,
 	&verify_judge,
 	&verify_reward,
+	&verify_steps,
 	NULL,
 };

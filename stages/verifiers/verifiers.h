@@ -12,5 +12,6 @@ extern const struct verifier_ops verify_math;
 extern const struct verifier_ops verify_regex;
 extern const struct verifier_ops verify_repetition;
 extern const struct verifier_ops verify_reward;
+extern const struct verifier_ops verify_steps;
 
 #endif

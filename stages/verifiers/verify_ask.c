@@ -102,7 +102,8 @@ static struct slice look_up(void *ctx, const char *field)
 {
 	struct ask_fields *f = ctx;
 	struct slice value = value_of(f, field);
-	f->has_mark |= f->marks && value.data && ask_marks_in(f->marks, value);
+	bool ours = f->text_is_ours && value.data == f->text.data;
+	f->has_mark |= f->marks && value.data && !ours && ask_marks_in(f->marks, value);
 	return value;
 }
 
@@ -138,6 +139,25 @@ static struct slice nothing(void *ctx, const char *field)
 	(void)ctx;
 	(void)field;
 	return slice_z("");
+}
+
+const char *ask_last_role(const char *path)
+{
+	static const char *const roles[] = {"system", "user", "assistant"};
+	struct engine_message *messages;
+	struct arena arena = {0};
+	struct error err = {0};
+	const char *found = NULL;
+	size_t n;
+	struct template *t = template_read(path, &err);
+	if (t && template_render(t, nothing, NULL, &arena, &messages, &n, &err)) {
+		for (size_t i = 0; i < ARRAY_LEN(roles); i++) {
+			found = strcmp(messages[n - 1].role, roles[i]) == 0 ? roles[i] : found;
+		}
+	}
+	template_free(t);
+	arena_release(&arena);
+	return found;
 }
 
 /* Words in <> or [] of the text, blanks apart. */

@@ -67,6 +67,7 @@ struct ask_fields {
 	struct slice rationale; /* {{rationale}}; data NULL: there is none */
 	struct arena *arena;
 	const struct ask_marks *marks; /* NULL: none are looked for */
+	bool text_is_ours; /* `text` has been looked through, and holds marks of ours */
 	bool has_mark; /* a value holds one */
 };
 /* `marks` NULL: looked for where the engine takes no ids, those of the common form. */
@@ -75,6 +76,8 @@ struct ask_fields ask_fields(const struct candidate *candidate, const struct eng
 /* NULL, or with err the reason of a null score: "prompt" (the row lacks a field), "special" (a value holds a mark). */
 const char *ask_render(const struct template *t, struct ask_fields *fields,
 	struct engine_message **out, size_t *out_n, struct error *err);
+/* Of the last message of a template file; NULL if it cannot be read, which is told elsewhere. */
+const char *ask_last_role(const char *path);
 /* 16 hex digits over the messages, in the arena: which prompt a score came from. */
 const char *ask_hash(const struct engine_message *messages, size_t n, struct arena *arena);
 /* The same for all candidates of a prompt, never 0: they are asked about at one endpoint. */

@@ -155,7 +155,6 @@ static const struct {
 	{"rerank", "{\"results\":[{\"index\":0,\"score\":1}]}", "relevance_score"},
 	{"pooling", "{\"data\":7}", "no list 'data'"},
 	{"pooling", "{\"data\":[{\"index\":0}]}", "no list of scores"},
-	{"pooling", "{\"data\":[{\"index\":0,\"data\":[]}]}", "no list of scores"},
 	{"pooling", "{\"data\":[{\"index\":0,\"data\":[[],[]]}]}", "no list of scores"},
 	{"pooling", "{\"data\":[{\"index\":0,\"data\":{\"a\":1}}]}", "no list of scores"},
 	{"pooling", "{\"data\":[{\"index\":0,\"data\":\"AAAAPw==\"}]}", "no list of scores"},
@@ -184,6 +183,13 @@ static void repeat(const char *item, size_t n)
 	for (size_t i = 0; i < n; i++)
 		str_printf(&out, "%s%s", i > 0 ? "," : "", item);
 }
+
+START_TEST(an_answer_may_have_no_rows)
+	{
+		ck_assert(read_with("pooling", "{\"data\":[{\"index\":0,\"data\":[]}]}"));
+		ck_assert_uint_eq(table.n_rows, 0);
+	}
+END_TEST
 
 START_TEST(tables_beyond_the_limits_are_refused)
 	{
@@ -226,6 +232,7 @@ int main(void)
 	tcase_add_loop_test(tc, answers_are_read, 0, (int)(sizeof(good) / sizeof(good[0])));
 	tcase_add_loop_test(
 		tc, answers_that_make_no_sense_are_refused, 0, (int)(sizeof(bad) / sizeof(bad[0])));
+	tcase_add_test(tc, an_answer_may_have_no_rows);
 	tcase_add_test(tc, tables_beyond_the_limits_are_refused);
 	tcase_add_test(tc, a_server_is_known_by_what_it_calls_itself);
 	suite_add_tcase(suite, tc);

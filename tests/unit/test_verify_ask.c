@@ -1,4 +1,5 @@
 /* What verifiers that ask a model share: verdicts out of log-probabilities, and the order in which candidates are asked about. */
+#include "verifiers/steps_split.h"
 #include "verifiers/verify_ask.h"
 
 #include "base/mem.h"
@@ -146,6 +147,40 @@ START_TEST(those_that_wait_for_a_cancelled_one_are_dropped)
 	}
 END_TEST
 
+/* --- steps --- */
+
+static const struct {
+	const char *text, *split, *steps; /* each step in <> */
+	size_t n;
+} splits[] = {
+	{"one\n\ntwo\nlines\n\n\n\nthree", NULL, "<one><two\nlines><three>", 3},
+	{"\n\n one \n \t\r\n two\n\n", NULL, "<one><two>", 2},
+	{"one\n two", NULL, "<one\n two>", 1},
+	{"", NULL, "", 0},
+	{" \n\n \n", NULL, "", 0},
+	{"a. b.\n\nc. ", ". ", "<a><b.\n\nc>", 2},
+	{". . a", ". ", "<a>", 1},
+	{"a##", "##", "<a>", 1},
+	{"a#", "##", "<a#>", 1},
+	{"1\n\n2\n\n3\n\n4\n\n5\n\n6", NULL, "<1><2><3><4>", 5},
+};
+
+START_TEST(chains_are_split_into_steps)
+	{
+		struct slice steps[4];
+		char got[64] = "";
+		size_t n = steps_split(
+			slice_z(splits[_i].text), splits[_i].split, steps, ARRAY_LEN(steps));
+		ck_assert_uint_eq(n, splits[_i].n);
+		for (size_t i = 0; i < n && i < ARRAY_LEN(steps); i++) {
+			size_t len = strlen(got);
+			snprintf(got + len, sizeof(got) - len, "<%.*s>", (int)steps[i].len,
+				steps[i].data);
+		}
+		ck_assert_str_eq(got, splits[_i].steps);
+	}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("verify_ask");
@@ -156,6 +191,7 @@ int main(void)
 	tcase_add_test(tc, what_tells_nothing_is_not_a_no);
 	tcase_add_test(tc, candidates_of_a_prompt_are_asked_about_in_a_row);
 	tcase_add_test(tc, those_that_wait_for_a_cancelled_one_are_dropped);
+	tcase_add_loop_test(tc, chains_are_split_into_steps, 0, (int)ARRAY_LEN(splits));
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);
