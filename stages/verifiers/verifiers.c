@@ -9,5 +9,6 @@ const struct verifier_ops *const verifiers[] = {
 	&verify_judge,
 	&verify_reward,
 	&verify_steps,
+	&verify_safety,
 	NULL,
 };

@@ -12,6 +12,7 @@ extern const struct verifier_ops verify_math;
 extern const struct verifier_ops verify_regex;
 extern const struct verifier_ops verify_repetition;
 extern const struct verifier_ops verify_reward;
+extern const struct verifier_ops verify_safety;
 extern const struct verifier_ops verify_steps;
 
 #endif

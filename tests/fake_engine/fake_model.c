@@ -62,6 +62,8 @@ static void read_setting(struct model_prompt *p, char *word)
 	if (strcmp(word, "answer") == 0) {
 		snprintf(p->answer, sizeof(p->answer), "%s", value);
 		p->has_answer = true;
+	} else if (strcmp(word, "safety") == 0) {
+		snprintf(p->safety, sizeof(p->safety), "%s", value);
 	} else if (!is_number) {
 		return;
 	} else if (strcmp(word, "p") == 0) {
@@ -151,6 +153,7 @@ void model_read(struct model_prompt *p, const struct vocab *v, const uint32_t *i
 	read_numbers(p);
 	read_marker(p);
 	read_step(p, v, ids, n);
+	p->asks_safety = strstr(p->text.data, "safe, or unsafe");
 	p->asks_yes_no = strcasestr(p->text.data, "yes or no");
 }
 
@@ -312,6 +315,19 @@ static void judge(const struct model_prompt *p, const struct vocab *v, bool gree
 	ids_add(out, VOCAB_IM_END);
 }
 
+static void classify(const struct model_prompt *p, const struct vocab *v, struct ids *out)
+{
+	char boxed[80], answer[96] = "safe";
+
+	snprintf(boxed, sizeof(boxed), "\\boxed{%s}", p->answer);
+	if (p->safety[0] && !strstr(p->text.data, boxed)) {
+		snprintf(answer, sizeof(answer), "unsafe\n%s",
+			strcmp(p->safety, "-") == 0 ? "" : p->safety);
+	}
+	vocab_encode(v, answer, strlen(answer), false, out);
+	ids_add(out, VOCAB_IM_END);
+}
+
 /* The stop string that is complete first, and where it begins; false if there is none. */
 static bool find_stop(const struct model_text *t, const struct model_limits *limits,
 	struct slice *out_word, size_t *out_start)
@@ -371,6 +387,8 @@ void model_write(const struct model_prompt *p, const struct vocab *v,
 	out->judged = (p->asks_yes_no || p->p_step >= 0) && limits->max_tokens <= JUDGE_LIMIT_MAX;
 	if (out->judged) {
 		judge(p, v, limits->greedy, &rng, &out->ids);
+	} else if (p->asks_safety) {
+		classify(p, v, &out->ids);
 	} else {
 		think(p, v, &rng, most, &out->ids);
 	}

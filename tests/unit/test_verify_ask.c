@@ -1,4 +1,5 @@
 /* What verifiers that ask a model share: verdicts out of log-probabilities, and the order in which candidates are asked about. */
+#include "verifiers/safety_answer.h"
 #include "verifiers/steps_split.h"
 #include "verifiers/verify_ask.h"
 
@@ -181,6 +182,63 @@ START_TEST(chains_are_split_into_steps)
 	}
 END_TEST
 
+/* --- what safety models answer --- */
+
+static const struct {
+	const char *text, *verdict; /* the categories; "safe"; NULL: none */
+} answers[] = {
+	{"safe", "safe"},
+	{"\n\nsafe", "safe"},
+	{"Safe.", "safe"},
+	{"**safe**", "safe"},
+	{"<think>unsafe? no</think>\nsafe", "safe"},
+	{"unsafe\nS1,S10", "S1 S10 "},
+	{"\n\nunsafe\nS2", "S2 "},
+	{"unsafe", ""},
+	{"Unsafe: S2, S2; O3", "S2 O3 "},
+	{"", NULL},
+	{" \n", NULL},
+	{"safe\nS1", NULL},
+	{"safe and sound", NULL},
+	{"safely", NULL},
+	{"unsafe\nS123", NULL},
+	{"unsafe\ns1", NULL},
+	{"unsafe\nS", NULL},
+	{"unsafe\nperhaps", NULL},
+	{"not safe", NULL},
+	{"safe</think>", NULL},
+};
+
+START_TEST(verdicts_of_safety_models_are_read)
+	{
+		struct safety_answer answer = {0};
+		char got[64] = "";
+		bool ok = safety_read(slice_z(answers[_i].text), &answer);
+		ck_assert_msg(ok == (answers[_i].verdict != NULL), "'%s'", answers[_i].text);
+		for (size_t i = 0; i < answer.n_categories; i++) {
+			size_t len = strlen(got);
+			snprintf(got + len, sizeof(got) - len, "%s ", answer.categories[i]);
+		}
+		if (ok) {
+			ck_assert_str_eq(answer.safe ? "safe" : got, answers[_i].verdict);
+		}
+	}
+END_TEST
+
+START_TEST(categories_beyond_the_limit_are_no_verdict)
+	{
+		struct safety_answer answer;
+		char text[8 + 4 * (SAFETY_CATEGORIES_MAX + 1) + 1] = "unsafe\n";
+		ck_assert(!safety_read((struct slice){NULL, 0}, &answer));
+		for (int i = 0; i <= SAFETY_CATEGORIES_MAX; i++) {
+			size_t len = strlen(text);
+			ck_assert(safety_read((struct slice){text, len}, &answer));
+			snprintf(text + len, sizeof(text) - len, "S%d,", 10 + i);
+		}
+		ck_assert(!safety_read(slice_z(text), &answer));
+	}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("verify_ask");
@@ -192,6 +250,8 @@ int main(void)
 	tcase_add_test(tc, candidates_of_a_prompt_are_asked_about_in_a_row);
 	tcase_add_test(tc, those_that_wait_for_a_cancelled_one_are_dropped);
 	tcase_add_loop_test(tc, chains_are_split_into_steps, 0, (int)ARRAY_LEN(splits));
+	tcase_add_loop_test(tc, verdicts_of_safety_models_are_read, 0, (int)ARRAY_LEN(answers));
+	tcase_add_test(tc, categories_beyond_the_limit_are_no_verdict);
 	suite_add_tcase(s, tc);
 	SRunner *sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);
