@@ -418,8 +418,9 @@ static bool check_template(const struct definition *def, const char *path, const
 	bool ok = true;
 	for (size_t i = 0; ok && !def->fields_open && i < template_n_fields(t); i++) {
 		const char *field = template_field(t, i);
-		/* `candidate` is what verifiers' templates judge. */
-		if (!definition_has_field(def, field) && strcmp(field, "candidate") != 0) {
+		/* `candidate` is what verifiers' templates judge, `rationale` what a judge wrote of it before. */
+		if (!definition_has_field(def, field) && strcmp(field, "candidate") != 0 &&
+			strcmp(field, "rationale") != 0) {
 			ok = node_error(err, &def->tree, node,
 				"%s: template '%s' uses {{%s}}, which the prompts do not have",
 				what, path, field);
@@ -438,7 +439,8 @@ static bool check_ref(struct definition *def, const struct param *row, const cha
 	const struct node *node, const char *what, struct error *err)
 {
 	if (row->type == PARAM_TYPE_REF && strcmp(row->ref, "engine") == 0) {
-		struct engine_def *e = (struct engine_def *)(uintptr_t)definition_engine(def, value);
+		struct engine_def *e = (struct engine_def *)(uintptr_t)definition_engine(
+			def, value);
 		if (!e) {
 			unknown_engine(def, node, what, value, err);
 			return false;

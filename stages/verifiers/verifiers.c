@@ -7,5 +7,8 @@ const struct verifier_ops *const verifiers[] = {
 	&verify_length,
 	&verify_repetition,
 	&verify_judge,
+	&verify_reward,
+	&verify_steps,
+	&verify_safety,
 	NULL,
 };

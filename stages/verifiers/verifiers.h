@@ -11,5 +11,8 @@ extern const struct verifier_ops verify_length;
 extern const struct verifier_ops verify_math;
 extern const struct verifier_ops verify_regex;
 extern const struct verifier_ops verify_repetition;
+extern const struct verifier_ops verify_reward;
+extern const struct verifier_ops verify_safety;
+extern const struct verifier_ops verify_steps;
 
 #endif
