@@ -7,5 +7,6 @@ const struct verifier_ops *const verifiers[] = {
 	&verify_length,
 	&verify_repetition,
 	&verify_judge,
+	&verify_code,
 	NULL,
 };
