@@ -194,7 +194,8 @@ static void check_once(const struct code_checker *checker, struct slice code,
 	}
 	str_init(&secret, STR_NO_CAP);
 	write_secret(&secret, tests, nonce);
-	snprintf(processes, sizeof(processes), "%u", limits->processes);
+	snprintf(processes, sizeof(processes), "%u",
+		sandbox_missing(checker->box) ? 0 : limits->processes);
 	snprintf(cpu_s, sizeof(cpu_s), "%llu", (unsigned long long)limits->cpu_ms / 1000 + 1);
 	argv[n++] = checker->interpreter.path;
 	for (const char *const *option = checker->language->options; *option; option++) {

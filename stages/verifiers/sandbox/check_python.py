@@ -97,6 +97,7 @@ class Peer:
     def __init__(self, read_fd, write_fd, trusted):
         self.read_fd, self.write_fd, self.trusted = read_fd, write_fd, trusted
         self.kept = []
+        self.ended = False  # remembered, since a test's bare `except:` hides even Ended
 
     # Values.
 
@@ -182,13 +183,21 @@ class Peer:
         data = text.encode('ascii')
         if len(data) > MESSAGE_MAX:
             raise TooLong('a value of %d bytes' % len(data))
-        write_all(self.write_fd, len(data).to_bytes(4, 'little') + data)
+        try:
+            write_all(self.write_fd, len(data).to_bytes(4, 'little') + data)
+        except Ended:
+            self.ended = True
+            raise
 
     def receive(self):
-        n = int.from_bytes(read_exactly(self.read_fd, 4), 'little')
-        if n > MESSAGE_MAX:
-            raise TooLong('a value of %d bytes' % n)
-        return scan(read_exactly(self.read_fd, n).decode('ascii'), 0)[0]
+        try:
+            n = int.from_bytes(read_exactly(self.read_fd, 4), 'little')
+            if n > MESSAGE_MAX:
+                raise TooLong('a value of %d bytes' % n)
+            return scan(read_exactly(self.read_fd, n).decode('ascii'), 0)[0]
+        except Ended:
+            self.ended = True
+            raise
 
     def answer(self, message):
         """Does what the other end asks for and sends the outcome."""
@@ -424,7 +433,7 @@ def check(secret, peer, child, cpu_s):
     progress = [0]
     try:
         run_tests(secret, peer, progress)
-        verdict = Verdict('passed')
+        verdict = judge_end(child, cpu_s) if peer.ended else Verdict('passed')
     except Verdict as e:
         verdict = e
     except Ended:
@@ -434,6 +443,8 @@ def check(secret, peer, child, cpu_s):
     except MemoryError as e:
         verdict = Verdict('memory_limit')
     except BaseException as e:
+        if peer.ended:
+            return judge_end(child, cpu_s), progress[0]
         # The candidate's own exceptions carry the name they had there.
         written = getattr(e, 'written', None)
         if isinstance(e, AssertionError) and not written:
@@ -456,8 +467,9 @@ def main():
     # Modules come from the installation alone, never from a folder that the candidate can write to.
     sys.path[:] = [p for p in sys.path if p.startswith('/') and not p.startswith('/tmp')]
     processes, cpu_s = int(sys.argv[1]), int(sys.argv[2])
-    # It counts from zero in this user namespace, so it must be set inside.
-    resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
+    # It counts from zero in this user namespace, so it must be set inside. Without one it would count strangers: 0 says so.
+    if processes:
+        resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
     os.write(REPORT, b'started\n')
     code = read_all(CODE)
     (to_child, from_parent), (to_parent, from_child) = reversed(os.pipe()), reversed(os.pipe())

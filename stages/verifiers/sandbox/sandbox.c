@@ -95,7 +95,7 @@ static const char *find_bwrap(void)
 	static const char *const places[] = {
 		"/usr/bin/bwrap", "/usr/local/bin/bwrap", "/bin/bwrap"};
 	/* For tests, which make it disappear. */
-	const char *named = getenv("THRESH_BWRAP");
+	const char *named = getenv("THRESH_TEST_BWRAP");
 	if (named) {
 		return access(named, X_OK) == 0 ? named : NULL;
 	}
