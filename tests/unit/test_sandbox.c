@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static const struct code_checker_config usual = {
@@ -1101,6 +1102,62 @@ START_TEST(humaneval_is_told_apart)
 	}
 END_TEST
 
+/* --- what it costs --- */
+
+#define COST_ROUNDS 40
+
+static int by_size(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+	return (x > y) - (x < y);
+}
+
+static int64_t now_us(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static void run_plain(const char *script)
+{
+	pid_t pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		execl("/usr/bin/python3", "python3", "-sSB", "-c", script, (char *)NULL);
+		_exit(127);
+	}
+	int status;
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+}
+
+/* Against the same code and test in a process without anything around it. Told, and bounded far above what it should be. */
+START_TEST(a_run_costs_little)
+	{
+		static const char code[] = "def f(x):\n    return x + 1\n",
+				  test[] = "assert f(1) == 2\n";
+		int64_t plain_us[COST_ROUNDS], ours_us[COST_ROUNDS];
+		for (size_t i = 0; i < COST_ROUNDS; i++) {
+			int64_t start = now_us();
+			run_plain("def f(x):\n    return x + 1\nassert f(1) == 2\n");
+			plain_us[i] = now_us() - start;
+			start = now_us();
+			struct code_outcome o = run(code, test, "f");
+			ours_us[i] = now_us() - start;
+			expect("cost", &o, CODE_PASSED);
+		}
+		qsort(plain_us, COST_ROUNDS, sizeof(*plain_us), by_size);
+		qsort(ours_us, COST_ROUNDS, sizeof(*ours_us), by_size);
+		double plain_ms = (double)plain_us[COST_ROUNDS / 2] / 1000;
+		double ours_ms = (double)ours_us[COST_ROUNDS / 2] / 1000;
+		printf("# a run: %.1f ms, plain subprocess %.1f ms, overhead %.1f ms (medians of "
+		       "%d)\n",
+			ours_ms, plain_ms, ours_ms - plain_ms, COST_ROUNDS);
+		ck_assert_double_lt(ours_ms - plain_ms, 250);
+	}
+END_TEST
+
 /* Does this machine give a sandbox at all? */
 static bool have_sandbox(void)
 {
@@ -1130,6 +1187,7 @@ static void add_sandboxed(Suite *suite)
 	tcase_add_checked_fixture(tc, set_up, tear_down);
 	tcase_set_timeout(tc, 100);
 	tcase_add_test(tc, humaneval_is_told_apart);
+	tcase_add_test(tc, a_run_costs_little);
 	suite_add_tcase(suite, tc);
 }
 

@@ -5,7 +5,7 @@
 #include "check_python.h"
 #include "verifiers/sandbox/interpreter.h"
 
-#include <errno.h>
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,13 +13,16 @@
 
 #define NONCE_BYTES 16
 #define ARGS_MAX 12
+#define HARNESS_FD (SANDBOX_INPUT_FD + 2) /* behind the code and the secret */
 
 struct language {
 	const char *name;
 	const char *interpreter;
 	const char *query; /* for one outside /usr: see interpreter.h */
-	const char *options[4]; /* between the interpreter and the harness; end with NULL */
+	const char *options[4]; /* between the interpreter and a script; end with NULL */
 	const char *harness;
+	const char *compile; /* script: writes its first argument, compiled, to the report */
+	const char *start; /* script: runs what `compile` made, which it reads from HARNESS_FD */
 	const char *tags[4];
 	struct {
 		const char *code, *test, *entry_point;
@@ -27,8 +30,8 @@ struct language {
 };
 
 /*
- * Python: no site-packages (-S, -s) and no bytecode (-B), which also makes the start faster; the environment is ours, so it need not be
- * ignored, and PYTHONHASHSEED must not be.
+ * Python: no site-packages (-S, -s) and no bytecode files (-B), which also makes the start faster; the environment is ours, so it need not
+ * be ignored, and PYTHONHASHSEED must not be. Compiling the harness takes as long as starting the interpreter.
  */
 static const struct language languages[] = {
 	{
@@ -39,6 +42,10 @@ static const struct language languages[] = {
 			 "sep='\\n')",
 		.options = {"-sSB", "-c"},
 		.harness = check_python_py,
+		.compile =
+			"import marshal,os,sys;"
+			"os.write(3,marshal.dumps(compile(sys.argv[1],'check_python.py','exec')))",
+		.start = "import marshal,os;exec(marshal.loads(os.read(6,1<<20)))",
 		.tags = {"python", "py", "python3"},
 		.trivial = {"def f(x):\n    return x + 1\n", "assert f(1) == 2", "f"},
 	},
@@ -55,7 +62,10 @@ struct code_checker {
 	struct interpreter interpreter;
 	struct sandbox *box;
 	struct sandbox_limits limits;
+	struct str harness; /* compiled */
 };
+
+static_assert(HARNESS_FD == 6, "the number in the rows of `languages`");
 
 const char *const *code_language_tags(uint32_t language)
 {
@@ -178,13 +188,27 @@ static void judge(const struct sandbox_result *result, const char *nonce, struct
 	}
 }
 
+static void put_argv(
+	const struct code_checker *checker, const char *argv[ARGS_MAX], const char *const *args)
+{
+	size_t n = 0;
+	argv[n++] = checker->interpreter.path;
+	for (const char *const *option = checker->language->options; *option; option++) {
+		argv[n++] = *option;
+	}
+	for (; *args; args++) {
+		argv[n++] = *args;
+	}
+	argv[n] = NULL;
+	assert(n < ARGS_MAX);
+}
+
 static void check_once(const struct code_checker *checker, struct slice code,
 	const struct code_tests *tests, const struct sandbox_limits *limits,
 	struct code_outcome *out)
 {
 	char nonce[2 * NONCE_BYTES + 1], processes[16], cpu_s[24];
 	const char *argv[ARGS_MAX];
-	size_t n = 0;
 	struct str secret;
 	struct sandbox_result result;
 	*out = (struct code_outcome){0};
@@ -197,17 +221,11 @@ static void check_once(const struct code_checker *checker, struct slice code,
 	snprintf(processes, sizeof(processes), "%u",
 		sandbox_missing(checker->box) ? 0 : limits->processes);
 	snprintf(cpu_s, sizeof(cpu_s), "%llu", (unsigned long long)limits->cpu_ms / 1000 + 1);
-	argv[n++] = checker->interpreter.path;
-	for (const char *const *option = checker->language->options; *option; option++) {
-		argv[n++] = *option;
-	}
-	argv[n++] = checker->language->harness;
-	argv[n++] = processes;
-	argv[n++] = cpu_s;
-	argv[n] = NULL;
+	put_argv(checker, argv, (const char *[]){checker->language->start, processes, cpu_s, NULL});
 	struct sandbox_command command = {.argv = argv,
-		.inputs = {code, {secret.data, secret.len}},
-		.n_inputs = 2,
+		.inputs = {code, {secret.data, secret.len},
+			{checker->harness.data, checker->harness.len}},
+		.n_inputs = 3,
 		.limits = *limits};
 	sandbox_run(checker->box, &command, &result);
 	out->cpu_ms = result.cpu_ms;
@@ -250,7 +268,29 @@ void code_check(const struct code_checker *checker, struct slice code,
 	}
 }
 
-/* The interpreter, too, must run in there. */
+static bool compile_harness(struct code_checker *checker, struct error *err)
+{
+	const char *argv[ARGS_MAX];
+	struct sandbox_result result;
+	put_argv(checker, argv,
+		(const char *[]){checker->language->compile, checker->language->harness, NULL});
+	struct sandbox_command command = {.argv = argv, .limits = checker->limits};
+	sandbox_run(checker->box, &command, &result);
+	bool ok = result.end == SANDBOX_EXITED && result.exit_code == 0 && result.report.len;
+	if (ok) {
+		str_append(&checker->harness, result.report.data, result.report.len);
+	} else {
+		error_set(err, FAIL_IO,
+			"the interpreter '%s' does not start in the sandbox: %.300s",
+			checker->interpreter.path,
+			result.err.len ? result.err.data : "it printed nothing");
+		error_hint(err, "it must be readable for everybody");
+	}
+	sandbox_result_release(&result);
+	return ok;
+}
+
+/* Limits may be too low for the harness itself. */
 static bool try_it(const struct code_checker *checker, struct error *err)
 {
 	const struct language *l = checker->language;
@@ -262,9 +302,10 @@ static bool try_it(const struct code_checker *checker, struct error *err)
 	if (outcome.status == CODE_PASSED) {
 		return true;
 	}
-	error_set(err, FAIL_IO, "the interpreter '%s' does not work in the sandbox: %s: %.300s",
-		checker->interpreter.path, code_status_names[outcome.status], outcome.detail);
-	return error_hint(err, "it must be readable for everybody; limits may be too low for it");
+	error_set(err, FAIL_IO, "a trivial check does not pass in the sandbox: %s: %.300s",
+		code_status_names[outcome.status], outcome.detail);
+	return error_hint(
+		err, "the limits may be too low for '%s' itself", checker->interpreter.path);
 }
 
 struct code_checker *code_checker_new(const struct code_checker_config *config, struct error *err)
@@ -272,6 +313,7 @@ struct code_checker *code_checker_new(const struct code_checker_config *config, 
 	struct code_checker *c = xcalloc(1, sizeof(*c));
 	c->language = &languages[config->language];
 	c->limits = config->limits;
+	str_init(&c->harness, STR_NO_CAP);
 	if (interpreter_find(&c->interpreter, config->interpreter, c->language->interpreter,
 		    c->language->query, err)) {
 		struct sandbox_config box = {
@@ -281,7 +323,7 @@ struct code_checker *code_checker_new(const struct code_checker_config *config, 
 		};
 		c->box = sandbox_new(&box, err);
 	}
-	if (!c->box || !try_it(c, err)) {
+	if (!c->box || !compile_harness(c, err) || !try_it(c, err)) {
 		code_checker_free(c);
 		return NULL;
 	}
@@ -295,5 +337,6 @@ void code_checker_free(struct code_checker *checker)
 	}
 	sandbox_free(checker->box);
 	interpreter_release(&checker->interpreter);
+	str_release(&checker->harness);
 	free(checker);
 }

@@ -7,7 +7,7 @@ int, str, list and so on, so an object that is equal to everything, a builtin th
 changes nothing that a test sees. What cannot be sent as a value stays with its owner and crosses as a number.
 
 argv: processes, CPU seconds. Descriptors: 3 the report, 4 the candidate's code, 5 the secret: {"nonce", "prefix", "setup", "tests",
-"entry_point", "reference"}, of which only nonce and tests must be there.
+"entry_point", "reference"}, of which only nonce and tests must be there; 6 this file, compiled.
 """
 import os
 import resource
@@ -20,7 +20,7 @@ except ImportError:
     from json.encoder import py_encode_basestring_ascii as quote
     from json.scanner import py_make_scanner as make_scanner
 
-REPORT, CODE, SECRET = 3, 4, 5
+REPORT, CODE, SECRET, HARNESS = 3, 4, 5, 6
 MESSAGE_MAX = 16 << 20
 DETAIL_MAX = 400
 EXCEPTIONS = {name: value for name, value in vars(__builtins__).items()
@@ -472,6 +472,7 @@ def main():
         resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
     os.write(REPORT, b'started\n')
     code = read_all(CODE)
+    os.close(HARNESS)
     (to_child, from_parent), (to_parent, from_child) = reversed(os.pipe()), reversed(os.pipe())
     child = os.fork()
     if child == 0:
