@@ -10,5 +10,6 @@ const struct verifier_ops *const verifiers[] = {
 	&verify_reward,
 	&verify_steps,
 	&verify_safety,
+	&verify_code,
 	NULL,
 };

@@ -6,6 +6,7 @@
 
 extern const struct verifier_ops *const verifiers[]; /* ends with NULL */
 
+extern const struct verifier_ops verify_code;
 extern const struct verifier_ops verify_judge;
 extern const struct verifier_ops verify_length;
 extern const struct verifier_ops verify_math;
