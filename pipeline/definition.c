@@ -464,8 +464,9 @@ static bool check_template(const struct definition *def, const char *path, const
 	bool ok = true;
 	for (size_t i = 0; ok && !def->fields_open && i < template_n_fields(t); i++) {
 		const char *field = template_field(t, i);
-		/* `candidate` is what verifiers' templates judge. */
-		if (!definition_has_field(def, field) && strcmp(field, "candidate") != 0) {
+		/* `candidate` is what verifiers' templates judge, `rationale` what a judge wrote of it before. */
+		if (!definition_has_field(def, field) && strcmp(field, "candidate") != 0 &&
+			strcmp(field, "rationale") != 0) {
 			ok = node_error(err, &def->tree, node,
 				"%s: template '%s' uses {{%s}}, which the prompts do not have",
 				what, path, field);

@@ -1,7 +1,8 @@
 /*
  * Which nights belong into one data set: those that a trainer can read with the tokenizer, the layout and the columns of the
  * night just published. A run that another was made from (`--from`) is left out in favour of that one, since both hold the same
- * conversations. Whatever is left out is named, never dropped silently.
+ * conversations; of several that were made from one run, as by `inspect --repack`, one stays for the same reason. Whatever is left
+ * out is named, never dropped silently.
  */
 #include "pack_private.h"
 
@@ -19,6 +20,8 @@
 
 struct night {
 	char *made_from; /* owns; NULL: from nothing, or not known */
+	int64_t number; /* of the run, which those made from its folder by hand keep */
+	const char *origin; /* borrows; run in which its conversations were first packed */
 	bool belongs, remade;
 };
 
@@ -71,6 +74,7 @@ static void examine(struct merging *m, size_t i)
 	}
 	const char *made_from = fact(index, "made_from");
 	m->nights[i].made_from = made_from ? xstrdup(made_from) : NULL;
+	json_int(json_get(json_get(index, "thresh"), "run_number"), &m->nights[i].number);
 	const char *why = strcmp(name, m->s->run->id) == 0 ? NULL : mismatch(m, index);
 	m->nights[i].belongs = !why;
 	if (why) {
@@ -106,6 +110,49 @@ static void mark_remade(struct merging *m, size_t i)
 	}
 }
 
+/* Its folder need not be there any more. */
+static const char *find_origin(const struct merging *m, size_t i)
+{
+	const char *name = m->names[i];
+	for (size_t step = 0; step < m->n; step++) {
+		size_t at = find(m, name);
+		if (at == m->n || !m->nights[at].made_from) {
+			break;
+		}
+		name = m->nights[at].made_from;
+	}
+	return name;
+}
+
+static bool is_in(const struct merging *m, size_t i)
+{
+	return m->nights[i].belongs && !m->nights[i].remade;
+}
+
+/* Which of two with one origin stays: the run just published, else the later run, else the later name. */
+static bool goes_before(const struct merging *m, size_t i, size_t k)
+{
+	const struct night *a = &m->nights[i], *b = &m->nights[k];
+	if (strcmp(m->names[i], m->s->run->id) == 0 || strcmp(m->names[k], m->s->run->id) == 0) {
+		return strcmp(m->names[i], m->s->run->id) == 0;
+	}
+	return a->number != b->number ? a->number > b->number : i > k;
+}
+
+/* Night i against all others with the same origin. */
+static void mark_twin(struct merging *m, size_t i)
+{
+	for (size_t k = 0; k < m->n; k++) {
+		if (k != i && is_in(m, k) && goes_before(m, k, i) &&
+			strcmp(m->nights[k].origin, m->nights[i].origin) == 0) {
+			log_info("left out of the index over all nights: made from the same run",
+				"folder", m->names[i], "as", m->names[k], NULL);
+			m->nights[i].remade = true;
+			return;
+		}
+	}
+}
+
 static void put_merged_facts(
 	const struct merging *m, const struct mds_merge *merge, struct str *out)
 {
@@ -124,7 +171,7 @@ static void put_merged_facts(
 	json_key(&w, "runs");
 	json_begin_array(&w);
 	for (size_t i = 0; i < m->n; i++) {
-		if (m->nights[i].belongs && !m->nights[i].remade) {
+		if (is_in(m, i)) {
 			json_put_z(&w, m->names[i]);
 		}
 	}
@@ -139,7 +186,7 @@ static bool write_merged(struct merging *m, struct error *err)
 	mds_merge_init(&merge, m->dir);
 	bool ok = true;
 	for (size_t i = 0; ok && i < m->n; i++) {
-		if (m->nights[i].belongs && !m->nights[i].remade) {
+		if (is_in(m, i)) {
 			AUTO_JSON struct json *index = mds_merge_read(m->dir, m->names[i], err);
 			ok = index != NULL || error_context(err, "folder '%s'", m->names[i]);
 			if (ok) {
@@ -166,8 +213,14 @@ static bool merge(struct merging *m, struct error *err)
 		examine(m, i);
 	}
 	for (size_t i = 0; i < m->n; i++) {
+		m->nights[i].origin = find_origin(m, i);
 		if (m->nights[i].belongs) {
 			mark_remade(m, i);
+		}
+	}
+	for (size_t i = 0; i < m->n; i++) {
+		if (is_in(m, i)) {
+			mark_twin(m, i);
 		}
 	}
 	if (m->n_left_out > LEFT_OUT_NAMED) {
@@ -181,9 +234,9 @@ bool pack_publish_merged(struct pack_state *s, struct error *err)
 {
 	struct merging m = {
 		.s = s, .dir = file_join(s->run->def->workdir, pack_folder_names[PACK_SHARDS])};
-	m.names = mds_merge_folders(m.dir, &m.n);
+	bool ok = file_remove_drafts(m.dir, err) && mds_merge_folders(m.dir, &m.names, &m.n, err);
 	m.nights = xcalloc(m.n, sizeof(*m.nights));
-	bool ok = file_remove_drafts(m.dir, err) && merge(&m, err);
+	ok = ok && merge(&m, err);
 	for (size_t i = 0; i < m.n; i++) {
 		free(m.nights[i].made_from);
 	}

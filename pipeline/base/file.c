@@ -188,7 +188,8 @@ bool file_remove_drafts(const char *dir, struct error *err)
 	struct dirent *entry;
 	while (ok && (entry = readdir(d))) {
 		if (strncmp(entry->d_name, ".tmp-", 5) == 0 &&
-			unlinkat(dirfd(d), entry->d_name, 0) < 0 && errno != ENOENT) {
+			unlinkat(dirfd(d), entry->d_name, 0) < 0 && errno != ENOENT &&
+			errno != EISDIR) {
 			ok = error_errno(err, "could not remove '%s/%s'", dir, entry->d_name);
 		}
 	}
@@ -212,12 +213,9 @@ bool file_remove_tree(const char *path, struct error *err)
 
 /* --- reading --- */
 
-bool file_read(const char *path, size_t limit_bytes, struct str *out, struct error *err)
+static bool read_all(
+	int fd, const char *path, size_t limit_bytes, struct str *out, struct error *err)
 {
-	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0) {
-		return error_errno(err, "could not open '%s'", path);
-	}
 	size_t before = out->len;
 	while (true) {
 		char *room = str_reserve(out, 64 << 10);
@@ -241,6 +239,28 @@ bool file_read(const char *path, size_t limit_bytes, struct str *out, struct err
 			return true;
 		}
 	}
+}
+
+bool file_read(const char *path, size_t limit_bytes, struct str *out, struct error *err)
+{
+	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) {
+		return error_errno(err, "could not open '%s'", path);
+	}
+	return read_all(fd, path, limit_bytes, out, err);
+}
+
+bool file_read_regular(const char *path, size_t limit_bytes, struct str *out, struct error *err)
+{
+	struct stat st;
+	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		return error_errno(err, "could not open '%s'", path);
+	}
+	if (!S_ISREG(st.st_mode)) {
+		return error_set(err, FAIL_DATA, "'%s' is not a file", path);
+	}
+	return read_all(fd, path, limit_bytes, out, err);
 }
 
 bool file_pread(int fd, const char *path, void *buf, size_t len, uint64_t offset, struct error *err)

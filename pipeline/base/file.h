@@ -39,13 +39,16 @@ MUST_CHECK bool file_publish(
 	const char *dir, const char *name, const void *bytes, size_t len, struct error *err);
 /* Moves a finished folder to its public name; fails if `to` exists (RENAME_NOREPLACE). Fsyncs both parents. */
 MUST_CHECK bool file_publish_dir(const char *from, const char *to, struct error *err);
-/* Removes names beginning ".tmp-" in `dir`; a missing dir is fine. */
+/* Removes files whose names begin with ".tmp-" in `dir`; a missing dir is fine. A folder of such a name is no draft, and stays. */
 MUST_CHECK bool file_remove_drafts(const char *dir, struct error *err);
 /* rm -r; a missing path is fine. */
 MUST_CHECK bool file_remove_tree(const char *path, struct error *err);
 
 /* Reads a whole file of at most limit_bytes into `out` (initialised by the caller, appended to). */
 MUST_CHECK bool file_read(const char *path, size_t limit_bytes, struct str *out, struct error *err);
+/* The same in a folder of unknown origin, where opening a named pipe would wait for ever; FAIL_DATA for what is no file. */
+MUST_CHECK bool file_read_regular(
+	const char *path, size_t limit_bytes, struct str *out, struct error *err);
 MUST_CHECK bool file_pread(
 	int fd, const char *path, void *buf, size_t len, uint64_t offset, struct error *err);
 bool file_exists(const char *path);

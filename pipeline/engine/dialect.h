@@ -23,6 +23,7 @@
 struct dialect_facts {
 	const char *model; /* name to send and to show */
 	const char *build;
+	const char *server; /* `owned_by` of its models: the program that it is */
 	const char *model_path; /* as the server sees it */
 	const char *chat_template;
 	const char *bos_token, *eos_token;
@@ -111,6 +112,8 @@ const struct dialect_ops *dialect_find(const char *name);
 
 /* --- shared by the rows --- */
 
+/* `owned_by` of a model in /v1/models; NULL if it is none or too long. */
+const char *dialect_read_owner(const struct json *model, struct arena *arena);
 /* The text of an error answer, whatever its shape; NULL if there is none. */
 const char *dialect_error_text(const struct json *body);
 /* An id: an integer, not negative, below n_vocab if that is known and below 2^32 - 1. */

@@ -67,6 +67,7 @@ static bool read_models(const struct json *body, struct arena *arena, struct dia
 			  *meta = json_get(model, "meta");
 
 	(void)err;
+	facts->server = dialect_read_owner(model, arena);
 	facts->n_vocab = read_count(json_get(meta, "n_vocab"));
 	if (facts->n_vocab > DIALECT_VOCAB_MAX)
 		facts->n_vocab = 0;
@@ -158,7 +159,12 @@ static bool loading(long status, const struct json *body)
 
 static bool prompt_too_long(const struct json *body)
 {
-	return error_has_type(body, "exceed_context_size_error");
+	const char *text = dialect_error_text(body);
+
+	if (error_has_type(body, "exceed_context_size_error"))
+		return true;
+	/* A text to be scored must fit into one physical batch (-ub), whatever the context. */
+	return text != NULL && strstr(text, "too large to process") != NULL;
 }
 
 /* --- candidates: the request --- */

@@ -24,6 +24,7 @@ static bool read_models(const struct json *body, struct arena *arena, struct dia
 		return error_set(err, FAIL_REMOTE, "/v1/models has no list 'data'");
 	if (id != NULL && strlen(id) <= NAME_BYTES_MAX)
 		facts->model = arena_strdup(arena, id);
+	facts->server = dialect_read_owner(model, arena);
 	/* vLLM's and SGLang's extension. */
 	if (json_int(json_get(model, "max_model_len"), &context) && context > 0 &&
 		context < INT32_MAX)
@@ -46,7 +47,11 @@ static bool prompt_too_long(const struct json *body)
 		return true;
 	if (type != NULL && strcmp(type, "exceed_context_size_error") == 0)
 		return true;
-	return text != NULL && strstr(text, "maximum context length") != NULL;
+	if (text == NULL)
+		return false;
+	/* vLLM's words, and SGLang's. */
+	return strstr(text, "maximum context length") != NULL ||
+		strstr(text, "longer than the model's context length") != NULL;
 }
 
 /* --- the request --- */

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#define OWNER_BYTES_MAX 64
+
 /* llama.cpp first: it answers OpenAI's routes too, but only its own give ids. */
 const struct dialect_ops *const dialects[] = {&dialect_llamacpp, &dialect_openai, NULL};
 
@@ -14,6 +16,15 @@ const struct dialect_ops *dialect_find(const char *name)
 			return dialects[i];
 	}
 	return NULL;
+}
+
+const char *dialect_read_owner(const struct json *model, struct arena *arena)
+{
+	const char *owner = json_z(json_get(model, "owned_by"));
+
+	return owner != NULL && *owner != '\0' && strlen(owner) <= OWNER_BYTES_MAX
+		? arena_strdup(arena, owner)
+		: NULL;
 }
 
 const char *dialect_error_text(const struct json *body)

@@ -134,6 +134,7 @@ static bool fill_info(struct engine *engine, struct error *err)
 	info->has_logprobs = engine->dialect->has_logprobs;
 	info->eos_id = facts->eos_id;
 	info->build = copy(engine, facts->build);
+	info->server = copy(engine, facts->server);
 	info->model = config->serve.model != NULL ? config->serve.model
 		: config->model != NULL           ? config->model
 						  : copy(engine, facts->model);

@@ -77,6 +77,8 @@ struct engine_info {
 	const char *dialect;
 	const char *model; /* name or path as the server says */
 	const char *build; /* server's version, provenance only */
+	const char *
+		server; /* what it calls itself: "llamacpp", "vllm", "sglang", ...; NULL: nothing */
 	uint32_t n_slots; /* of all endpoints; 0 unknown */
 	uint32_t context; /* tokens of one candidate with its prompt; 0 unknown */
 	bool has_ids; /* returns sampled ids and tokenizes prompts */
@@ -167,6 +169,8 @@ struct engine_job {
 	uint32_t
 		per_request; /* candidates asked for in one HTTP request; 0: 1, which keeps slots busiest and seeds apart */
 	bool priority; /* before waiting work without it: a judge's short question must not queue behind long generations */
+	/* Jobs of the same number like to go to the same endpoint, where what they begin with is cached; 0: wherever. */
+	uint64_t affinity;
 };
 
 struct engine_top {
@@ -202,6 +206,30 @@ struct engine_request *engine_generate(
 	struct engine *engine, const struct engine_job *job, engine_candidate_cb *done, void *ctx);
 /* The outstanding callbacks come with ENGINE_CANCELLED, on the loop. */
 void engine_cancel(struct engine_request *request);
+
+/*
+ * Scores of a text by a reward model, through one of the scoring APIs (engine/scoring.h). The job and what it points to are borrowed
+ * until the callback has returned; it comes once.
+ */
+struct scoring_ops;
+struct engine_score_job {
+	const struct scoring_ops *api;
+	const struct engine_message *messages; /* n_messages; the last is what is scored */
+	size_t n_messages;
+	bool raw; /* without the model's activation, where the API can be asked for that */
+	bool steps; /* a row per marked step instead of one for the text */
+	uint64_t affinity; /* as engine_job's */
+};
+struct engine_scores {
+	enum engine_reason reason;
+	const struct error *err; /* when reason is not ENGINE_OK; then no values */
+	long status; /* and the HTTP status that said so; 0: none did */
+	const double *values; /* n_rows * n_columns, finite; borrowed, valid in the callback */
+	size_t n_rows, n_columns;
+};
+typedef void engine_score_cb(void *ctx, const struct engine_scores *scores);
+struct engine_request *engine_score(struct engine *engine, const struct engine_score_job *job,
+	engine_score_cb *done, void *ctx);
 
 /*
  * The vocabulary: piece of every id that is asked for, for offline decoding. Served engines (and url engines whose model file can be read here) read it

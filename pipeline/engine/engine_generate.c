@@ -177,6 +177,7 @@ struct engine_request *engine_generate(
 	generate->ctx = ctx;
 	generate->left = job->n;
 	generate->n_parts = n_parts;
+	generate->home = engine_home(engine, job->affinity);
 	engine_request_open(&generate->request, engine, cancel);
 	for (size_t i = 0; i < n_parts; i++) {
 		struct part *part = &generate->parts[i];

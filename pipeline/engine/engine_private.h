@@ -99,6 +99,7 @@ struct call {
 	struct http_request *http;
 	struct loop_timer *timer;
 	bool cancelled, half_body;
+	long status; /* of the last answer that was no 2xx; 0: none came */
 	uint32_t attempts; /* answers that count; in `done` of ENGINE_OK this one is included */
 	uint32_t losses; /* times that its endpoint went down under it */
 	int64_t sent_ms;
@@ -119,6 +120,8 @@ void call_answer_is_bad(struct call *call, const struct error *err);
 void call_requeue(struct call *call);
 /* call->err says what happened, call->attempts counts it; `retry_after_ms` -1: back off. Tries again, or ends with `reason`. */
 void call_attempt_failed(struct call *call, enum engine_reason reason, int64_t retry_after_ms);
+/* Where calls of this affinity like to go; NULL: wherever. */
+struct endpoint *engine_home(struct engine *engine, uint64_t affinity);
 /* Sends what can be sent. */
 void pool_dispatch(struct engine *engine);
 

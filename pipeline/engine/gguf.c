@@ -28,6 +28,8 @@
 #define TOKENS_MAX (4u << 20)
 #define TOKENS_BYTES_MAX (256u << 20)
 #define ARRAY_DEPTH_MAX 4
+#define TENSORS_MAX 1000000
+#define TENSOR_DIMS_MAX 8
 #define FINGERPRINT_PART_BYTES (1u << 20)
 
 enum value_type {
@@ -511,6 +513,70 @@ bool gguf_read(const char *path, struct gguf *out, struct error *err)
 		gguf.bos_id = -1;
 	*out = gguf;
 	return true;
+}
+
+static bool skip_pair(struct reader *r, struct error *err)
+{
+	uint64_t type;
+
+	return skip_text(r, err) && take_number(r, 4, &type, err) && skip_value(r, type, 0, err);
+}
+
+/* Name, dimensions, type, offset. */
+static bool take_tensor(struct reader *r, struct slice *out_name, struct error *err)
+{
+	uint64_t n_dims;
+
+	if (!take_text(r, KEY_BYTES_MAX, out_name, err) || !take_number(r, 4, &n_dims, err))
+		return false;
+	if (n_dims > TENSOR_DIMS_MAX)
+		return malformed(r, err, "a tensor has too many dimensions");
+	return skip(r, 8 * n_dims + 4 + 8, err);
+}
+
+static bool find_head(struct reader *r, bool *out, struct error *err)
+{
+	static const char prefix[] = "cls.";
+	unsigned char head[8] = {0};
+	size_t n = fread(head, 1, sizeof(head), r->file);
+	uint64_t n_tensors, n_pairs;
+
+	if (!check_head(r->path, head, n, err))
+		return false;
+	r->left -= n;
+	if (!take_number(r, 8, &n_tensors, err) || !take_number(r, 8, &n_pairs, err))
+		return false;
+	if (n_pairs > PAIRS_MAX || n_tensors > TENSORS_MAX)
+		return malformed(r, err, "it claims to have too many properties or tensors");
+	for (uint64_t i = 0; i < n_pairs; i++) {
+		if (!skip_pair(r, err))
+			return false;
+	}
+	*out = false;
+	for (uint64_t i = 0; i < n_tensors && !*out; i++) {
+		struct slice name;
+
+		if (!take_tensor(r, &name, err))
+			return false;
+		*out = name.len > strlen(prefix) && memcmp(name.data, prefix, strlen(prefix)) == 0;
+		arena_reset(&r->out->arena);
+	}
+	return true;
+}
+
+bool gguf_has_head(const char *path, bool *out, struct error *err)
+{
+	struct gguf names = {0};
+	struct reader r = {.path = path, .out = &names};
+	AUTO_FILE FILE *file = open_model(path, &r.left, err);
+	bool ok;
+
+	if (file == NULL)
+		return false;
+	r.file = file;
+	ok = find_head(&r, out, err);
+	arena_release(&names.arena);
+	return ok;
 }
 
 void gguf_release(struct gguf *gguf)

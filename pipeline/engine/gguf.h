@@ -29,6 +29,8 @@ struct gguf {
 /* FAIL_IO if it cannot be read, FAIL_DATA if it is not a GGUF file of version 2 or 3 or has no usable tokenizer. */
 MUST_CHECK bool gguf_read(const char *path, struct gguf *out, struct error *err);
 void gguf_release(struct gguf *gguf);
+/* Does the model have a classification head ("cls." tensors)? Without one, llama.cpp's rerank gives numbers that mean nothing. */
+MUST_CHECK bool gguf_has_head(const char *path, bool *out, struct error *err);
 /* The file is there, is a regular file, and starts like a GGUF file. */
 MUST_CHECK bool gguf_check(const char *path, struct error *err);
 /* Hash of size, first and last MiB: tells model files apart without reading gigabytes. */

@@ -119,10 +119,8 @@ void call_answer_is_bad(struct call *call, const struct error *err)
 
 /* --- answers --- */
 
-static void refused(struct call *call, const struct json *body, long status)
+static void refused(struct call *call, long status)
 {
-	const struct dialect_ops *dialect = call->engine->dialect;
-
 	if (status == 401) {
 		/* Not this call's fault, and every other one would meet the same. */
 		struct error err = call->err;
@@ -133,10 +131,13 @@ static void refused(struct call *call, const struct json *body, long status)
 		end_call(call, ENGINE_CANCELLED);
 		return;
 	}
-	if (dialect->prompt_too_long != NULL && dialect->prompt_too_long(body))
-		end_call(call, ENGINE_PROMPT_TOO_LONG);
-	else
-		end_call(call, ENGINE_REJECTED);
+	end_call(call, ENGINE_REJECTED);
+}
+
+/* Statuses that another attempt may change. A server that has not implemented something will not have a second later. */
+static bool may_pass(long status)
+{
+	return (status >= 500 && status != 501) || status == 429 || status == 408;
 }
 
 static void answered_badly(struct call *call, const struct http_reply *reply)
@@ -158,11 +159,15 @@ static void answered_badly(struct call *call, const struct http_reply *reply)
 	error_set(&call->err, FAIL_REMOTE, "HTTP %ld%s%.400s", status, text != NULL ? ": " : "",
 		text != NULL ? text : "");
 	name_endpoint(call);
-	if (status >= 500 || status == 429 || status == 408) {
+	call->status = status;
+	if (dialect->prompt_too_long != NULL && dialect->prompt_too_long(body)) {
+		/* llama.cpp says so with 500 where the batch is the limit. */
+		end_call(call, ENGINE_PROMPT_TOO_LONG);
+	} else if (may_pass(status)) {
 		endpoint_pause(call->endpoint, reply->retry_after_ms);
 		call_attempt_failed(call, ENGINE_SERVER_ERROR, reply->retry_after_ms);
 	} else {
-		refused(call, body, status);
+		refused(call, status);
 	}
 }
 
@@ -265,6 +270,7 @@ void call_submit(struct call *call)
 
 	call->attempts = call->losses = 0;
 	call->cancelled = call->half_body = false;
+	call->status = 0;
 	call->err = (struct error){0};
 	engine->n_calls++;
 	if (engine->state != ENGINE_READY) {
@@ -346,6 +352,16 @@ static struct endpoint *least_loaded(struct engine *engine, const struct call *c
 			best = endpoint;
 	}
 	return best;
+}
+
+struct endpoint *engine_home(struct engine *engine, uint64_t affinity)
+{
+	struct endpoint *endpoint;
+
+	if (affinity == 0 || engine->n_endpoints == 0)
+		return NULL;
+	endpoint = &engine->endpoints[affinity % engine->n_endpoints];
+	return endpoint->state == ENDPOINT_UP ? endpoint : NULL;
 }
 
 static struct endpoint *home_of(const struct call *call)

@@ -38,9 +38,7 @@ static bool parts_have(const struct parts *p, const char *name)
 static void parts_find(struct parts *p, const struct mds_reader *r)
 {
 	for (size_t s = 0; s < mds_reader_n_shards(r); s++) {
-		const struct mds_read_shard *shard = mds_reader_shard(r, s);
-		AUTO_FREE char *part = file_dirname(
-			shard->zip_name ? shard->zip_name : shard->raw_name);
+		AUTO_FREE char *part = mds_reader_part(r, s);
 		if (!parts_have(p, part)) {
 			p->names = array_room(p->names, p->n, &p->cap, sizeof(*p->names));
 			p->names[p->n++] = TAKE(part);

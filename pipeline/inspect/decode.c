@@ -44,8 +44,7 @@ static void read_vocab(struct decoder *d)
 
 bool decoder_use(struct decoder *d, size_t shard)
 {
-	const struct mds_read_shard *s = mds_reader_shard(d->reader, shard);
-	AUTO_FREE char *part = file_dirname(s->zip_name ? s->zip_name : s->raw_name);
+	AUTO_FREE char *part = mds_reader_part(d->reader, shard);
 	if (!d->part || strcmp(d->part, part) != 0) {
 		free(d->part);
 		vocab_free(d->vocab);

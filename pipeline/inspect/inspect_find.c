@@ -32,7 +32,7 @@ struct wanted {
 /* Place of a sequence. */
 struct found {
 	uint64_t row;
-	uint64_t before; /* sequences in the rows before */
+	uint64_t before; /* sequences in the rows before, of the same sub-folder */
 	size_t k;
 };
 
@@ -211,7 +211,8 @@ static bool look_up(const char *dir, const struct wanted *want, bool by_prompt, 
 {
 	AUTO_FREE char *meta = walk_sidecar(dir, "meta");
 	struct side_ids ids = {0};
-	bool ok = meta && read_side(meta, want, by_prompt, &ids) && locate_all(dir, &ids, out);
+	bool ok = meta && read_side(meta, want, by_prompt, &ids) && ids.n_wanted &&
+		locate_all(dir, &ids, out);
 	free(ids.items);
 	free(ids.wanted);
 	out->n = ok ? out->n : 0;

@@ -112,12 +112,18 @@ static void compare_tokens(struct comparing *c, uint32_t k, int64_t candidate,
 	}
 }
 
-static bool next_row(struct comparing *c, uint64_t row)
+/* Has the plan named all that stand in the row? */
+static void end_row(struct comparing *c)
 {
-	struct error err;
 	if (c->any_row && c->n_in_row < c->walk.seqs.n) {
 		tell(c, "%zu sequences, the plan has %u", c->walk.seqs.n, c->n_in_row);
 	}
+}
+
+static bool next_row(struct comparing *c, uint64_t row)
+{
+	struct error err;
+	end_row(c);
 	c->any_row = walk_next(&c->walk, &err);
 	c->n_in_row = 0;
 	c->over = !c->any_row;
@@ -161,6 +167,7 @@ static bool compare_rows(struct comparing *c, struct error *err)
 	if (!ledger_each_plan(c->ledger, 0, n, compare_planned, c, err)) {
 		return false;
 	}
+	end_row(c);
 	c->any_row = false;
 	if (n_here > n) {
 		tell(c, "%" PRIu64 " rows, the plan has %" PRIu64, n_here, n);

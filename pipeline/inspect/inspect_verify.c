@@ -12,12 +12,16 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 struct checking {
 	const char *dir;
 	bool json, with_ledger;
 	struct workers *workers;
 	uint64_t n_faults;
+	size_t n_parts,
+		n_compared; /* of the folder at hand: in how many its shards lie, and how many have a ledger */
 };
 
 static void print_fault_json(const struct checking *c, const struct mds_fault *f)
@@ -74,19 +78,52 @@ static void print_fault(void *ctx, const struct mds_fault *f)
 	putchar('\n');
 }
 
-static void check_vocab(struct checking *c)
+/* Calls visit for each folder that shards lie in: "." or, in an index over several, their sub-folders. */
+static bool each_part(struct checking *c, const struct mds_reader *r,
+	bool (*visit)(struct checking *c, const char *part, struct error *err), struct error *err)
 {
-	struct error err;
-	struct vocab *v = vocab_read(c->dir, &err);
-	AUTO_FREE char *path = file_join(c->dir, "vocab.zst");
-	if (!v && file_exists(path)) {
-		print_fault(c, &(struct mds_fault){"vocab.zst", -1, -1, -1, err.msg});
+	char *before = xstrdup("");
+	bool ok = true;
+	for (size_t s = 0; ok && s < mds_reader_n_shards(r); s++) {
+		char *part = mds_reader_part(r, s);
+		ok = strcmp(part, before) == 0 || visit(c, part, err);
+		free(before);
+		before = part;
 	}
-	vocab_free(v);
+	free(before);
+	return ok;
 }
 
-static void print_sound(const struct checking *c, const struct mds_reader *r,
-	const char *other_hash, bool ledger_agrees)
+static bool check_vocab(struct checking *c, const char *part, struct error *err UNUSED)
+{
+	struct error reason;
+	AUTO_FREE char *dir = file_join(c->dir, part);
+	AUTO_FREE char *path = file_join(dir, "vocab.zst");
+	AUTO_FREE char *name = strcmp(part, ".") == 0 ? xstrdup("vocab.zst")
+						      : file_join(part, "vocab.zst");
+	struct vocab *v = vocab_read(dir, &reason);
+	if (!v && file_exists(path)) {
+		print_fault(c, &(struct mds_fault){name, -1, -1, -1, reason.msg});
+	}
+	vocab_free(v);
+	return true;
+}
+
+static bool compare_ledger(struct checking *c, const char *part, struct error *err)
+{
+	AUTO_FREE char *dir = strcmp(part, ".") == 0 ? xstrdup(c->dir) : file_join(c->dir, part);
+	const char *whole = c->dir;
+	bool compared;
+	c->dir = dir;
+	bool ok = inspect_ledger(dir, print_fault, c, &compared, err);
+	c->dir = whole;
+	c->n_parts++;
+	c->n_compared += compared;
+	return ok;
+}
+
+static void print_sound(
+	const struct checking *c, const struct mds_reader *r, const char *other_hash)
 {
 	if (c->json) {
 		return; /* no line is no fault; the exit code says it, too */
@@ -94,8 +131,10 @@ static void print_sound(const struct checking *c, const struct mds_reader *r,
 	print_z(c->dir);
 	printf(": ok, %zu shards, %" PRIu64 " samples", mds_reader_n_shards(r),
 		mds_reader_n_samples(r));
-	if (ledger_agrees) {
+	if (c->n_compared && c->n_compared == c->n_parts) {
 		printf(", as in the ledger");
+	} else if (c->n_compared) {
+		printf(", as in the ledgers of %zu of %zu folders", c->n_compared, c->n_parts);
 	}
 	if (other_hash) {
 		printf("; hashes of kind ");
@@ -120,14 +159,14 @@ static bool verify(struct checking *c, struct error *err)
 		mds_verifier_shard(v, s);
 	}
 	mds_verifier_free(v);
-	check_vocab(c);
-	bool ok = true, compared = false;
+	bool ok = each_part(c, r, check_vocab, err);
+	c->n_parts = c->n_compared = 0;
 	/* What is damaged differs from the ledger anyway. */
 	if (c->with_ledger && c->n_faults == before) {
-		ok = inspect_ledger(c->dir, print_fault, c, &compared, err);
+		ok = each_part(c, r, compare_ledger, err);
 	}
 	if (ok && c->n_faults == before) {
-		print_sound(c, r, other_hash, compared);
+		print_sound(c, r, other_hash);
 	}
 	mds_reader_close(r);
 	return ok;

@@ -66,7 +66,9 @@ bool new_folder_open(struct new_folder *f, const char *to, const char *from, str
 	f->to = without_slashes(to);
 	struct stat st;
 	bool ok = true;
-	if (lstat(f->to, &st) == 0) {
+	if (!f->to[0]) {
+		ok = error_set(err, FAIL_USAGE, "the new folder has no name");
+	} else if (lstat(f->to, &st) == 0) {
 		ok = error_set(err, FAIL_IO, "'%s' exists", f->to) ||
 			error_hint(err, "remove it, or choose another name");
 	} else if (is_inside(f->to, from)) {

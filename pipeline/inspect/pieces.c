@@ -81,8 +81,7 @@ void pieces_free(struct pieces *p)
 
 bool pieces_use(struct pieces *p, size_t shard, struct error *err)
 {
-	const struct mds_read_shard *s = mds_reader_shard(p->reader, shard);
-	AUTO_FREE char *part = file_dirname(s->zip_name ? s->zip_name : s->raw_name);
+	AUTO_FREE char *part = mds_reader_part(p->reader, shard);
 	if (p->vocab && strcmp(p->part, part) == 0) {
 		return true;
 	}

@@ -1,4 +1,7 @@
-/* Sidecars have a row a sequence in the order of the rows, so a running count of sequences finds theirs. */
+/*
+ * Sidecars have a row a sequence in the order of the rows, so a running count of sequences finds theirs. In a folder over several
+ * runs each sub-folder has sidecars of its own, and the count begins anew with it.
+ */
 #include "inspect/walk.h"
 
 #include "base/file.h"
@@ -31,13 +34,31 @@ bool walk_open(struct walk *w, const char *dir, struct error *err)
 	return w->reader != NULL;
 }
 
+static void close_sidecars(struct walk *w)
+{
+	mds_reader_close(TAKE(w->meta));
+	mds_reader_close(TAKE(w->logprobs));
+	w->sidecars_sought = false;
+}
+
 void walk_close(struct walk *w)
 {
 	mds_reader_close(w->reader);
-	mds_reader_close(w->meta);
-	mds_reader_close(w->logprobs);
+	close_sidecars(w);
+	free(w->part);
 	sequences_release(&w->seqs);
 	*w = (struct walk){0};
+}
+
+static void enter_part(struct walk *w)
+{
+	char *part = mds_reader_part(w->reader, w->shard);
+	if (w->part && strcmp(w->part, part) != 0) {
+		close_sidecars(w);
+		w->next_sequence = w->uncounted = 0;
+	}
+	free(w->part);
+	w->part = part;
 }
 
 bool walk_next(struct walk *w, struct error *err)
@@ -46,12 +67,16 @@ bool walk_next(struct walk *w, struct error *err)
 	if (w->next_row == mds_reader_n_samples(w->reader)) {
 		return false;
 	}
+	size_t before = w->shard;
 	w->row = w->next_row++;
-	w->first_sequence = w->next_sequence;
 	if (!mds_reader_sample(w->reader, w->row, w->values, &w->shard, err)) {
 		error_hint(err, "thresh inspect --verify %s tells all that is wrong", w->dir);
 		return false;
 	}
+	if (!w->part || w->shard != before) {
+		enter_part(w);
+	}
+	w->first_sequence = w->next_sequence;
 	if (!sequences_read(&w->seqs, w->reader, w->shard, w->values)) {
 		w->seqs.n = 0;
 	}
@@ -71,10 +96,23 @@ bool walk_seek(struct walk *w, uint64_t row, struct error *err)
 	return true;
 }
 
-void walk_passed_over(struct walk *w, uint64_t n_sequences)
+void walk_passed_over(struct walk *w, uint64_t first_sequence)
 {
-	w->next_sequence = n_sequences;
+	w->next_sequence = first_sequence;
 	w->uncounted = 0;
+}
+
+/* First row of the part that the current row is in. */
+static uint64_t part_begin(const struct walk *w)
+{
+	size_t s = w->shard;
+	bool same = true;
+	while (s && same) {
+		AUTO_FREE char *part = mds_reader_part(w->reader, s - 1);
+		same = strcmp(part, w->part) == 0;
+		s -= same;
+	}
+	return mds_reader_shard(w->reader, s)->first_sample;
 }
 
 /* Sequences of the rows that a seek passed over: known only by reading them, so not before somebody wants a sidecar. */
@@ -86,6 +124,7 @@ static bool count_passed_over(struct walk *w)
 		return true;
 	}
 	bool ok = walk_open(&before, w->dir, &ignored);
+	before.next_row = part_begin(w);
 	while (ok && before.next_row < w->uncounted) {
 		ok = walk_next(&before, &ignored);
 	}
@@ -100,7 +139,8 @@ static bool count_passed_over(struct walk *w)
 
 static struct mds_reader *open_sidecar(const struct walk *w, const char *name)
 {
-	AUTO_FREE char *dir = walk_sidecar(w->dir, name);
+	AUTO_FREE char *folder = file_join(w->dir, w->part);
+	AUTO_FREE char *dir = walk_sidecar(folder, name);
 	struct error ignored;
 	return dir ? mds_reader_open(dir, &ignored) : NULL;
 }

@@ -23,7 +23,7 @@ struct walk {
 	/* The current row: */
 	uint64_t row; /* in the folder */
 	size_t shard;
-	uint64_t first_sequence; /* of the row, in the folder: its row of the sidecars */
+	uint64_t first_sequence; /* its row of the sidecars, of which each sub-folder has its own */
 	struct slice values[MDS_READ_COLUMNS_MAX];
 	struct sequences seqs; /* owns */
 	/* Private. */
@@ -31,7 +31,8 @@ struct walk {
 	uint64_t next_row, next_sequence;
 	uint64_t
 		uncounted; /* rows that a seek passed over and whose sequences next_sequence lacks */
-	struct mds_reader *meta, *logprobs; /* own; NULL: there is none */
+	char *part; /* owns; sub-folder of the current row; NULL: none was read yet */
+	struct mds_reader *meta, *logprobs; /* own; of the part; NULL: there is none */
 	struct slice side_values[MDS_READ_COLUMNS_MAX];
 	bool sidecars_sought;
 };
@@ -41,12 +42,12 @@ MUST_CHECK bool walk_open(struct walk *w, const char *dir, struct error *err);
 /* False at the end, and when a row cannot be read: then err->kind is not FAIL_NONE. */
 bool walk_next(struct walk *w, struct error *err);
 /*
- * The next row read is `row`, at the cost of one frame. Asking for its sidecars then costs the reading of all rows before it.
- * Before the first walk_next only.
+ * The next row read is `row`, at the cost of one frame. Asking for its sidecars then costs the reading of all rows before it in
+ * its sub-folder. Before the first walk_next only.
  */
 MUST_CHECK bool walk_seek(struct walk *w, uint64_t row, struct error *err);
-/* After walk_seek: a caller who knows how many sequences those rows have spares the reading. */
-void walk_passed_over(struct walk *w, uint64_t n_sequences);
+/* After walk_seek: a caller who knows the first_sequence of the row spares the reading. */
+void walk_passed_over(struct walk *w, uint64_t first_sequence);
 void walk_close(struct walk *w);
 
 /* What the row itself (layout `samples`) or the sidecar OUT/meta/RUN says of one sequence; absent: NULL or len 0. */

@@ -67,11 +67,12 @@ static bool parse_shape(const char *s, struct mds_encoding *e, struct error *err
 		for (size_t i = 0; i < digits; i++) {
 			dim = dim * 10 + (uint64_t)(s[i] - '0');
 		}
-		n *= dim;
-		if (!dim || n * mds_dtype_bytes(e->dtype) > UINT32_MAX) {
+		/* Two factors below 2^32: the product cannot wrap before it is looked at. */
+		if (!dim || dim > UINT32_MAX || n * mds_dtype_bytes(e->dtype) * dim > UINT32_MAX) {
 			return error_set(err, FAIL_DATA,
 				"encoding '%.64s' has a shape that no value can have", name);
 		}
+		n *= dim;
 		e->dims[e->n_dims++] = (uint32_t)dim;
 		s += digits;
 		if (!*s) {

@@ -28,6 +28,12 @@ struct frames_reader {
 	struct str zipped, content;
 };
 
+static bool is_skippable(const char *frame, uint64_t frame_bytes, uint32_t magic)
+{
+	return frame_bytes >= SKIPPABLE_HEADER_BYTES && le32_get(frame) == magic &&
+		le32_get(frame + 4) == frame_bytes - SKIPPABLE_HEADER_BYTES;
+}
+
 static bool open_frames(struct frames_reader *r, struct error *err)
 {
 	char footer[TABLE_FOOTER_BYTES];
@@ -44,26 +50,62 @@ static bool open_frames(struct frames_reader *r, struct error *err)
 		return error_set(err, FAIL_DATA, "'%s' has no seek table of ours", r->path);
 	}
 	r->n = le32_get(footer);
-	uint64_t entries = (uint64_t)r->n * TABLE_ENTRY_BYTES;
-	if (entries + TABLE_FOOTER_BYTES > r->file_bytes) {
+	uint64_t bytes = mds_table_bytes(r->n);
+	if (bytes > r->file_bytes) {
 		return error_set(
 			err, FAIL_DATA, "the seek table of '%s' is larger than the file", r->path);
 	}
-	char *to = str_reserve(&r->table, entries);
-	if (!file_pread(r->fd, r->path, to, entries, r->file_bytes - TABLE_FOOTER_BYTES - entries,
-		    err)) {
+	char *to = str_reserve(&r->table, bytes);
+	if (!file_pread(r->fd, r->path, to, bytes, r->file_bytes - bytes, err)) {
 		return false;
 	}
-	r->table.len = entries;
+	r->table.len = bytes;
+	return is_skippable(to, bytes, SKIPPABLE_TABLE) ||
+		error_set(err, FAIL_DATA, "the seek table of '%s' is no skippable frame", r->path);
+}
+
+static const char *entry(const struct frames_reader *r, uint32_t i)
+{
+	return r->table.data + SKIPPABLE_HEADER_BYTES + (size_t)i * TABLE_ENTRY_BYTES;
+}
+
+/* Ours is zeros, and readers step over it by its head. */
+static bool is_padding(const struct str *zipped)
+{
+	if (!is_skippable(zipped->data, zipped->len, SKIPPABLE_PADDING)) {
+		return false;
+	}
+	for (size_t i = SKIPPABLE_HEADER_BYTES; i < zipped->len; i++) {
+		if (zipped->data[i]) {
+			return false;
+		}
+	}
 	return true;
+}
+
+/* The content of the frame in r->zipped is the planned one's affair; the table has to repeat what the frame says of itself. */
+static bool read_content(
+	struct frames_reader *r, uint32_t raw_bytes, uint32_t *out_checksum, struct error *err)
+{
+	const struct str *z = &r->zipped;
+	if (!raw_bytes) {
+		*out_checksum = (uint32_t)hash64("", 0, 0);
+		return is_padding(z) || error_set(err, FAIL_DATA, "it is no padding of ours");
+	}
+	if (!zip_decompress(&r->zip, z->data, z->len, (size_t)frame_raw_bytes_max(z->len),
+		    &r->content, err)) {
+		return false;
+	}
+	*out_checksum = le32_get(z->data + z->len - 4);
+	return r->content.len == raw_bytes ||
+		error_set(err, FAIL_DATA, "it has not the stated size");
 }
 
 /* Frame i, which lies at `offset`, into r->content. */
 static bool read_frame(struct frames_reader *r, uint32_t i, uint64_t offset,
 	uint32_t *out_zip_bytes, struct error *err)
 {
-	uint32_t zip_bytes = le32_get(r->table.data + (size_t)i * TABLE_ENTRY_BYTES);
-	uint32_t raw_bytes = le32_get(r->table.data + (size_t)i * TABLE_ENTRY_BYTES + 4);
+	uint32_t zip_bytes = le32_get(entry(r, i)), raw_bytes = le32_get(entry(r, i) + 4), checksum;
 	*out_zip_bytes = zip_bytes;
 	str_reset(&r->content);
 	str_reset(&r->zipped);
@@ -76,15 +118,10 @@ static bool read_frame(struct frames_reader *r, uint32_t i, uint64_t offset,
 		return false;
 	}
 	r->zipped.len = zip_bytes;
-	if (!raw_bytes) {
-		return true; /* padding */
-	}
-	if (!zip_decompress(&r->zip, r->zipped.data, zip_bytes,
-		    (size_t)frame_raw_bytes_max(zip_bytes), &r->content, err)) {
-		return error_context(err, "frame %u of '%s'", i, r->path);
-	}
-	return r->content.len == raw_bytes ||
-		error_set(err, FAIL_DATA, "frame %u of '%s' has not the stated size", i, r->path);
+	return (read_content(r, raw_bytes, &checksum, err) &&
+		       (checksum == le32_get(entry(r, i) + 8) ||
+			       error_set(err, FAIL_DATA, "the seek table has another checksum"))) ||
+		error_context(err, "frame %u of '%s'", i, r->path);
 }
 
 static void frames_init(struct frames_reader *r, int fd, const char *path)

@@ -25,27 +25,37 @@ static int compare_names(const void *a, const void *b)
 	return strverscmp(*(char *const *)a, *(char *const *)b);
 }
 
-char **mds_merge_folders(const char *dir, size_t *out_n)
+bool mds_merge_folders(const char *dir, char ***out_names, size_t *out_n, struct error *err)
 {
 	char **names = NULL;
 	size_t n = 0, cap = 0;
 	DIR *d = opendir(dir);
 	struct dirent *entry;
-	while (d && (entry = readdir(d))) {
+	if (!d && errno != ENOENT) {
+		return error_errno(err, "could not list folder '%s'", dir);
+	}
+	while (d && (errno = 0, entry = readdir(d))) {
 		AUTO_FREE char *path = file_join(dir, entry->d_name);
 		if (entry->d_name[0] != '.' && file_is_dir(path)) {
 			names = array_room(names, n, &cap, sizeof(*names));
 			names[n++] = xstrdup(entry->d_name);
 		}
 	}
+	/* What could be read is a part of them, and the rest would be missing from the index without a word. */
+	bool ok = !d || !errno || error_errno(err, "could not list folder '%s'", dir);
 	if (d) {
 		closedir(d);
+	}
+	if (!ok) {
+		mds_merge_free_names(names, n);
+		return false;
 	}
 	if (n) {
 		qsort(names, n, sizeof(*names), compare_names);
 	}
+	*out_names = names;
 	*out_n = n;
-	return names;
+	return true;
 }
 
 void mds_merge_free_names(char **names, size_t n)
@@ -221,6 +231,14 @@ static bool check_index(const struct json *index, const char *folder, struct err
 	return true;
 }
 
+/* Ours refuses a whole data set for one entry that it cannot read, so that must not get into the index. */
+static bool check_readable(const char *folder, struct error *err)
+{
+	struct mds_reader *r = mds_reader_open(folder, err);
+	mds_reader_close(r);
+	return r != NULL;
+}
+
 struct json *mds_merge_read(const char *dir, const char *name, struct error *err)
 {
 	if (!is_plain_name(name)) {
@@ -245,8 +263,11 @@ struct json *mds_merge_read(const char *dir, const char *name, struct error *err
 		? json_parse(text.data, text.len, err)
 		: NULL;
 	str_release(&text);
-	if (!index || !check_index(index, folder, err)) {
+	bool ok = index && check_index(index, folder, err);
+	if (!ok) {
 		error_context(err, "index.json");
+	}
+	if (!ok || !check_readable(folder, err)) {
 		json_free(index);
 		return NULL;
 	}

@@ -3,7 +3,8 @@
  * over as they are, but for the folder's name in front of the files' names. What belongs together is the caller's affair:
  *
  *	size_t n;
- *	char **names = mds_merge_folders("out/shards", &n);
+ *	char **names;
+ *	if (!mds_merge_folders("out/shards", &names, &n, err)) return false;
  *	struct mds_merge m;
  *	mds_merge_init(&m, "out/shards");
  *	for (size_t i = 0; i < n; i++) {
@@ -41,13 +42,14 @@ struct mds_merge {
  * Names of the folders in `dir`, hidden ones left out, in natural order ("night.2" before "night.10"); NULL and 0 if there is no
  * such dir. Malloc'd.
  */
-char **mds_merge_folders(const char *dir, size_t *out_n);
+MUST_CHECK bool mds_merge_folders(
+	const char *dir, char ***out_names, size_t *out_n, struct error *err);
 void mds_merge_free_names(char **names, size_t n);
 
 /*
- * DIR/NAME/index.json if a trainer could read all that it names: every entry has the keys that readers pass on as arguments and
- * no other, the files have plain names, are there and have the size that the entry says. Hashes are not checked. FAIL_IO or
- * FAIL_DATA with the reason.
+ * DIR/NAME/index.json if a trainer and mds_read.h could read all that it names: every entry has the keys that readers pass on as
+ * arguments and no other, the files have plain names, are there and have the size that the entry says. Hashes are not checked.
+ * FAIL_IO or FAIL_DATA with the reason.
  */
 MUST_CHECK struct json *mds_merge_read(const char *dir, const char *name, struct error *err);
 

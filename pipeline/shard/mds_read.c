@@ -24,7 +24,7 @@
 
 static bool bad(struct error *err, size_t shard, const char *what)
 {
-	return error_set(err, FAIL_DATA, "index.json: shard %zu: %s", shard, what);
+	return error_set(err, FAIL_DATA, "shard %zu: %s", shard, what);
 }
 
 /* Sub-folders are allowed, ways out of the folder are not. */
@@ -92,7 +92,7 @@ static bool read_columns(struct mds_reader *r, const struct json *entry, struct 
 			return bad(err, no, "column names and encodings must be texts");
 		}
 		if (!mds_encoding_parse(columns[i].encoding_name, &columns[i].encoding, err)) {
-			return error_context(err, "index.json: shard %zu", no);
+			return error_context(err, "shard %zu", no);
 		}
 		if (json_kind(json_at(sizes, i)) != JSON_NULL &&
 			(!json_int(json_at(sizes, i), &size) || size < 1 || size > UINT32_MAX)) {
@@ -122,7 +122,7 @@ static bool read_shard_entry(
 	}
 	if (!json_int(json_get(entry, "samples"), &samples) || samples < 0 ||
 		samples >= UINT32_MAX) {
-		return bad(err, no, "`samples` must be a number");
+		return bad(err, no, "`samples` must be a number from 0 to 4294967294");
 	}
 	if (!read_file_entry(raw, &s->raw_name, &s->raw_bytes) ||
 		s->raw_bytes > MDS_IMAGE_BYTES_MAX) {
@@ -157,7 +157,7 @@ struct mds_reader *mds_reader_open(const char *dir, struct error *err)
 	str_init(&r->frame, STR_NO_CAP);
 	str_init(&r->sample, STR_NO_CAP);
 	str_init(&r->offsets, STR_NO_CAP);
-	bool ok = file_read(path, MDS_INDEX_BYTES_MAX, &text, err);
+	bool ok = file_read_regular(path, MDS_INDEX_BYTES_MAX, &text, err);
 	if (ok) {
 		r->index = json_parse(text.data, text.len, err);
 		ok = r->index || error_context(err, "'%s'", path);
@@ -174,7 +174,8 @@ struct mds_reader *mds_reader_open(const char *dir, struct error *err)
 	r->n_shards = ok ? json_len(shards) : 0;
 	r->shards = arena_alloc_array(&r->arena, r->n_shards, sizeof(*r->shards));
 	for (size_t i = 0; ok && i < r->n_shards; i++) {
-		ok = read_shard_entry(r, json_at(shards, i), i, err);
+		ok = read_shard_entry(r, json_at(shards, i), i, err) ||
+			error_context(err, "'%s'", path);
 	}
 	if (!ok) {
 		mds_reader_close(r);
@@ -234,6 +235,12 @@ uint64_t mds_reader_n_samples(const struct mds_reader *r)
 const struct json *mds_reader_facts(const struct mds_reader *r)
 {
 	return json_get(r->index, "thresh");
+}
+
+char *mds_reader_part(const struct mds_reader *r, size_t s)
+{
+	const struct mds_read_shard *shard = mds_reader_shard(r, s);
+	return file_dirname(shard->zip_name ? shard->zip_name : shard->raw_name);
 }
 
 int mds_reader_column(const struct mds_reader *r, size_t s, const char *name)
@@ -599,10 +606,11 @@ bool mds_read_sample(
 bool mds_reader_sample(struct mds_reader *r, uint64_t i, struct slice *values, size_t *out_shard,
 	struct error *err)
 {
-	size_t s = 0;
+	/* Most often the shard that is open: a walk would else look through all that were before, for each sample. */
+	size_t s = r->open != MDS_NONE && i >= r->shards[r->open].first_sample ? r->open : 0;
 	if (i >= r->n_samples) {
-		return error_set(err, FAIL_USAGE, "there is no sample %llu, the last is %lld",
-			(unsigned long long)i, (long long)r->n_samples - 1);
+		return error_set(err, FAIL_USAGE, "there is no sample %llu, '%s' has %llu",
+			(unsigned long long)i, r->dir, (unsigned long long)r->n_samples);
 	}
 	while (i >= r->shards[s].first_sample + r->shards[s].n_samples) {
 		s++;

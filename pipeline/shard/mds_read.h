@@ -52,6 +52,8 @@ const struct mds_read_shard *mds_reader_shard(const struct mds_reader *r, size_t
 uint64_t mds_reader_n_samples(const struct mds_reader *r);
 /* The object under the top-level key "thresh"; NULL in other folders. */
 const struct json *mds_reader_facts(const struct mds_reader *r);
+/* Sub-folder that shard s lies in, which has its vocab.zst; "." for the folder itself. Malloc'd. */
+char *mds_reader_part(const struct mds_reader *r, size_t s);
 /* Index of a column in shard s, or -1. */
 int mds_reader_column(const struct mds_reader *r, size_t s, const char *name);
 

@@ -64,17 +64,18 @@ struct mds_verifier {
 	bool all_good; /* every piece could be decoded */
 };
 
-static const char *file_of(const struct mds_read_shard *s)
+/* The one that was opened, which may be the raw one though the index has a compressed one first. */
+static const char *file_of(const struct mds_verifier *c)
 {
-	return s->zip_name ? s->zip_name : s->raw_name;
+	bool zip = c->r->open == c->s ? c->r->compressed : c->shard->zip_name != NULL;
+	return zip ? c->shard->zip_name : c->shard->raw_name;
 }
 
 static void tell(
 	struct mds_verifier *c, int64_t frame, int64_t sample, int64_t offset, const char *what)
 {
 	if (c->n_faults++ < MDS_FAULTS_MAX) {
-		c->fault(c->ctx,
-			&(struct mds_fault){file_of(c->shard), frame, sample, offset, what});
+		c->fault(c->ctx, &(struct mds_fault){file_of(c), frame, sample, offset, what});
 	}
 }
 

@@ -235,20 +235,28 @@ static void finish_pieces(struct mds_shard *s)
 	workers_wait(s->workers);
 }
 
-/* A free buffer; while there is none, we compress as well. */
+static struct raw *find_raw(struct mds_shard *s)
+{
+	for (size_t i = 0; i < s->n_raws; i++) {
+		if (!s->raws[i].taken) {
+			return &s->raws[i];
+		}
+	}
+	return NULL;
+}
+
+/* A free buffer; while there is none, we compress as well. Looked for once more without any job: the last may just have ended. */
 static struct raw *take_raw(struct mds_shard *s)
 {
-	do {
-		for (size_t i = 0; i < s->n_raws; i++) {
-			if (!s->raws[i].taken) {
-				s->raws[i].taken = true;
-				str_reset(&s->raws[i].bytes);
-				return &s->raws[i];
-			}
-		}
-	} while (workers_help(s->workers));
-	assert(!"as many buffers as can be in use");
-	return NULL;
+	bool any_job = true;
+	struct raw *raw;
+	while (!(raw = find_raw(s))) {
+		assert(any_job); /* without jobs no more than one buffer is taken */
+		any_job = workers_help(s->workers);
+	}
+	raw->taken = true;
+	str_reset(&raw->bytes);
+	return raw;
 }
 
 void mds_shard_add(struct mds_shard *s, const struct slice *values)

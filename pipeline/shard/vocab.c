@@ -105,7 +105,7 @@ struct vocab *vocab_read(const char *dir, struct error *err)
 	struct vocab *v = xcalloc(1, sizeof(*v));
 	str_init(&zipped, VOCAB_BYTES_MAX + (64 << 10));
 	str_init(&v->raw, VOCAB_BYTES_MAX);
-	bool read = file_read(path, VOCAB_BYTES_MAX, &zipped, err);
+	bool read = file_read_regular(path, VOCAB_BYTES_MAX, &zipped, err);
 	bool ok = read &&
 		zip_decompress(&zip, zipped.data, zipped.len, VOCAB_BYTES_MAX, &v->raw, err) &&
 		parse(v, err);

@@ -329,9 +329,9 @@ static void write_models(struct api *api, struct api_call *call, enum fault faul
 	json_put_z(&w, api->model_name);
 	if (api->openai) {
 		str_printf(&call->body,
-			",\"object\":\"model\",\"created\":0,\"owned_by\":\"fake\",\"max_model_"
+			",\"object\":\"model\",\"created\":0,\"owned_by\":\"%s\",\"max_model_"
 			"len\":%u}]}",
-			api->context);
+			api->owner, api->context);
 		return;
 	}
 	str_printf(&call->body,
@@ -822,6 +822,134 @@ static void write_chat(struct api *api, struct api_call *call, enum fault fault)
 		(unsigned long long)(call->prompt.n + call->n_tokens + wrong));
 }
 
+/* --- scores --- */
+
+/* What the text is given, the whole of it in call->prompt_text. */
+static double reward_of(struct api *api, const struct api_call *call)
+{
+	struct model_prompt prompt;
+	double reward;
+
+	model_read(&prompt, &api->vocab, call->prompt.items, call->prompt.n);
+	reward = model_reward(
+		&prompt, (struct slice){call->prompt_text.data, call->prompt_text.len});
+	model_prompt_release(&prompt);
+	return call->activates ? 1 / (1 + exp(-reward)) : reward;
+}
+
+static bool encode_scored(struct api *api, struct api_call *call)
+{
+	vocab_encode(
+		&api->vocab, call->prompt_text.data, call->prompt_text.len, true, &call->prompt);
+	return refuse_long_prompt(api, call);
+}
+
+static bool read_rerank(struct api *api, struct api_call *call)
+{
+	const struct json *documents = json_get(call->json, "documents");
+	const char *query = json_z(json_get(call->json, "query"));
+	const char *document = json_z(json_at(documents, 0));
+
+	if (!api->reranks) {
+		return refuse(call, 501, "not_supported_error",
+			"This server does not support reranking. Start it with `--reranking`");
+	}
+	if (!query || !document || json_len(documents) != 1) {
+		return refuse_request(call, "\"query\" and one of \"documents\" must be provided");
+	}
+	str_printf(&call->prompt_text, "%s\n%s", query, document);
+	return encode_scored(api, call);
+}
+
+static void write_rerank(struct api *api, struct api_call *call, enum fault fault)
+{
+	str_append_z(&call->body, "{\"object\":\"list\",\"results\":[");
+	if (fault != FAULT_FEW) {
+		str_append_z(&call->body, "{\"index\":0,\"relevance_score\":");
+		if (fault == FAULT_NAN) {
+			str_append_z(&call->body, "null}");
+		} else {
+			str_printf(&call->body, "%.7g}", reward_of(api, call));
+		}
+	}
+	str_append_z(&call->body, "]}");
+}
+
+static bool read_classify(struct api *api, struct api_call *call)
+{
+	const char *text = json_z(json_get(call->json, "text"));
+
+	call->by_text = text != NULL;
+	call->activates = !text;
+	if (!want_bool(call, "use_activation", &call->activates)) {
+		return false;
+	}
+	if (text) {
+		str_append_z(&call->prompt_text, text);
+	} else if (!render(call)) {
+		return false;
+	}
+	return encode_scored(api, call);
+}
+
+static bool read_pooling(struct api *api, struct api_call *call)
+{
+	const char *task = json_z(json_get(call->json, "task"));
+
+	call->by_step = task && strcmp(task, "token_classify") == 0;
+	if (!call->by_step && !(task && strcmp(task, "classify") == 0)) {
+		return refuse_request(call, "Unsupported task: '%s'", task ? task : "None");
+	}
+	return read_classify(api, call);
+}
+
+static void write_classify(struct api *api, struct api_call *call, enum fault fault UNUSED)
+{
+	double reward = reward_of(api, call);
+
+	if (call->by_text) {
+		str_printf(&call->body, "{\"embedding\":[%.7g],\"meta_info\":{}}", reward);
+		return;
+	}
+	str_printf(&call->body,
+		"{\"object\":\"list\",\"data\":[{\"index\":0,\"label\":\"LABEL_0\",\"probs\":[%.7g]"
+		","
+		"\"num_classes\":1}]}",
+		reward);
+}
+
+/* A pair for each step that ends in the mark: the probabilities of wrong and right, which multiplying halves. */
+static void put_steps(struct str *out, const char *text, bool one_less)
+{
+	static const char mark[] = "<extra_0>";
+	const char *from = text, *end;
+	bool first = true;
+
+	while ((end = strstr(from, mark))) {
+		AUTO_FREE char *step = xmemdup0(from, (size_t)(end - from));
+		double right = strstr(step, "\xc3\x97") ? 0.45 : 0.9;
+
+		from = end + sizeof(mark) - 1;
+		if (one_less && !strstr(from, mark)) {
+			return;
+		}
+		str_printf(out, "%s[%.7g,%.7g]", first ? "" : ",", 1 - right, right);
+		first = false;
+	}
+}
+
+static void write_pooling(struct api *api, struct api_call *call, enum fault fault)
+{
+	str_append_z(&call->body,
+		"{\"object\":\"list\",\"data\":[{\"index\":0,\"object\":\"pooling\",\"data\":[");
+	if (call->by_step) {
+		put_steps(&call->body, call->prompt_text.data, fault == FAULT_WRONG_COUNT);
+	} else {
+		str_printf(&call->body, "%.7g", reward_of(api, call));
+	}
+	str_append_z(&call->body, "]}]}");
+}
+
 /* --- routes --- */
 
 static const struct api_route routes[] = {
@@ -834,6 +962,9 @@ static const struct api_route routes[] = {
 	{"POST", "/apply-template", true, false, false, read_template, write_template},
 	{"POST", "/tokenize", true, false, false, read_tokenize, write_tokenize},
 	{"POST", "/detokenize", true, false, false, read_detokenize, write_detokenize},
+	{"POST", "/v1/rerank", true, false, false, read_rerank, write_rerank},
+	{"POST", "/pooling", false, true, false, read_pooling, write_pooling},
+	{"POST", "/classify", false, true, false, read_classify, write_classify},
 	{"POST", "/completion", true, false, false, read_completion, write_completion},
 	{"POST", "/v1/chat/completions", true, true, false, read_chat, write_chat},
 };

@@ -19,6 +19,8 @@
 struct api {
 	struct vocab vocab;
 	bool openai;
+	bool reranks; /* llama.cpp: started for /v1/rerank */
+	const char *owner; /* openai: `owned_by` of its model */
 	bool has_slots, has_metrics; /* llama.cpp: GET /slots and /metrics are answered */
 	uint32_t n_slots;
 	uint32_t context; /* of one candidate with its prompt */
@@ -47,6 +49,7 @@ struct api_call {
 	struct slice *stops; /* owns; the texts are the request's */
 	bool has_probs, return_ids;
 	uint32_t n_probs; /* alternatives listed with each token */
+	bool by_text, by_step, activates; /* of a request for scores */
 	uint64_t fields; /* llama.cpp: a bit per row of the table of fields; 0: all */
 	/* Known after api_write. */
 	uint64_t n_tokens;

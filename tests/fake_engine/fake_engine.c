@@ -363,6 +363,8 @@ static void api_configure(struct api *api, const struct fake_options *options)
 	api->openai = options->openai;
 	api->has_slots = options->has_slots;
 	api->has_metrics = options->has_metrics;
+	api->reranks = options->reranks;
+	api->owner = options->owner;
 	api->n_slots = options->n_slots;
 	api->context = options->context;
 	api->model_name = options->model_name;

@@ -62,6 +62,8 @@ static void read_setting(struct model_prompt *p, char *word)
 	if (strcmp(word, "answer") == 0) {
 		snprintf(p->answer, sizeof(p->answer), "%s", value);
 		p->has_answer = true;
+	} else if (strcmp(word, "safety") == 0) {
+		snprintf(p->safety, sizeof(p->safety), "%s", value);
 	} else if (!is_number) {
 		return;
 	} else if (strcmp(word, "p") == 0) {
@@ -70,6 +72,10 @@ static void read_setting(struct model_prompt *p, char *word)
 		p->p_loop = number;
 	} else if (strcmp(word, "judge") == 0) {
 		p->p_judge = number;
+	} else if (strcmp(word, "step") == 0) {
+		p->p_step = number;
+	} else if (strcmp(word, "reward") == 0) {
+		p->reward = number;
 	} else if (strcmp(word, "len") == 0 && number >= 1 && number <= 1e6) {
 		p->len = (uint32_t)number;
 	}
@@ -90,6 +96,24 @@ static void read_marker(struct model_prompt *p)
 	for (char *rest = copy, *word; (word = strsep(&rest, " "));) {
 		read_setting(p, word);
 	}
+}
+
+/* Steps come as messages of their own, so the marker may stand in an earlier one. */
+static void read_step(struct model_prompt *p, const struct vocab *v, const uint32_t *ids, size_t n)
+{
+	static const char word[] = "step=";
+	struct str all;
+	const char *found;
+	char *end;
+
+	str_init(&all, STR_NO_CAP);
+	vocab_decode(v, ids, n, true, &all);
+	found = strstr(all.data, "[fake:");
+	found = found ? strstr(found, word) : NULL;
+	if (found) {
+		p->p_step = strtod(found + sizeof(word) - 1, &end);
+	}
+	str_release(&all);
 }
 
 static void read_numbers(struct model_prompt *p)
@@ -116,13 +140,20 @@ static void read_numbers(struct model_prompt *p)
 
 void model_read(struct model_prompt *p, const struct vocab *v, const uint32_t *ids, size_t n)
 {
-	*p = (struct model_prompt){
-		.ids = ids, .n = n, .p_right = 0.5, .p_judge = 0.5, .len = DEFAULT_LEN};
+	*p = (struct model_prompt){.ids = ids,
+		.n = n,
+		.p_right = 0.5,
+		.p_judge = 0.5,
+		.reward = 1,
+		.p_step = -1,
+		.len = DEFAULT_LEN};
 	p->hash = hash64(ids, n * sizeof(*ids), 0);
 	str_init(&p->text, STR_NO_CAP);
 	find_message(v, ids, n, &p->text);
 	read_numbers(p);
 	read_marker(p);
+	read_step(p, v, ids, n);
+	p->asks_safety = strstr(p->text.data, "safe, or unsafe");
 	p->asks_yes_no = strcasestr(p->text.data, "yes or no");
 }
 
@@ -222,6 +253,26 @@ static void think(const struct model_prompt *p, const struct vocab *v, struct rn
 	ids_add(out, VOCAB_IM_END);
 }
 
+double model_reward(const struct model_prompt *p, struct slice text)
+{
+	char boxed[80];
+
+	snprintf(boxed, sizeof(boxed), "\\boxed{%s}", p->answer);
+	return memmem(text.data, text.len, boxed, strlen(boxed)) ? p->reward : -p->reward;
+}
+
+static double p_of_yes(const struct model_prompt *p)
+{
+	char boxed[80];
+	double yes = MIN(MAX(p->p_judge, 0.0), 1.0);
+
+	if (p->p_step >= 0 && !p->asks_yes_no) {
+		return strstr(p->text.data, "\xc3\x97") ? p->p_step / 2 : p->p_step;
+	}
+	snprintf(boxed, sizeof(boxed), "\\boxed{%s}", p->answer);
+	return p->has_answer && !strstr(p->text.data, boxed) ? 1 - yes : yes;
+}
+
 void model_judge(const struct model_prompt *p, const struct vocab *v,
 	struct model_choice out[MODEL_JUDGE_TOKENS])
 {
@@ -231,20 +282,17 @@ void model_judge(const struct model_prompt *p, const struct vocab *v,
 	} rows[MODEL_JUDGE_TOKENS] = {{"Yes", 0.80, 0, 0}, {" Yes", 0.12, 0, 0},
 		{"yes", 0.06, 0, 0}, {"YES", 0.02, 0, 0}, {"No", 0, 0.80, 0}, {" No", 0, 0.12, 0},
 		{"no", 0, 0.06, 0}, {"NO", 0, 0.02, 0}, {"The", 0, 0, 0.7}, {"I", 0, 0, 0.3}};
-	char boxed[80];
-	double yes = MIN(MAX(p->p_judge, 0.0), 1.0);
+	bool steps = p->p_step >= 0 && !p->asks_yes_no;
+	double yes = p_of_yes(p);
 
-	snprintf(boxed, sizeof(boxed), "\\boxed{%s}", p->answer);
-	if (p->has_answer && !strstr(p->text.data, boxed)) {
-		yes = 1 - yes;
-	}
 	for (size_t i = 0; i < MODEL_JUDGE_TOKENS; i++) {
 		double said = rows[i].of_yes * yes + rows[i].of_no * (1 - yes);
 		size_t at = i;
 
 		/* A hundredth goes to something else, and no probability is 0, whose logarithm cannot be written. */
-		struct model_choice choice = {vocab_find(v, rows[i].text),
-			MAX(0.99 * said + 0.01 * rows[i].of_rest, 1e-9)};
+		const char *text = steps && i == 0 ? "+" : steps && i == 4 ? "-" : rows[i].text;
+		struct model_choice choice = {
+			vocab_find(v, text), MAX(0.99 * said + 0.01 * rows[i].of_rest, 1e-9)};
 		for (; at > 0 && out[at - 1].p < choice.p; at--) {
 			out[at] = out[at - 1];
 		}
@@ -264,6 +312,19 @@ static void judge(const struct model_prompt *p, const struct vocab *v, bool gree
 		u -= choices[i].p;
 	}
 	ids_add(out, choices[i].id);
+	ids_add(out, VOCAB_IM_END);
+}
+
+static void classify(const struct model_prompt *p, const struct vocab *v, struct ids *out)
+{
+	char boxed[80], answer[96] = "safe";
+
+	snprintf(boxed, sizeof(boxed), "\\boxed{%s}", p->answer);
+	if (p->safety[0] && !strstr(p->text.data, boxed)) {
+		snprintf(answer, sizeof(answer), "unsafe\n%s",
+			strcmp(p->safety, "-") == 0 ? "" : p->safety);
+	}
+	vocab_encode(v, answer, strlen(answer), false, out);
 	ids_add(out, VOCAB_IM_END);
 }
 
@@ -323,9 +384,11 @@ void model_write(const struct model_prompt *p, const struct vocab *v,
 
 	rng_seed(&rng, hash64(&drawn, sizeof(drawn), p->hash));
 	out->ids.n = 0;
-	out->judged = p->asks_yes_no && limits->max_tokens <= JUDGE_LIMIT_MAX;
+	out->judged = (p->asks_yes_no || p->p_step >= 0) && limits->max_tokens <= JUDGE_LIMIT_MAX;
 	if (out->judged) {
 		judge(p, v, limits->greedy, &rng, &out->ids);
+	} else if (p->asks_safety) {
+		classify(p, v, &out->ids);
 	} else {
 		think(p, v, &rng, most, &out->ids);
 	}

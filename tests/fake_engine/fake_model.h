@@ -9,10 +9,14 @@
  *	len=N		tokens of a text, about; default 60
  *	loop=P		share of candidates that say one sentence again and again until the limit; default 0
  *	judge=P		P(Yes) when the message is put to a judge; default 0.5
+ *	step=P		in any message: P(+) of a step; half of that if the last message multiplies; default: steps are not judged
+ *	safety=C	what a safety model calls a text without \boxed{ANSWER}, like S1,S10 or - for no category; default: it is safe
+ *	reward=X	what a reward model gives a text with \boxed{ANSWER}, and -X without; default 1
  *
  * A message that contains "Yes or No", asked with a limit of at most 8 tokens, is a judge's: one token of the spellings of Yes and No
- * is sampled. With both `answer` and `judge` given, P(Yes) is `judge` if the message contains \boxed{ANSWER} and
- * 1 - judge if it does not.
+ * is sampled. With both `answer` and `judge` given, P(Yes) is `judge` if the message contains \boxed{ANSWER} and 1 - judge if it does
+ * not. With `step`, asked with such a limit, one token of + and - is sampled instead. One that contains "safe, or unsafe" is a safety
+ * model's.
  */
 #ifndef TESTS_FAKE_ENGINE_FAKE_MODEL_H
 #define TESTS_FAKE_ENGINE_FAKE_MODEL_H
@@ -27,9 +31,11 @@ struct model_prompt {
 	struct str text; /* of the last user message; owns */
 	char answer[64];
 	bool has_answer; /* a marker said so */
-	double p_right, p_loop, p_judge;
+	double p_right, p_loop, p_judge, reward;
+	double p_step; /* below 0: steps are not judged */
 	uint32_t len;
-	bool asks_yes_no;
+	bool asks_yes_no, asks_safety;
+	char safety[64]; /* categories; "": safe */
 	int64_t numbers[8]; /* the first integers in the message */
 	size_t n_numbers;
 };
@@ -66,6 +72,8 @@ void model_prompt_release(struct model_prompt *p);
 void model_write(const struct model_prompt *p, const struct vocab *v,
 	const struct model_limits *limits, uint32_t seed, struct model_text *out);
 void model_text_release(struct model_text *t);
+/* What a reward model gives the whole text `text`. */
+double model_reward(const struct model_prompt *p, struct slice text);
 /* What a judge's first token is drawn from, most probable first. */
 void model_judge(const struct model_prompt *p, const struct vocab *v,
 	struct model_choice out[MODEL_JUDGE_TOKENS]);

@@ -15,6 +15,8 @@ const char fake_options_help[] =
 	"  --context N                  tokens of one candidate with its prompt (4096)\n"
 	"  --delay-ms-per-token X       time that a token takes (0)\n"
 	"  --model NAME                 what it says it is (fake)\n"
+	"  --owner NAME                 openai: the program that it says it is (fake)\n"
+	"  --reranking                  llama.cpp: answer /v1/rerank\n"
 	"  --api-key KEY                refuse requests without it\n"
 	"  --port N                     0, the default: a free one\n"
 	"  --port-file FILE             write the port there when it is open\n"
@@ -49,6 +51,8 @@ static const struct row rows[] = {
 	{"--die-with-parent", BOTH, KIND_ON, AT(die_with_parent)},
 	{"--write-gguf", OWN, KIND_TEXT, AT(write_gguf)},
 	{"--help", BOTH, KIND_ON, AT(help)},
+	{"--owner", OWN, KIND_TEXT, AT(owner)},
+	{"--reranking", BOTH, KIND_ON, AT(reranks)},
 	{"-m", LLAMA, KIND_TEXT, AT(model_path)},
 	{"--model", LLAMA, KIND_TEXT, AT(model_path)},
 	{"-a", LLAMA, KIND_TEXT, AT(model_name)},
@@ -175,7 +179,8 @@ bool fake_options_read(struct fake_options *options, int argc, char **argv, stru
 	const char *name = slash ? slash + 1 : argc ? argv[0] : "";
 	bool flag = argc > 1 && strcmp(argv[1], "--as-llama-server") == 0;
 
-	*options = (struct fake_options){.n_slots = 16, .context = 4096, .has_slots = true};
+	*options = (struct fake_options){
+		.n_slots = 16, .context = 4096, .has_slots = true, .owner = "fake"};
 	options->as_llama_server = flag || strcmp(name, "llama-server") == 0;
 	if (options->as_llama_server) {
 		options->port = 8080;

@@ -11,11 +11,11 @@
 
 /* Texts are borrowed from argv and the environment. */
 struct fake_options {
-	bool as_llama_server, openai, die_with_parent, has_slots, has_metrics;
+	bool as_llama_server, openai, die_with_parent, has_slots, has_metrics, reranks;
 	uint32_t port, n_slots;
 	uint32_t context; /* of one candidate */
 	double delay_ms_per_token;
-	const char *model_name, *model_path, *script, *log, *port_file, *api_key;
+	const char *model_name, *model_path, *script, *log, *port_file, *api_key, *owner;
 	const char *write_gguf; /* write a model file of the vocabulary and end */
 	bool help;
 };

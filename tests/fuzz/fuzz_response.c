@@ -3,6 +3,7 @@
  * its header promises: ids within the vocabulary, as many logprobs as ids, none above 0, every candidate once.
  */
 #include "engine/dialect.h"
+#include "engine/scoring.h"
 
 #include <assert.h>
 #include <math.h>
@@ -116,6 +117,23 @@ static void try_tokenizer(
 	}
 }
 
+static void try_scores(const struct json *body, struct arena *arena)
+{
+	for (size_t i = 0; scorings[i] != NULL; i++) {
+		struct scoring_table table = {0};
+		struct error err = {0};
+
+		if (!scorings[i]->read(body, arena, &table, &err)) {
+			assert(err.kind == FAIL_DATA && err.msg[0] != '\0');
+			continue;
+		}
+		assert(table.n_rows <= SCORING_ROWS_MAX && table.n_columns <= SCORING_COLUMNS_MAX);
+		assert((table.n_rows == 0) == (table.n_columns == 0));
+		for (size_t k = 0; k < table.n_rows * table.n_columns; k++)
+			assert(isfinite(table.values[k]));
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct arena arena = {0};
@@ -142,6 +160,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (dialects[i]->has_ids)
 			try_tokenizer(dialects[i], body, &arena);
 	}
+	try_scores(body, &arena);
 	json_free(body);
 	arena_release(&arena);
 	return 0;

@@ -18,7 +18,7 @@ of its program, `@PORT@` a port that nobody listens on. case.json:
        },
        {"name": "killed", "run": "run pipeline.yaml", "signal": ["KILL", 10], "exit": -9},     once 10 more requests are in the log
        {"name": "same", "same": ["out/shards/night", "undisturbed/shards/night"]},             folders, byte for byte
-       {"name": "by_hand", "shell": "echo ...", "exit": 0}
+       {"name": "by_hand", "shell": "echo ...", "exit": 0}           $THRESH is the program, $GOLDEN this folder, for what cases share
      ]}
 
 `expect` in a step names a file with the whole expected stdout; --update rewrites it. Volatile parts are normalised by RULES.
@@ -35,6 +35,7 @@ import sys
 import tempfile
 import time
 
+GOLDEN = os.path.dirname(os.path.abspath(__file__))
 RULES = [
     (r'127\.0\.0\.1:\d+', '127.0.0.1:PORT'),
     (r'\b\d+ tokens/s', 'N tokens/s'),
@@ -134,7 +135,7 @@ class Case:
         env = dict(self.env, **step.get('env', {}))
         command = ['/bin/sh', '-c', step['shell']] if 'shell' in step else [self.thresh] + [
             self.fill(w) for w in (step['run'].split() if isinstance(step['run'], str) else step['run'])]
-        env['THRESH'] = self.thresh
+        env['THRESH'], env['GOLDEN'] = self.thresh, GOLDEN
         stdin = (step.get('stdin') or '').encode()
         with open('stdout.txt', 'wb') as out, open('stderr.txt', 'wb') as err:
             p = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=out, stderr=err)

@@ -330,6 +330,18 @@ START_TEST(an_unpublished_draft_leaves_nothing)
 	}
 END_TEST
 
+START_TEST(drafts_are_removed_and_folders_stay)
+	{
+		struct error err;
+		AUTO_FREE char *dir = fixture_path(".tmp-made-by-another");
+		AUTO_FREE char *draft = fixture_path(".tmp-f");
+		fixture_write(".tmp-f", "of a run that was killed");
+		ck_assert_ok(file_make_dirs(dir, &err), err);
+		ck_assert_ok(file_remove_drafts(fixture_dir, &err), err);
+		ck_assert(!file_exists(draft) && file_is_dir(dir));
+	}
+END_TEST
+
 START_TEST(a_lock_that_is_held_names_the_holder)
 	{
 		AUTO_FREE char *path = fixture_path(".lock");
@@ -445,6 +457,7 @@ int main(void)
 	tcase_add_test(t, lines_are_the_same_plain_and_zstd);
 	tcase_add_test(t, a_line_over_the_limit_is_an_error_with_its_place);
 	tcase_add_test(t, an_unpublished_draft_leaves_nothing);
+	tcase_add_test(t, drafts_are_removed_and_folders_stay);
 	tcase_add_test(t, a_lock_that_is_held_names_the_holder);
 	tcase_add_test(t, halves_round_to_nearest_even_and_keep_nan);
 	tcase_add_test(t, context_is_put_before_the_message_and_long_ones_are_cut);

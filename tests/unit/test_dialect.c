@@ -435,8 +435,10 @@ START_TEST(llamacpp_is_known_by_its_props)
 		ck_assert_uint_eq(facts.context, 2048);
 		ck_assert_str_eq(facts.model, "student");
 		ck_assert(read_step(&dialect_llamacpp, 1,
-			"{\"data\":[{\"id\":\"student\",\"meta\":{\"n_vocab\":49152}}]}"));
+			"{\"data\":[{\"id\":\"student\",\"owned_by\":\"llamacpp\",\"meta\":{\"n_"
+			"vocab\":49152}}]}"));
 		ck_assert_uint_eq(facts.n_vocab, 49152);
+		ck_assert_str_eq(facts.server, "llamacpp");
 		ck_assert(dialect_llamacpp.steps[2].build(&facts, &out));
 		ck_assert_ptr_nonnull(strstr(out.data, "<|im_end|>"));
 		ck_assert(read_step(&dialect_llamacpp, 2, "{\"tokens\":[2]}"));
@@ -628,6 +630,53 @@ START_TEST(openai_refuses_an_answer_that_makes_no_sense)
 	}
 END_TEST
 
+START_TEST(a_server_may_say_what_program_it_is)
+	{
+		facts = (struct dialect_facts){0};
+		ck_assert(read_step(&dialect_openai, 0,
+			"{\"data\":[{\"id\":\"m\",\"owned_by\":\"vllm\",\"max_model_len\":64}]}"));
+		ck_assert_str_eq(facts.server, "vllm");
+		ck_assert(read_step(
+			&dialect_openai, 0, "{\"data\":[{\"id\":\"m\",\"owned_by\":7}]}"));
+		ck_assert_ptr_null(facts.server);
+		ck_assert(read_step(&dialect_openai, 0,
+			"{\"data\":[{\"id\":\"m\",\"owned_by\":\"0123456789012345678901234567890123"
+			"4567890123456789012345678901234567890\"}]}"));
+		ck_assert_ptr_null(facts.server);
+	}
+END_TEST
+
+static const struct {
+	const struct dialect_ops *ops;
+	const char *text;
+	bool too_long;
+} lengths[] = {
+	{&dialect_llamacpp,
+		"{\"error\":{\"code\":500,\"message\":\"input (700 tokens) is too large to "
+		"process. "
+		"increase the physical batch size (current batch size: 512)\",\"type\":\"server_"
+		"error\"}}",
+		true},
+	{&dialect_openai,
+		"{\"object\":\"error\",\"message\":\"This model's maximum context length is 4096 "
+		"tokens. However, you requested 5000 tokens in the input.\",\"code\":400}",
+		true},
+	{&dialect_openai,
+		"{\"error\":{\"message\":\"The input (5000 tokens) is longer than the model's "
+		"context length (4096 tokens).\"}}",
+		true},
+	{&dialect_openai, "{\"error\":{\"message\":\"The model `x` does not exist.\"}}", false},
+	{&dialect_llamacpp, "{\"error\":\"x\"}", false},
+};
+
+START_TEST(a_text_that_is_too_long_is_told_from_other_refusals)
+	{
+		body = json_parse(lengths[_i].text, strlen(lengths[_i].text), &err);
+		ck_assert_msg(body != NULL, "%s", err.msg);
+		ck_assert(lengths[_i].ops->prompt_too_long(body) == lengths[_i].too_long);
+	}
+END_TEST
+
 START_TEST(dialects_are_found_by_name)
 	{
 		ck_assert_ptr_eq(dialect_find("llama.cpp"), &dialect_llamacpp);
@@ -671,6 +720,9 @@ int main(void)
 	tcase_add_test(tc, openai_filtered_choice_fails_alone);
 	tcase_add_loop_test(
 		tc, openai_refuses_an_answer_that_makes_no_sense, 0, (int)ARRAY_LEN(bad_openai));
+	tcase_add_test(tc, a_server_may_say_what_program_it_is);
+	tcase_add_loop_test(tc, a_text_that_is_too_long_is_told_from_other_refusals, 0,
+		(int)ARRAY_LEN(lengths));
 	tcase_add_test(tc, dialects_are_found_by_name);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(sr, CK_ENV);

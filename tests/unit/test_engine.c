@@ -5,6 +5,7 @@
  */
 #include "engine/engine.h"
 #include "engine/loop.h"
+#include "engine/scoring.h"
 #include "engine/server.h"
 
 #include "base/clock.h"
@@ -320,6 +321,79 @@ static const struct seen *one(void)
 	generate(1);
 	return &seen[0][0];
 }
+
+/* --- scores --- */
+
+static struct engine_scores scores;
+static double score_values[8];
+static struct error score_err;
+
+static void on_scores(void *ctx, const struct engine_scores *s)
+{
+	(void)ctx;
+	scores = *s;
+	if (s->err != NULL)
+		score_err = *s->err;
+	for (size_t i = 0; i < s->n_rows * s->n_columns; i++)
+		score_values[i] = s->values[i];
+	loop_stop(loop);
+}
+
+static void score(const char *api, bool steps)
+{
+	struct engine_message messages[] = {{"user", slice_z("[fake: answer=42 reward=2]")},
+		{"assistant", slice_z("6 \xc3\x97 7<extra_0>\\boxed{42}<extra_0>")}};
+	struct engine_score_job job = {.api = scoring_find(api),
+		.messages = messages,
+		.n_messages = 2,
+		.raw = true,
+		.steps = steps,
+		.affinity = 7};
+
+	engine_score(engine, &job, on_scores, NULL);
+	run_loop();
+}
+
+START_TEST(scores_come_as_a_table)
+	{
+		open_engine("openai", "");
+		score("pooling", false);
+		ck_assert_msg(scores.reason == ENGINE_OK, "%s", score_err.msg);
+		ck_assert_uint_eq(scores.n_rows * scores.n_columns, 1);
+		ck_assert_double_eq_tol(score_values[0], 2, 1e-9);
+		score("pooling", true);
+		ck_assert_msg(scores.reason == ENGINE_OK, "%s", score_err.msg);
+		ck_assert_uint_eq(scores.n_rows, 2);
+		ck_assert_uint_eq(scores.n_columns, 2);
+		ck_assert_double_eq_tol(score_values[1], 0.45, 1e-6);
+		ck_assert_double_eq_tol(score_values[3], 0.9, 1e-6);
+	}
+END_TEST
+
+START_TEST(a_route_that_is_not_there_is_asked_for_once)
+	{
+		open_engine("llama.cpp", "");
+		score("rerank", false);
+		ck_assert_int_eq(scores.reason, ENGINE_REJECTED);
+		ck_assert_int_eq(scores.status, 501);
+		ck_assert_ptr_nonnull(strstr(score_err.msg, "--reranking"));
+		ck_assert_uint_eq(count_log("/v1/rerank"), 1);
+		score("pooling", false);
+		ck_assert_int_eq(scores.reason, ENGINE_REJECTED);
+		ck_assert_int_eq(scores.status, 404);
+	}
+END_TEST
+
+START_TEST(scores_that_make_no_sense_are_asked_for_again)
+	{
+		open_engine("openai",
+			"{\"path\":\"/"
+			"pooling\",\"nth\":1,\"fault\":\"body\",\"body\":\"{\\\"data\\\":[]}\"}");
+		score("pooling", false);
+		ck_assert_msg(scores.reason == ENGINE_OK, "%s", score_err.msg);
+		ck_assert_uint_eq(count_log("/pooling"), 2);
+	}
+END_TEST
 
 /* --- the good night --- */
 
@@ -1030,6 +1104,9 @@ int main(int argc, char **argv)
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 30);
+	tcase_add_test(tc, scores_come_as_a_table);
+	tcase_add_test(tc, a_route_that_is_not_there_is_asked_for_once);
+	tcase_add_test(tc, scores_that_make_no_sense_are_asked_for_again);
 	tcase_add_test(tc, llamacpp_gives_ids_with_eos_and_logprobs);
 	tcase_add_test(tc, candidates_are_the_same_however_they_are_asked_for);
 	tcase_add_test(tc, openai_gives_text_and_no_ids);

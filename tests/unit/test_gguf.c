@@ -125,6 +125,66 @@ static void check_piece(uint32_t id, const char *bytes, size_t len, bool special
 	ck_assert_uint_eq(gguf.special[id], special);
 }
 
+/* --- a head --- */
+
+static void put_tensor(const char *name)
+{
+	put_text(name);
+	put(2, 4);
+	put(64, 8);
+	put(1, 8);
+	put(0, 4);
+	put(0, 8);
+}
+
+static void put_tensors(uint64_t n_told, const char *const *names, size_t n)
+{
+	str_append_z(&file, "GGUF");
+	put(3, 4);
+	put(n_told, 8);
+	put(2, 8);
+	put_text_pair("general.architecture", "bert");
+	put_list_head("tokenizer.ggml.merges", 8, 1);
+	put_text("a b");
+	for (size_t i = 0; i < n; i++)
+		put_tensor(names[i]);
+}
+
+START_TEST(a_classification_head_is_found_by_its_tensors)
+	{
+		static const char *const with[] = {"token_embd.weight", "cls.output.weight"};
+		static const char *const without[] = {"token_embd.weight", "blk.0.cls.weight"};
+		bool has = false;
+
+		put_tensors(2, with, 2);
+		save();
+		ck_assert_msg(gguf_has_head(path, &has, &err), "%s", err.msg);
+		ck_assert(has);
+		str_reset(&file);
+		put_tensors(2, without, 2);
+		save();
+		ck_assert_msg(gguf_has_head(path, &has, &err), "%s", err.msg);
+		ck_assert(!has);
+	}
+END_TEST
+
+START_TEST(tensors_that_are_not_there_are_damage)
+	{
+		static const char *const names[] = {"token_embd.weight"};
+		bool has;
+
+		put_tensors(2, names, 1);
+		save();
+		ck_assert(!gguf_has_head(path, &has, &err));
+		ck_assert_int_eq(err.kind, FAIL_DATA);
+		str_reset(&file);
+		put_tensors(1ull << 60, names, 1);
+		save();
+		ck_assert(!gguf_has_head(path, &has, &err));
+		ck_assert_ptr_nonnull(strstr(err.msg, "too many"));
+	}
+END_TEST
+
 /* --- good files --- */
 
 START_TEST(byte_level_pieces_become_raw_bytes)
@@ -395,6 +455,8 @@ int main(void)
 	SRunner *sr = srunner_create(suite);
 
 	tcase_add_checked_fixture(good, setup, teardown);
+	tcase_add_test(good, a_classification_head_is_found_by_its_tensors);
+	tcase_add_test(good, tensors_that_are_not_there_are_damage);
 	tcase_add_test(good, byte_level_pieces_become_raw_bytes);
 	tcase_add_test(good, sentencepiece_pieces_become_raw_bytes);
 	tcase_add_test(good, every_byte_of_the_byte_level_alphabet_is_decoded);

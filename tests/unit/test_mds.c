@@ -137,6 +137,29 @@ START_TEST(the_file_is_the_same_for_any_number_of_threads)
 	}
 END_TEST
 
+/* Frames so small that the jobs for all buffers may end between a look for a free one and the next. */
+START_TEST(buffers_that_become_free_all_at_once_are_found)
+	{
+		struct mds_format format = {.columns = columns + 1,
+			.n_columns = 1,
+			.shard_bytes = 1 << 20,
+			.frame_bytes = MDS_FRAME_BYTES_MIN,
+			.workers = workers_new((unsigned)_i)};
+		struct mds_shard *shard = mds_shard_new(&format);
+		char text[MDS_FRAME_BYTES_MIN] = "";
+		struct slice value = {text, sizeof(text)};
+		for (uint32_t i = 0; i < 60000; i++) {
+			if (!mds_shard_would_fit(shard, &value)) {
+				mds_shard_reset(shard);
+			}
+			mds_shard_add(shard, &value);
+		}
+		ck_assert_uint_gt(mds_shard_n_samples(shard), 0);
+		mds_shard_free(shard);
+		workers_free(format.workers);
+	}
+END_TEST
+
 START_TEST(frames_of_any_sizes_obey_the_rule_of_python_zstd)
 	{
 		/* Incompressible and compressible rows by turns give frames whose sizes fall as often as they rise. */
@@ -188,6 +211,48 @@ START_TEST(a_shard_that_is_there_is_adopted_only_if_it_is_the_planned_one)
 				     fixture_dir, 0, info.raw_xxh64 + 1, &found, &found_info, &err),
 			err);
 		ck_assert_int_eq(found, MDS_OTHER);
+	}
+END_TEST
+
+/* A night that adopts a damaged file would publish it. A large frame before two small ones needs padding. */
+START_TEST(a_damaged_shard_is_not_adopted)
+	{
+		struct mds_format format = {.columns = columns, .n_columns = 3, .frame_bytes = 256};
+		struct mds_shard_info info, found_info;
+		enum mds_found found;
+		struct str file;
+		struct mds_shard *shard = mds_shard_new(&format);
+		static const size_t n_tokens[] = {700, 130, 130};
+		unsigned n_adopted = 0;
+		for (uint32_t i = 0; i < ARRAY_LEN(n_tokens); i++) {
+			put_row(shard, i, n_tokens[i]);
+		}
+		ck_assert_ok(mds_shard_publish(shard, fixture_dir, 0, &info, &err), err);
+		mds_shard_free(shard);
+		AUTO_FREE char *path = fixture_path("shard.00000.mds.zstd");
+		str_init(&file, STR_NO_CAP);
+		ck_assert_ok(file_read(path, 1 << 20, &file, &err), err);
+		bool has_padding = memmem(file.data, file.len, "\x50\x2a\x4d\x18", 4) != NULL;
+		ck_assert(has_padding);
+		for (size_t i = 0; i < file.len; i++) {
+			file.data[i] ^= (char)(1 << i % 8);
+			ck_assert_ok(file_publish(fixture_dir, "shard.00000.mds.zstd", file.data,
+					     file.len, &err),
+				err);
+			ck_assert_ok(mds_shard_check(fixture_dir, 0, info.raw_xxh64, &found,
+					     &found_info, &err),
+				err);
+			/* A bit that no decoder looks at makes no difference. */
+			n_adopted += found == MDS_SAME;
+			ck_assert_ok(mds_index_publish(
+					     &format, fixture_dir, &found_info, 1, NULL, &err),
+				err);
+			ck_assert_msg(found == MDS_OTHER || faults() == 0, "flipped at %zu of %zu",
+				i, file.len);
+			file.data[i] ^= (char)(1 << i % 8);
+		}
+		ck_assert_uint_lt(n_adopted, 10);
+		str_release(&file);
 	}
 END_TEST
 
@@ -386,6 +451,19 @@ START_TEST(a_named_pipe_is_no_shard)
 	}
 END_TEST
 
+START_TEST(a_named_pipe_is_no_index_and_no_vocabulary)
+	{
+		AUTO_FREE char *index = fixture_path("index.json");
+		AUTO_FREE char *vocab = fixture_path("vocab.zst");
+		ck_assert_int_eq(mkfifo(index, 0600), 0);
+		ck_assert_int_eq(mkfifo(vocab, 0600), 0);
+		ck_assert_ptr_null(mds_reader_open(fixture_dir, &err));
+		ck_assert_int_eq(err.kind, FAIL_DATA);
+		ck_assert_ptr_null(vocab_read(fixture_dir, &err));
+		ck_assert_int_eq(err.kind, FAIL_DATA);
+	}
+END_TEST
+
 START_TEST(the_seek_table_must_agree_with_the_frames)
 	{
 		struct mds_format format = {.columns = columns, .n_columns = 3, .frame_bytes = 256};
@@ -432,7 +510,12 @@ static const char *const bad_indices[] = {"", "[]", "{}", "{\"shards\": 3}", "{\
 	"{\"shards\":[{\"version\":2,\"format\":\"mds\",\"compression\":null,\"column_names\":["
 	"\"a\"],\"column_encodings\":[\"int\"],\"column_sizes\":[8],"
 	"\"samples\":-1,\"raw_data\":{\"basename\":\"x\",\"bytes\":34,\"hashes\":{}},\"zip_data\":"
-	"null}]}"};
+	"null}]}",
+	/* 2^31 times 2^33 values: 0 in 64 bits. */
+	"{\"shards\":[{\"version\":2,\"format\":\"mds\",\"compression\":null,\"column_names\":["
+	"\"a\"],\"column_encodings\":[\"ndarray:uint8:2147483648,8589934592\"],"
+	"\"column_sizes\":[null],\"samples\":2,\"raw_data\":{\"basename\":\"x\",\"bytes\":34,"
+	"\"hashes\":{}},\"zip_data\":null}]}"};
 
 START_TEST(a_malformed_index_is_refused)
 	{
@@ -477,8 +560,10 @@ int main(void)
 	tcase_add_checked_fixture(t, fixture_set_up, fixture_tear_down);
 	tcase_add_loop_test(t, rows_come_back_from_every_shape, 0, ARRAY_LEN(shapes));
 	tcase_add_loop_test(t, the_file_is_the_same_for_any_number_of_threads, 2, 6);
+	tcase_add_loop_test(t, buffers_that_become_free_all_at_once_are_found, 2, 5);
 	tcase_add_loop_test(t, frames_of_any_sizes_obey_the_rule_of_python_zstd, 0, 40);
 	tcase_add_test(t, a_shard_that_is_there_is_adopted_only_if_it_is_the_planned_one);
+	tcase_add_test(t, a_damaged_shard_is_not_adopted);
 	tcase_add_test(t, every_truncation_and_flipped_byte_is_reported);
 	tcase_add_test(t, an_uncompressed_folder_of_another_writer_is_read);
 	tcase_add_loop_test(t, frames_of_another_writer_may_end_anywhere, 1, 34);
@@ -486,6 +571,7 @@ int main(void)
 	tcase_add_test(t, an_index_that_counts_billions_is_one_fault);
 	tcase_add_loop_test(t, a_frame_that_claims_more_than_it_can_hold_is_refused, 0, 2);
 	tcase_add_test(t, a_named_pipe_is_no_shard);
+	tcase_add_test(t, a_named_pipe_is_no_index_and_no_vocabulary);
 	tcase_add_test(t, the_seek_table_must_agree_with_the_frames);
 	tcase_add_test(t, floats_where_ids_should_be_are_no_undefined_numbers);
 	tcase_add_loop_test(t, a_malformed_index_is_refused, 0, ARRAY_LEN(bad_indices));

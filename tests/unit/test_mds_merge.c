@@ -41,7 +41,8 @@ START_TEST(folders_are_in_natural_order)
 		}
 		fixture_write("2026-11-25.1", "a file is no folder");
 		size_t n;
-		char **names = mds_merge_folders(fixture_dir, &n);
+		char **names;
+		ck_assert_ok(mds_merge_folders(fixture_dir, &names, &n, &err), err);
 		ck_assert_uint_eq(n, ARRAY_LEN(wanted));
 		for (size_t i = 0; i < n; i++) {
 			ck_assert_str_eq(names[i], wanted[i]);
@@ -53,8 +54,21 @@ END_TEST
 START_TEST(a_missing_dir_has_none)
 	{
 		size_t n = 7;
-		ck_assert_ptr_null(mds_merge_folders("/nowhere/at/all", &n));
+		char **names = &(char *){NULL};
+		ck_assert_ok(mds_merge_folders("/nowhere/at/all", &names, &n, &err), err);
+		ck_assert_ptr_null(names);
 		ck_assert_uint_eq(n, 0);
+	}
+END_TEST
+
+START_TEST(a_dir_that_cannot_be_listed_is_not_empty)
+	{
+		size_t n;
+		char **names;
+		fixture_write("file", "");
+		AUTO_FREE char *path = fixture_path("file");
+		ck_assert(!mds_merge_folders(path, &names, &n, &err));
+		ck_assert_int_eq(err.kind, FAIL_IO);
 	}
 END_TEST
 
@@ -92,6 +106,8 @@ static const struct {
 		"raw_data: 'shard.00000.mds' is not a file of 5 bytes"},
 	{INDEX(ENTRY("\"text\"", "3", "shard.00000.mds", "-4", "")), "bytes is negative"},
 	{INDEX(ENTRY("\"text\"", "3", "shard.00000.mds", "1e400", "")), "index.json: "},
+	{INDEX(ENTRY("\"text\"", "4294967296", "shard.00000.mds", "4", "")),
+		"shard 0: `samples` must be a number from 0 to 4294967294"},
 };
 
 START_TEST(a_bad_index_is_refused)
@@ -257,6 +273,7 @@ int main(void)
 	tcase_add_checked_fixture(t, fixture_set_up, fixture_tear_down);
 	tcase_add_test(t, folders_are_in_natural_order);
 	tcase_add_test(t, a_missing_dir_has_none);
+	tcase_add_test(t, a_dir_that_cannot_be_listed_is_not_empty);
 	tcase_add_loop_test(t, a_bad_index_is_refused, 0, ARRAY_LEN(bad_indices));
 	tcase_add_test(t, what_is_no_index_is_refused);
 	tcase_add_loop_test(t, a_folder_is_known_by_a_plain_name, 0, 6);

@@ -115,7 +115,7 @@ static void put_int_folder(const struct str *zip)
 struct told {
 	unsigned n;
 	struct mds_fault last;
-	char what[512];
+	char what[512], file[64];
 };
 
 static void on_fault(void *ctx, const struct mds_fault *fault)
@@ -124,6 +124,7 @@ static void on_fault(void *ctx, const struct mds_fault *fault)
 	told->n++;
 	told->last = *fault;
 	snprintf(told->what, sizeof(told->what), "%s", fault->what);
+	snprintf(told->file, sizeof(told->file), "%s", fault->file);
 }
 
 static struct told verify(void)
@@ -169,6 +170,22 @@ START_TEST(a_frame_that_does_not_state_its_size_is_read)
 		ck_assert_uint_eq(verify().n, 0); /* small and alone: python-zstd reads it, too */
 		str_release(&image);
 		str_release(&file);
+	}
+END_TEST
+
+/* A trainer's cache, or a folder that was read in place and of which the compressed files were removed. */
+START_TEST(a_fault_names_the_file_that_was_read)
+	{
+		struct str image;
+		make_int_image(&image);
+		AUTO_FREE char *e = entry(INT_COLUMNS, RAW_NAME, 2, image.len, 99, "");
+		image.data[0] = 3;
+		put_file(RAW_NAME, &image);
+		put_index(e);
+		struct told told = verify();
+		ck_assert_uint_eq(told.n, 1);
+		ck_assert_str_eq(told.file, RAW_NAME);
+		str_release(&image);
 	}
 END_TEST
 
@@ -432,6 +449,7 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_checked_fixture(t, fixture_set_up, fixture_tear_down);
 	tcase_add_test(t, a_frame_that_does_not_state_its_size_is_read);
+	tcase_add_test(t, a_fault_names_the_file_that_was_read);
 	tcase_add_loop_test(t, several_unsized_frames_are_read_and_told_of, 1, INT_IMAGE_BYTES);
 	tcase_add_loop_test(t, an_unsized_frame_may_have_its_size_in_the_seek_table, -1, 2);
 	tcase_add_loop_test(t, content_hidden_in_a_frame_that_the_table_calls_empty_is_found, 0, 3);

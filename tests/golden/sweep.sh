@@ -1,5 +1,5 @@
-# sweep.sh BASE UNDISTURBED ARGUMENT ...: from copies of BASE, a workdir in which all but packing is done, runs thresh with the arguments, killed before each call in turn
-# that makes something durable; the same command must then publish what UNDISTURBED has. Ends when a run is not killed any more.
+# sh $GOLDEN/sweep.sh BASE|- UNDISTURBED ARGUMENT ...: runs thresh with the arguments, whose workdir is `out`: a copy of BASE, or a fresh one. It is killed
+# before each call in turn that makes something durable; the same command must then publish what UNDISTURBED has. Ends when a run is not killed any more.
 base=$1
 undisturbed=$2
 shift 2
@@ -8,7 +8,7 @@ n=0
 while true; do
 	n=$((n + 1))
 	rm -rf out
-	cp -r "$base" out
+	[ "$base" = - ] || cp -r "$base" out
 	LD_PRELOAD=$KILL_AT_LIBRARY KILL_AT=$n ASAN_OPTIONS=verify_asan_link_order=0 "$THRESH" "$@" >first 2>&1
 	code=$?
 	[ $code = 137 ] || break

@@ -1,0 +1,440 @@
+/*
+ * Process reward model: every step of the chain is scored, and `aggregate` makes one number of them; all are kept in the detail.
+ * Steps are what stands between blank lines, or between `split`.
+ *
+ * Two kinds of models, two ways:
+ *
+ *	logprobs	a model that writes text, on any engine with logprobs: question and first step as a user's turn, then "+" as the
+ *			assistant's, the next step as a user's turn, and so on; the score of a step is P(+) / (P(+) + P(-)) of the
+ *			token that would fill the turn behind it. One request a step, each the beginning of the next.
+ *	pooling		a model with a head of its own on vLLM (Qwen2.5-Math-PRM): the steps are the assistant's turn, each with the
+ *			mark behind it, and the answer is a pair of probabilities for each mark.
+ *
+ * A chain is scored as a whole or not at all: one that is too long, has too many steps or gets another number of scores than it
+ * has steps is null. A shorter chain would be another one.
+ */
+#include "verifiers.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "definition.h"
+#include "engine/loop.h"
+#include "engine/scoring.h"
+#include "run.h"
+#include "template.h"
+#include "verifier.h"
+#include "verifiers/steps_split.h"
+#include "verifiers/verify_ask.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TOP_LOGPROBS 20
+#define SUM_TOLERANCE 0.02 /* of two probabilities that a server computed in bfloat16 */
+
+enum api { API_LOGPROBS, API_POOLING };
+enum aggregate { AGGREGATE_MIN, AGGREGATE_PROD, AGGREGATE_LAST, AGGREGATE_MEAN };
+
+struct steps_config {
+	char *engine, *template, *split, *mark;
+	struct param_strings yes, no;
+	uint32_t api, aggregate, steps_max;
+	double rest_max;
+};
+
+static const char *const api_names[] = {"logprobs", "pooling", NULL};
+static const char *const aggregate_names[] = {"min", "prod", "last", "mean", NULL};
+
+static const struct param params[] = {
+	PARAM_REF("engine", struct steps_config, engine, .ref = "engine", .required = true,
+		.help = "engine with the process reward model"),
+	PARAM_PATH("template", struct steps_config, template, .ref = "template", .required = true,
+		.must_exist = true,
+		.help = "prompt; {{candidate}} is the first step (logprobs) or all of them "
+			"(pooling)"),
+	PARAM_ENUM("api", struct steps_config, api, .names = api_names, .def = "logprobs",
+		.help = "logprobs: a model that writes + or -; pooling: one with a head, on vLLM"),
+	PARAM_STR("split", struct steps_config, split, .min = 1, .max = 64,
+		.help = "text between two steps; blank lines if it is not given"),
+	PARAM_ENUM("aggregate", struct steps_config, aggregate, .names = aggregate_names,
+		.def = "min", .help = "what is made of the steps' scores"),
+	PARAM_U32("steps_max", struct steps_config, steps_max, .def = "128", .min = 1,
+		.max = SCORING_ROWS_MAX, .help = "steps above which a chain is not scored"),
+	PARAM_STRINGS("yes", struct steps_config, yes, .def = "[\"+\"]", .min = 1, .max = 32,
+		.help = "words for a right step; the first stands behind those before (logprobs)"),
+	PARAM_STRINGS("no", struct steps_config, no, .def = "[\"-\"]", .min = 1, .max = 32,
+		.help = "words for a wrong step (logprobs)"),
+	PARAM_DOUBLE("rest_max", struct steps_config, rest_max, .def = "0.5", .min = 0, .max = 1,
+		.help = "mass on other words above which the score is null (logprobs)"),
+	PARAM_STR("mark", struct steps_config, mark, .def = "<extra_0>", .min = 1, .max = 64,
+		.help = "the token that ends a step (pooling)"),
+	{0},
+};
+
+static const char *const reasons[] = {"scored", "no_steps", "too_many_steps", "count_mismatch",
+	"bad_scores", "no_verdict", "rest_mass", "no_logprobs", "no_endpoint", "special", "prompt",
+	"prompt_too_long", "engine", NULL};
+
+struct steps_state {
+	const struct steps_config *config;
+	struct run *run;
+	struct engine *engine;
+	struct template *template; /* owns */
+	struct engine_sampling sampling;
+	struct turns turns;
+};
+
+struct asking {
+	struct turn turn; /* first */
+	struct steps_state *state;
+	struct verify_job *job;
+	struct arena arena;
+	struct slice *steps; /* n */
+	double *scores; /* of the first n_scores */
+	size_t n, n_scores;
+	struct engine_message
+		*messages; /* n_messages for the first step; two more for each other */
+	size_t n_messages;
+	struct ask ask;
+	struct engine_score_job score_job;
+	bool cancelled;
+	const char *reason, *detail; /* of a null score */
+};
+
+/* --- the definition --- */
+
+static void check(const void *config, const struct tree *tree, const struct node *node,
+	struct error_list *errors)
+{
+	const struct steps_config *c = config;
+	const char *wanted = c->api == API_POOLING ? "assistant" : "user";
+	struct error err = {0};
+	verdict_check(&c->yes, &c->no, tree, node, errors);
+	const char *role = c->template ? ask_last_role(c->template) : NULL;
+	if (role && strcmp(role, wanted) != 0) {
+		const struct node *at = node_get(node, "template");
+		node_error(&err, tree, at ? at : node,
+			"the last message of template '%s' is the %s's, but with api %s the steps "
+			"are the %s's turn",
+			c->template, role, api_names[c->api], wanted);
+		error_list_add(errors, &err);
+	}
+}
+
+static bool open_steps(void *state, const void *config, struct run *run, struct error *err)
+{
+	struct steps_state *s = state;
+	const struct steps_config *c = config;
+	s->config = c;
+	s->run = run;
+	s->engine = run_engine(run, c->engine);
+	s->sampling = (struct engine_sampling){
+		.temperature = 0, .top_p = 1, .repeat_penalty = 1, .max_tokens = 1};
+	if (c->api == API_LOGPROBS && !engine_info(s->engine)->has_logprobs) {
+		return error_set(err, FAIL_REMOTE,
+			"engine '%s' gives no logprobs, which api logprobs needs", c->engine);
+	}
+	s->template = template_read(c->template, err);
+	return s->template != NULL;
+}
+
+static void close_steps(void *state)
+{
+	template_free(((struct steps_state *)state)->template);
+}
+
+/* --- the end --- */
+
+static void free_asking(struct asking *a)
+{
+	arena_release(&a->arena);
+	free(a);
+}
+
+static double aggregate(enum aggregate how, const double *scores, size_t n)
+{
+	double least = scores[0], product = 1, sum = 0;
+	for (size_t i = 0; i < n; i++) {
+		least = fmin(least, scores[i]);
+		product *= scores[i];
+		sum += scores[i];
+	}
+	switch (how) {
+	case AGGREGATE_MIN:
+		return least;
+	case AGGREGATE_PROD:
+		return product;
+	case AGGREGATE_LAST:
+		return scores[n - 1];
+	case AGGREGATE_MEAN:
+		break;
+	}
+	return sum / (double)n;
+}
+
+/* {"steps":[0.9,0.4]} */
+static const char *describe(struct asking *a)
+{
+	struct str text;
+	str_init(&text, STR_NO_CAP);
+	struct json_writer w = {.out = &text};
+	json_begin_object(&w);
+	json_key(&w, "steps");
+	json_begin_array(&w);
+	for (size_t i = 0; i < a->n_scores; i++) {
+		json_put_num(&w, a->scores[i]);
+	}
+	json_end_array(&w);
+	json_end_object(&w);
+	const char *detail = arena_memdup0(&a->arena, text.data, text.len);
+	str_release(&text);
+	return detail;
+}
+
+static void finish(struct asking *a)
+{
+	struct verify_job *job = a->job;
+	job->request = NULL;
+	turns_leave(&a->state->turns, &a->turn, a->cancelled);
+	if (a->cancelled) {
+		verify_cancelled(job);
+	} else if (a->reason) {
+		verify_done(job, &(struct score){.reason = a->reason, .detail = a->detail});
+	} else {
+		double value = aggregate(
+			(enum aggregate)a->state->config->aggregate, a->scores, a->n_scores);
+		verify_done(job,
+			&(struct score){.known = true,
+				.value = value,
+				.reason = "scored",
+				.detail = describe(a)});
+	}
+	free_asking(a);
+}
+
+static void finish_soon(void *ctx)
+{
+	finish(ctx);
+}
+
+static void refuse(struct asking *a, const char *reason, const char *detail)
+{
+	a->reason = reason;
+	a->detail = arena_strdup(&a->arena, detail);
+	loop_after(a->state->run->loop, 0, finish_soon, a);
+}
+
+/* --- by logprobs --- */
+
+static void ask_step(struct asking *a);
+
+static void on_step(struct ask *ask, const struct engine_candidate *answer)
+{
+	struct asking *a = ask->owner;
+	const struct steps_config *c = a->state->config;
+	if (answer->reason != ENGINE_OK) {
+		a->cancelled = answer->reason == ENGINE_CANCELLED;
+		a->reason = ask_reason(answer->reason);
+		a->detail = arena_strdup(&a->arena, ask_detail(answer));
+		finish(a);
+		return;
+	}
+	struct verdict v = verdict_read(answer->top, answer->n_top, &c->yes, &c->no, c->rest_max);
+	if (!v.known) {
+		a->reason = v.reason;
+		a->detail = arena_printf(&a->arena,
+			"{\"step\":%zu,\"yes\":%.6f,\"no\":%.6f,\"rest\":%.6f}", a->n_scores + 1,
+			v.yes, v.no, v.rest);
+		finish(a);
+		return;
+	}
+	a->scores[a->n_scores++] = v.p;
+	if (a->n_scores == a->n) {
+		finish(a);
+	} else {
+		ask_step(a);
+	}
+}
+
+static void ask_step(struct asking *a)
+{
+	a->ask = (struct ask){
+		.owner = a,
+		.engine = a->state->engine,
+		.job = a->job,
+		.arena = &a->arena,
+		.messages = a->messages,
+		.n_messages = a->n_messages + 2 * a->n_scores,
+		.sampling = &a->state->sampling,
+		.n = 1,
+		.top_logprobs = TOP_LOGPROBS,
+		.affinity = ask_affinity(a->job->candidate->group),
+		.answered = on_step,
+	};
+	ask_start(&a->ask);
+}
+
+/* Behind the first step's messages: "+", the second step, "+", the third ... */
+static void add_turns(struct asking *a)
+{
+	size_t n = a->n_messages;
+	struct engine_message *all = arena_alloc_array(&a->arena, n + 2 * (a->n - 1), sizeof(*all));
+	memcpy(all, a->messages, n * sizeof(*all));
+	for (size_t i = 1; i < a->n; i++) {
+		all[n++] = (struct engine_message){
+			"assistant", slice_z(a->state->config->yes.items[0])};
+		all[n++] = (struct engine_message){"user", a->steps[i]};
+	}
+	a->messages = all;
+}
+
+/* --- by pooling --- */
+
+static void count_mismatch(struct asking *a, const struct engine_scores *scores)
+{
+	a->reason = "count_mismatch";
+	a->detail = arena_printf(&a->arena,
+		"the server gave %zu scores for %zu steps; is '%s' the mark of its model?",
+		scores->n_rows, a->n, a->state->config->mark);
+}
+
+static void read_pairs(struct asking *a, const struct engine_scores *scores)
+{
+	if (scores->n_rows != a->n) {
+		count_mismatch(a, scores);
+		return;
+	}
+	for (size_t i = 0; i < a->n; i++) {
+		const double *pair = scores->values + i * scores->n_columns;
+		if (scores->n_columns != 2 || pair[0] < 0 || pair[1] < 0 ||
+			fabs(pair[0] + pair[1] - 1) > SUM_TOLERANCE) {
+			a->reason = "bad_scores";
+			a->detail = arena_printf(&a->arena,
+				"the %zu numbers for step %zu are not the probabilities of wrong "
+				"and right",
+				scores->n_columns, i + 1);
+			return;
+		}
+		a->scores[a->n_scores++] = fmin(pair[1], 1);
+	}
+}
+
+static void on_scores(void *ctx, const struct engine_scores *scores)
+{
+	struct asking *a = ctx;
+	a->cancelled = scores->reason == ENGINE_CANCELLED;
+	if (scores->reason == ENGINE_OK) {
+		read_pairs(a, scores);
+	} else {
+		struct score failure = ask_scoring_failure(scores);
+		a->reason = failure.reason;
+		a->detail = arena_strdup(&a->arena, failure.detail);
+	}
+	finish(a);
+}
+
+static struct slice join_steps(struct asking *a)
+{
+	struct str text;
+	str_init(&text, STR_NO_CAP);
+	for (size_t i = 0; i < a->n; i++) {
+		str_append(&text, a->steps[i].data, a->steps[i].len);
+		str_append_z(&text, a->state->config->mark);
+	}
+	struct slice joined = {arena_memdup0(&a->arena, text.data, text.len), text.len};
+	str_release(&text);
+	return joined;
+}
+
+static void ask_scores(struct asking *a)
+{
+	a->score_job = (struct engine_score_job){
+		.api = scoring_find("pooling"),
+		.messages = a->messages,
+		.n_messages = a->n_messages,
+		.steps = true,
+		.affinity = ask_affinity(a->job->candidate->group),
+	};
+	a->job->request = engine_score(a->state->engine, &a->score_job, on_scores, a);
+}
+
+/* --- a candidate --- */
+
+/* NULL, or with err why the chain cannot be asked about. */
+static const char *prepare_steps(struct asking *a, struct error *err)
+{
+	const struct steps_config *c = a->state->config;
+	bool pooling = c->api == API_POOLING;
+	/* The marks of steps are ours; others are looked for before they are put in. */
+	char *mark = c->mark;
+	struct ask_marks marks = {&mark, 1, 0};
+	struct ask_fields fields = ask_fields(
+		a->job->candidate, a->state->engine, pooling ? &marks : NULL, &a->arena);
+	struct slice text = fields.text;
+	a->steps = arena_alloc_array(&a->arena, c->steps_max, sizeof(*a->steps));
+	a->scores = arena_alloc_array(&a->arena, c->steps_max, sizeof(*a->scores));
+	a->n = steps_split(text, c->split, a->steps, c->steps_max);
+	if (!a->n) {
+		error_set(err, FAIL_DATA, "the candidate has no step");
+		return "no_steps";
+	}
+	if (a->n > c->steps_max) {
+		error_set(err, FAIL_DATA, "the candidate has more than %u steps", c->steps_max);
+		return "too_many_steps";
+	}
+	if (fields.marks && ask_marks_in(fields.marks, text)) {
+		error_set(err, FAIL_DATA, "the candidate holds one of the model's own marks");
+		return "special";
+	}
+	fields.text = pooling ? join_steps(a) : a->steps[0];
+	fields.text_is_ours = true;
+	return ask_render(a->state->template, &fields, &a->messages, &a->n_messages, err);
+}
+
+static void start(struct turn *turn)
+{
+	struct asking *a = (struct asking *)turn;
+	struct error err = {0};
+	const char *reason = prepare_steps(a, &err);
+	if (reason) {
+		refuse(a, reason, err.msg);
+	} else if (a->state->config->api == API_POOLING) {
+		ask_scores(a);
+	} else {
+		add_turns(a);
+		ask_step(a);
+	}
+}
+
+static void drop(struct turn *turn)
+{
+	struct asking *a = (struct asking *)turn;
+	verify_cancelled(a->job);
+	free_asking(a);
+}
+
+static void submit(void *state, struct verify_job *job)
+{
+	struct steps_state *s = state;
+	struct asking *a = xcalloc(1, sizeof(*a));
+	a->turn.start = start;
+	a->turn.drop = drop;
+	a->state = s;
+	a->job = job;
+	turns_enter(&s->turns, &a->turn, job->candidate->group);
+}
+
+const struct verifier_ops verify_steps = {
+	.name = "steps",
+	.summary = "what a process reward model gives the steps, made one number, 0 to 1",
+	.version = 1,
+	.params = params,
+	.config_size = sizeof(struct steps_config),
+	.state_size = sizeof(struct steps_state),
+	.reasons = reasons,
+	.check = check,
+	.open = open_steps,
+	.submit = submit,
+	.close = close_steps,
+};

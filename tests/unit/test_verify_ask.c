@@ -1,0 +1,261 @@
+/* What verifiers that ask a model share: verdicts out of log-probabilities, and the order in which candidates are asked about. */
+#include "verifiers/safety_answer.h"
+#include "verifiers/steps_split.h"
+#include "verifiers/verify_ask.h"
+
+#include "base/mem.h"
+#include "group.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- verdicts --- */
+
+#define PIECE(text, p)                                              \
+	{                                                           \
+		{(text), sizeof(text) - 1}, (float)log((double)(p)) \
+	}
+
+static struct param_strings yes_words, no_words;
+
+static void words_setup(void)
+{
+	static char *yes[] = {"yes"}, *no[] = {"no"};
+	yes_words = (struct param_strings){yes, 1};
+	no_words = (struct param_strings){no, 1};
+}
+
+START_TEST(all_spellings_of_a_word_count)
+	{
+		const struct engine_top top[] = {PIECE("Yes", 0.2), PIECE(" yes", 0.1),
+			PIECE("\xe2\x96\x81YES", 0.1), PIECE("\xc4\xa0Yes", 0.1), PIECE("\n", 0.05),
+			PIECE(" No", 0.2), PIECE("NO", 0.1), PIECE("Yesterday", 0.1),
+			PIECE("Not", 0.05)};
+		struct verdict v = verdict_read(top, ARRAY_LEN(top), &yes_words, &no_words, 0.5);
+		ck_assert(v.known && !v.bounded);
+		ck_assert_str_eq(v.reason, "verdict");
+		ck_assert_double_eq_tol(v.yes, 0.5, 1e-6);
+		ck_assert_double_eq_tol(v.no, 0.3, 1e-6);
+		ck_assert_double_eq_tol(v.rest, 0.2, 1e-6);
+		ck_assert_double_eq_tol(v.p, 0.625, 1e-6);
+	}
+END_TEST
+
+START_TEST(a_side_that_is_not_listed_is_bounded)
+	{
+		const struct engine_top yes[] = {PIECE("Yes", 0.9), PIECE("The", 0.02)};
+		const struct engine_top no[] = {PIECE("no", 0.9), PIECE("The", 0.02)};
+		struct verdict v = verdict_read(yes, 2, &yes_words, &no_words, 0.5);
+		ck_assert(v.known && v.bounded);
+		ck_assert_double_eq_tol(v.p, 0.9 / 0.92, 1e-6);
+		v = verdict_read(no, 2, &yes_words, &no_words, 0.5);
+		ck_assert(v.known && v.bounded);
+		ck_assert_double_eq_tol(v.p, 0.02 / 0.92, 1e-6);
+		/* It is all that is listed: the other has at most what is left. */
+		v = verdict_read(yes, 1, &yes_words, &no_words, 0.5);
+		ck_assert(v.known && v.bounded);
+		ck_assert_double_eq_tol(v.p, 0.9, 1e-6);
+	}
+END_TEST
+
+START_TEST(what_tells_nothing_is_not_a_no)
+	{
+		const struct engine_top neither[] = {PIECE("The", 0.6), PIECE("I", 0.3)};
+		const struct engine_top little[] = {PIECE("Yes", 0.3), PIECE("No", 0.1)};
+		struct verdict v = verdict_read(neither, 2, &yes_words, &no_words, 0.5);
+		ck_assert(!v.known);
+		ck_assert_str_eq(v.reason, "no_verdict");
+		v = verdict_read(little, 2, &yes_words, &no_words, 0.5);
+		ck_assert(!v.known);
+		ck_assert_str_eq(v.reason, "rest_mass");
+		ck_assert_double_eq_tol(v.rest, 0.6, 1e-6);
+		v = verdict_read(NULL, 0, &yes_words, &no_words, 0.5);
+		ck_assert(!v.known);
+		ck_assert_str_eq(v.reason, "no_logprobs");
+	}
+END_TEST
+
+/* --- in a row --- */
+
+struct asked {
+	struct turn turn;
+	char name;
+};
+
+static char order[64];
+
+static void note(struct turn *turn, const char *what)
+{
+	size_t len = strlen(order);
+	snprintf(order + len, sizeof(order) - len, "%s%c ", what, ((struct asked *)turn)->name);
+}
+
+static void note_start(struct turn *turn)
+{
+	note(turn, "+");
+}
+
+static void note_drop(struct turn *turn)
+{
+	note(turn, "-");
+}
+
+static void enter(struct turns *turns, struct asked *asked, char name, const struct group *group)
+{
+	asked->name = name;
+	asked->turn.start = note_start;
+	asked->turn.drop = note_drop;
+	turns_enter(turns, &asked->turn, group);
+}
+
+START_TEST(candidates_of_a_prompt_are_asked_about_in_a_row)
+	{
+		struct turns turns = {0};
+		struct group groups[2] = {0};
+		struct asked a, b, c, d;
+		order[0] = '\0';
+		enter(&turns, &a, 'a', &groups[0]);
+		enter(&turns, &b, 'b', &groups[0]);
+		enter(&turns, &c, 'c', &groups[1]);
+		enter(&turns, &d, 'd', &groups[0]);
+		ck_assert_str_eq(order, "+a +c ");
+		turns_leave(&turns, &a.turn, false);
+		turns_leave(&turns, &c.turn, false);
+		turns_leave(&turns, &b.turn, false);
+		ck_assert_str_eq(order, "+a +c +b +d ");
+		turns_leave(&turns, &d.turn, false);
+		for (size_t i = 0; i < ARRAY_LEN(turns.buckets); i++) {
+			ck_assert_ptr_null(turns.buckets[i]);
+		}
+	}
+END_TEST
+
+START_TEST(those_that_wait_for_a_cancelled_one_are_dropped)
+	{
+		struct turns turns = {0};
+		struct group group = {0};
+		struct asked a, b, c;
+		order[0] = '\0';
+		enter(&turns, &a, 'a', &group);
+		enter(&turns, &b, 'b', &group);
+		enter(&turns, &c, 'c', &group);
+		turns_leave(&turns, &a.turn, true);
+		ck_assert_str_eq(order, "+a -b -c ");
+		enter(&turns, &a, 'a', &group);
+		ck_assert_str_eq(order, "+a -b -c +a ");
+	}
+END_TEST
+
+/* --- steps --- */
+
+static const struct {
+	const char *text, *split, *steps; /* each step in <> */
+	size_t n;
+} splits[] = {
+	{"one\n\ntwo\nlines\n\n\n\nthree", NULL, "<one><two\nlines><three>", 3},
+	{"\n\n one \n \t\r\n two\n\n", NULL, "<one><two>", 2},
+	{"one\n two", NULL, "<one\n two>", 1},
+	{"", NULL, "", 0},
+	{" \n\n \n", NULL, "", 0},
+	{"a. b.\n\nc. ", ". ", "<a><b.\n\nc>", 2},
+	{". . a", ". ", "<a>", 1},
+	{"a##", "##", "<a>", 1},
+	{"a#", "##", "<a#>", 1},
+	{"1\n\n2\n\n3\n\n4\n\n5\n\n6", NULL, "<1><2><3><4>", 5},
+};
+
+START_TEST(chains_are_split_into_steps)
+	{
+		struct slice steps[4];
+		char got[64] = "";
+		size_t n = steps_split(
+			slice_z(splits[_i].text), splits[_i].split, steps, ARRAY_LEN(steps));
+		ck_assert_uint_eq(n, splits[_i].n);
+		for (size_t i = 0; i < n && i < ARRAY_LEN(steps); i++) {
+			size_t len = strlen(got);
+			snprintf(got + len, sizeof(got) - len, "<%.*s>", (int)steps[i].len,
+				steps[i].data);
+		}
+		ck_assert_str_eq(got, splits[_i].steps);
+	}
+END_TEST
+
+/* --- what safety models answer --- */
+
+static const struct {
+	const char *text, *verdict; /* the categories; "safe"; NULL: none */
+} answers[] = {
+	{"safe", "safe"},
+	{"\n\nsafe", "safe"},
+	{"Safe.", "safe"},
+	{"**safe**", "safe"},
+	{"<think>unsafe? no</think>\nsafe", "safe"},
+	{"unsafe\nS1,S10", "S1 S10 "},
+	{"\n\nunsafe\nS2", "S2 "},
+	{"unsafe", ""},
+	{"Unsafe: S2, S2; O3", "S2 O3 "},
+	{"", NULL},
+	{" \n", NULL},
+	{"safe\nS1", NULL},
+	{"safe and sound", NULL},
+	{"safely", NULL},
+	{"unsafe\nS123", NULL},
+	{"unsafe\ns1", NULL},
+	{"unsafe\nS", NULL},
+	{"unsafe\nperhaps", NULL},
+	{"not safe", NULL},
+	{"safe</think>", NULL},
+};
+
+START_TEST(verdicts_of_safety_models_are_read)
+	{
+		struct safety_answer answer = {0};
+		char got[64] = "";
+		bool ok = safety_read(slice_z(answers[_i].text), &answer);
+		ck_assert_msg(ok == (answers[_i].verdict != NULL), "'%s'", answers[_i].text);
+		for (size_t i = 0; i < answer.n_categories; i++) {
+			size_t len = strlen(got);
+			snprintf(got + len, sizeof(got) - len, "%s ", answer.categories[i]);
+		}
+		if (ok) {
+			ck_assert_str_eq(answer.safe ? "safe" : got, answers[_i].verdict);
+		}
+	}
+END_TEST
+
+START_TEST(categories_beyond_the_limit_are_no_verdict)
+	{
+		struct safety_answer answer;
+		char text[8 + 4 * (SAFETY_CATEGORIES_MAX + 1) + 1] = "unsafe\n";
+		ck_assert(!safety_read((struct slice){NULL, 0}, &answer));
+		for (int i = 0; i <= SAFETY_CATEGORIES_MAX; i++) {
+			size_t len = strlen(text);
+			ck_assert(safety_read((struct slice){text, len}, &answer));
+			snprintf(text + len, sizeof(text) - len, "S%d,", 10 + i);
+		}
+		ck_assert(!safety_read(slice_z(text), &answer));
+	}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("verify_ask");
+	TCase *tc = tcase_create("verify_ask");
+	tcase_add_checked_fixture(tc, words_setup, NULL);
+	tcase_add_test(tc, all_spellings_of_a_word_count);
+	tcase_add_test(tc, a_side_that_is_not_listed_is_bounded);
+	tcase_add_test(tc, what_tells_nothing_is_not_a_no);
+	tcase_add_test(tc, candidates_of_a_prompt_are_asked_about_in_a_row);
+	tcase_add_test(tc, those_that_wait_for_a_cancelled_one_are_dropped);
+	tcase_add_loop_test(tc, chains_are_split_into_steps, 0, (int)ARRAY_LEN(splits));
+	tcase_add_loop_test(tc, verdicts_of_safety_models_are_read, 0, (int)ARRAY_LEN(answers));
+	tcase_add_test(tc, categories_beyond_the_limit_are_no_verdict);
+	suite_add_tcase(s, tc);
+	SRunner *sr = srunner_create(s);
+	srunner_run_all(sr, CK_ENV);
+	int failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? 1 : 0;
+}
