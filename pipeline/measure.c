@@ -1,8 +1,10 @@
 #include "measure.h"
 
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "ledger/ledger.h"
+#include "registry.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -169,4 +171,32 @@ double measured_auc(const struct measured *m)
 		right_ahead += right;
 	}
 	return m->n_right && n_wrong ? won / ((double)m->n_right * (double)n_wrong) : NAN;
+}
+
+struct hashing {
+	const char *verifier;
+	struct str text;
+};
+
+static void add_row(void *ctx, const char *path, const char *value)
+{
+	struct hashing *h = ctx;
+	size_t len = strlen(h->verifier);
+	if (strncmp(path, h->verifier, len) == 0 && path[len] == '.' &&
+		strcmp(path + len, ".when") != 0) {
+		str_printf(&h->text, "%s=%s\n", path, value);
+	}
+}
+
+void measured_fingerprint(struct ledger *l, const char *verifier, char out[33])
+{
+	struct hashing h = {.verifier = verifier};
+	str_init(&h.text, STR_NO_CAP);
+	for (const struct stage_ops *const *s = registry_stages(); *s; s++) {
+		if ((*s)->submit) {
+			ledger_each_fingerprint(l, (*s)->name, add_row, &h);
+		}
+	}
+	hash128_hex(hash128(h.text.data, h.text.len), out);
+	str_release(&h.text);
 }

@@ -44,4 +44,7 @@ struct outcome measured_at(const struct measured *m, double threshold);
 /* The chance that a right one scores higher than a wrong one, equal scores half; NaN without both. */
 double measured_auc(const struct measured *m);
 
+/* What the ledger's scores of a verifier were made with, without `when`: 32 hex digits. */
+void measured_fingerprint(struct ledger *l, const char *verifier, char out[33]);
+
 #endif
