@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct run;
 struct verify_job;
@@ -76,6 +77,7 @@ struct verify_job {
 	/* Set by submit() to what verify_cancel needs; may stay NULL. */
 	struct engine_request *request;
 	void *work; /* the verifier's own, for its cancel(); may stay NULL */
+	uint32_t n_tokens; /* read and written by a model for this job: whoever asks adds to it */
 	void *owner; /* the verify stage's */
 };
 

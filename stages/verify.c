@@ -398,6 +398,7 @@ void verify_done(struct verify_job *asked, const struct score *score)
 	if (!job->cancelled) {
 		struct score timed = *score;
 		timed.us = clock_mono_us() - job->begun_us;
+		timed.n_tokens += asked->n_tokens;
 		keep_score(job->candidate, job->at, &timed, job->audited);
 	}
 	job->at++;
