@@ -71,7 +71,7 @@ struct history *history_open(const char *path, struct error *err)
 			"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = "
 			"-4096",
 			err) ||
-		!create_or_check(h, err) ||
+		!create_or_check(h, err) || !exec(h, calibration_sql, err) ||
 		sqlite3_prepare_v2(h->db, "SELECT settled FROM prompt WHERE prompt_id = ?", -1,
 			&h->is_settled, NULL) != SQLITE_OK) {
 		if (!err->msg[0]) {

@@ -18,17 +18,6 @@ CREATE TABLE prompt (
 	last_run TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Verifiers whose thresholds were looked at against labels. The fingerprint is that of the scores: changed parameters are another verifier.
-CREATE TABLE calibration (
-	verifier TEXT NOT NULL,
-	fingerprint TEXT NOT NULL,
-	label TEXT NOT NULL,
-	n INTEGER NOT NULL,             -- candidates with score and label
-	auc REAL,                       -- NULL: all were right, or all wrong
-	done_ms INTEGER NOT NULL,
-	PRIMARY KEY (verifier, fingerprint)
-) STRICT, WITHOUT ROWID;
-
 -- Candidates that went into published shards.
 CREATE TABLE shipped (
 	run TEXT NOT NULL,

@@ -201,6 +201,29 @@ static bool set_up(struct ledger *l, struct error *err)
 			err);
 }
 
+/*
+ * Ledgers made before scores had a mark and a cost. One that is only read gets them in front of it, as the connection's own
+ * view: the night it tells of is over and its file stays as it is.
+ */
+static bool add_audits(struct ledger *l, struct error *err)
+{
+	if (pragma_int(l, "SELECT count(*) FROM pragma_table_info('score') WHERE name = 'audit'") !=
+		0) {
+		return true;
+	}
+	return exec(l,
+		l->read_only
+			? "CREATE TEMP VIEW score AS SELECT *, 0 AS audit, 0 AS us, 0 AS n_tokens "
+			  "FROM main.score;"
+			  "CREATE TEMP TABLE previous (candidate INTEGER PRIMARY KEY, outcome TEXT)"
+			: "BEGIN IMMEDIATE; ALTER TABLE score ADD COLUMN audit INTEGER NOT NULL "
+			  "DEFAULT 0; ALTER TABLE score ADD COLUMN us INTEGER NOT NULL DEFAULT 0;"
+			  "ALTER TABLE score ADD COLUMN n_tokens INTEGER NOT NULL DEFAULT 0;"
+			  "CREATE TABLE previous (candidate INTEGER PRIMARY KEY REFERENCES "
+			  "candidate (id), outcome TEXT NOT NULL) STRICT; COMMIT",
+		err);
+}
+
 static bool load_dicts(struct ledger *l, struct error *err)
 {
 	sqlite3_stmt *stmt = ledger_stmt(l, "SELECT id, kind, bytes FROM dict ORDER BY id", err);
@@ -247,7 +270,8 @@ struct ledger *ledger_open(const char *path, enum ledger_mode mode, struct error
 	sqlite3_busy_timeout(l->db, BUSY_TIMEOUT_MS);
 	sqlite3_extended_result_codes(l->db, 0);
 	if ((mode == LEDGER_CREATE && !create(l, err)) || !check_version(l, err) ||
-		!set_up(l, err) || !load_dicts(l, err) || !ledger_add_functions(l, err)) {
+		!set_up(l, err) || !add_audits(l, err) || !load_dicts(l, err) ||
+		!ledger_add_functions(l, err)) {
 		goto fail_open;
 	}
 	return l;

@@ -228,6 +228,50 @@ START_TEST(reset_verify_keeps_known_scores_of_the_verifiers_named)
 	}
 END_TEST
 
+/* Opened for reading it stays as it is, for writing it is brought up to date. */
+START_TEST(a_ledger_without_costs_is_read_and_brought_up_to_date)
+	{
+		static const enum ledger_mode modes[] = {LEDGER_READ, LEDGER_WRITE, LEDGER_READ};
+		AUTO_FREE char *path = fixture_path("ledger.db");
+		sqlite3 *db;
+		add_prompt(1);
+		add_candidate(1, 0, "accepted", "accept");
+		ck_assert(ledger_add_score(ledger, CANDIDATES,
+			&(struct ledger_score){"math", "equal", NULL, true, 1, false, 0, 0}, &err));
+		ledger_close(ledger);
+		ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+		ck_assert_int_eq(
+			sqlite3_exec(db,
+				"CREATE TABLE old AS SELECT candidate, verifier, value, reason, "
+				"detail FROM score;"
+				"DROP TABLE score; DROP TABLE previous; CREATE TABLE score "
+				"(candidate INTEGER NOT NULL, verifier TEXT NOT NULL,"
+				" value REAL, reason TEXT NOT NULL, detail TEXT, PRIMARY KEY "
+				"(candidate, verifier)) STRICT, WITHOUT ROWID;"
+				"INSERT INTO score SELECT * FROM old; DROP TABLE old",
+				NULL, NULL, NULL),
+			SQLITE_OK);
+		sqlite3_close(db);
+		for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+			struct arena arena = {0};
+			struct ledger_verifier *v;
+			struct ledger_change *c;
+			size_t n;
+			ledger = ledger_open(path, modes[i], &err);
+			ck_assert_msg(ledger != NULL, "%s", err.msg);
+			ck_assert_ok(ledger_verifiers(ledger, &arena, &v, &n, &err), err);
+			ck_assert_uint_eq(n, 1);
+			ck_assert_int_eq(v[0].n_known, 1);
+			ck_assert_ok(ledger_changes(ledger, &arena, &c, &n, &err), err);
+			ck_assert_uint_eq(n, 0);
+			arena_release(&arena);
+			if (i + 1 < ARRAY_LEN(modes)) {
+				ledger_close(ledger);
+			}
+		}
+	}
+END_TEST
+
 static void select_as(uint32_t idx, const char *outcome)
 {
 	ck_assert_ok(ledger_add_selection(ledger, CANDIDATES + idx, 1, outcome, &err), err);
@@ -434,6 +478,7 @@ int main(void)
 	tcase_add_test(t, reset_verify_forgets_scores_and_keeps_candidates);
 	tcase_add_test(t, reset_verify_keeps_known_scores_of_the_verifiers_named);
 	tcase_add_test(t, changes_of_the_selection_are_told);
+	tcase_add_test(t, a_ledger_without_costs_is_read_and_brought_up_to_date);
 	tcase_add_test(t, clearing_the_plan_takes_back_what_pack_left_out);
 	tcase_add_test(t, prompts_are_found_by_the_beginning_of_their_hash);
 	tcase_add_test(t, query_reads_and_unpacks_but_never_writes);
