@@ -13,7 +13,7 @@ for line in sys.stdin:
     mode = os.environ.get('MODE_' + answer, 'score')
     if mode == 'crash':
         os._exit(3)
-    elif mode == 'hang':
+    elif mode == 'hang' and q['idx'] == 0:
         time.sleep(60)
     elif mode == 'nan':
         print(json.dumps({'id': n, 'score': float('nan')}))
