@@ -4,7 +4,9 @@
 #include "cli.h"
 #include "commands.h"
 #include "dry_run.h"
+#include "ledger/history.h"
 #include "ledger/ledger.h"
+#include "measure.h"
 #include "progress.h"
 #include "run.h"
 #include "runner.h"
@@ -47,6 +49,31 @@ static bool print_json(struct run *run, struct error *err)
 	return ok;
 }
 
+/* A threshold of a model that nobody has held against labels is a guess. */
+static bool print_uncalibrated(const struct run *run, const char *pipeline, struct error *err)
+{
+	struct arena arena = {0};
+	struct ledger_verifier *list;
+	size_t n;
+	bool ok = ledger_verifiers(run->ledger, &arena, &list, &n, err);
+	for (size_t i = 0; ok && run->accept && i < n; i++) {
+		const struct ledger_verifier *v = &list[i];
+		size_t column = columns_find(&run->columns, v->name);
+		char fingerprint[33];
+		measured_fingerprint(run->ledger, v->name, fingerprint);
+		if (v->is_verdict && v->n_between && column < run->columns.n_of_candidate &&
+			expr_reads(run->accept, column) &&
+			!history_is_calibrated(run->history, v->name, fingerprint)) {
+			printf("\nnote: accept reads '%s', whose thresholds were never held "
+			       "against "
+			       "labels\n      thresh calibrate %s%s\n",
+				v->name, pipeline, run->def->label ? "" : " --label FIELD");
+		}
+	}
+	arena_release(&arena);
+	return ok;
+}
+
 /* What somebody wants to type next. */
 static void print_next(const struct run *run, const char *pipeline)
 {
@@ -68,6 +95,9 @@ static int report(struct run *run, const char *pipeline, bool json, struct error
 		return cli_fail(err);
 	}
 	if (!json) {
+		if (!print_uncalibrated(run, pipeline, err)) {
+			return cli_fail(err);
+		}
 		print_next(run, pipeline);
 	}
 	return facts.n_failed || facts.n_prompts_failed ? 3 : 0;

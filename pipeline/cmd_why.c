@@ -90,7 +90,8 @@ static void print_candidate(struct ledger *l, const struct ledger_candidate *c, 
 		if (s->known) {
 			text_format_double(s->value, number);
 		}
-		printf("  %s = %s, %s%s%s\n", s->verifier, number, s->reason, s->detail ? " " : "", s->detail ? s->detail : "");
+		printf("  %s = %s, %s%s%s%s\n", s->verifier, number, s->reason, s->audit ? " (audited: no decision sees it)" : "",
+			s->detail ? " " : "", s->detail ? s->detail : "");
 	}
 	print_place(l, c, arena);
 	if (with_text && c->text.data) {

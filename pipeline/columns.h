@@ -14,6 +14,7 @@ struct definition;
 struct columns {
 	struct expr_column *list; /* owns; n */
 	size_t n;
+	size_t n_of_candidate; /* the first of them: what can be known of a candidate alone, for `accept` and `when` */
 	size_t n_fields, first_field;
 };
 

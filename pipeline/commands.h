@@ -18,5 +18,6 @@ int cmd_verifiers(int argc, char **argv);
 int cmd_engines(int argc, char **argv);
 int cmd_schema(int argc, char **argv);
 int cmd_math(int argc, char **argv);
+int cmd_calibrate(int argc, char **argv);
 
 #endif

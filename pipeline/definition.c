@@ -12,6 +12,7 @@
 #include "ledger/wide.h"
 #include "registry.h"
 #include "template.h"
+#include "verifier.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -133,6 +134,14 @@ const struct param definition_params[] = {
 		.help = "list of stages, see `thresh stages`"),
 	PARAM_SQL("accept", struct definition, accept, .ref = "candidate",
 		.help = "SQL over one candidate: what is accepted"),
+	PARAM_STR("audit", struct definition, audit,
+		.help = "share of the candidates, such as 2%, that every verifier is asked about "
+			"whatever its "
+			"`when` says; it changes no decision"),
+	PARAM_STR("label", struct definition, label,
+		.help = "field or verifier that says what is right (0 or 1): verifiers are "
+			"measured "
+			"against it"),
 	PARAM_GROUP("budget", .table = budget_params, .help = "when to stop"),
 	PARAM_GROUP("ledger", .table = ledger_params, .help = "how results are committed"),
 	{0},
@@ -158,6 +167,21 @@ const struct stage_def *definition_stage(const struct definition *def, const cha
 		}
 	}
 	return NULL;
+}
+
+const struct verifier_def *definition_verifier(const struct definition *def, const char *name)
+{
+	for (size_t i = 0; i < def->n_verifiers; i++) {
+		if (strcmp(def->verifiers[i].name, name) == 0) {
+			return &def->verifiers[i];
+		}
+	}
+	return NULL;
+}
+
+bool verifier_is_of_group(const struct verifier_def *v)
+{
+	return v->ops->score_group != NULL;
 }
 
 bool definition_has_field(const struct definition *def, const char *name)
@@ -384,13 +408,32 @@ static void unknown_engine(const struct definition *def, const struct node *node
 	free(names);
 }
 
+/* With the columns of the group it would have been right. */
+static void explain_group_column(const char *sql, const struct columns *columns, struct error *err)
+{
+	struct error ignored = {0};
+	struct expr *e = expr_new(sql, columns->list, columns->n, &ignored);
+	for (size_t i = columns->n_of_candidate; e && i < columns->n; i++) {
+		if (expr_reads(e, i)) {
+			error_set(err, FAIL_CONFIG,
+				"'%s' is not known of a candidate alone, but once its prompt has "
+				"all its candidates",
+				columns->list[i].name);
+			error_hint(err, "use it in select: order_by and where see it");
+			break;
+		}
+	}
+	expr_free(e);
+}
+
 static bool check_sql(
 	const struct definition *def, const struct param *row, const char *sql, struct error *err)
 {
 	struct columns columns;
 	columns_init(&columns, def);
-	size_t n = columns.n;
-	if (strcmp(row->ref, "candidate") != 0) {
+	bool of_candidate = strcmp(row->ref, "candidate") == 0;
+	size_t n = of_candidate ? columns.n_of_candidate : columns.n;
+	if (!of_candidate) {
 		columns.list = xreallocarray(
 			columns.list, n + WIDE_N_GROUP_COLUMNS, sizeof(*columns.list));
 		memcpy(columns.list + n, wide_group_columns, sizeof(wide_group_columns));
@@ -403,6 +446,9 @@ static bool check_sql(
 		struct expr *e = expr_new(sql, columns.list, n, err);
 		ok = e != NULL;
 		expr_free(e);
+		if (!ok && of_candidate) {
+			explain_group_column(sql, &columns, err);
+		}
 	}
 	columns_release(&columns);
 	return ok;
@@ -454,6 +500,15 @@ static bool check_ref(struct definition *def, const struct param *row, const cha
 		const char *nearest = text_nearest(
 			value, (const char *const *)def->fields, def->n_fields);
 		return nearest ? error_hint(err, "did you mean '%s'?", nearest) : false;
+	}
+	if (row->type == PARAM_TYPE_REF && strcmp(row->ref, "verifier") == 0) {
+		const struct verifier_def *v = definition_verifier(def, value);
+		if (!v || verifier_is_of_group(v)) {
+			node_error(err, &def->tree, node, "%s: there is no verifier '%s'%s", what,
+				value, v ? " that scores single candidates" : "");
+			return error_hint(
+				err, "name a verifier of this stage, as its column is named");
+		}
 	}
 	if (row->type == PARAM_TYPE_SQL && !check_sql(def, row, value, err)) {
 		error_context(err, "%s: %s", what, row->name);
@@ -542,6 +597,46 @@ static void check_deadline(struct definition *def, struct error_list *errors)
 	}
 }
 
+/* "2%" or 0.02. */
+static void check_audit(struct definition *def, struct error_list *errors)
+{
+	if (!def->audit) {
+		return;
+	}
+	size_t len = strlen(def->audit);
+	bool percent = len && def->audit[len - 1] == '%';
+	AUTO_FREE char *number = xmemdup0(def->audit, len - percent);
+	double value;
+	if (text_parse_double(number, &value) && value >= 0 && value <= (percent ? 100 : 1)) {
+		def->audit_share = percent ? value / 100 : value;
+		return;
+	}
+	struct error err = {0};
+	node_error(&err, &def->tree, node_get(def->tree.root, "audit"),
+		"audit must be a share from 0%% to 100%%, not '%s'", def->audit);
+	error_hint(&err, "write audit: 2%%");
+	error_list_add(errors, &err);
+}
+
+static void check_label(struct definition *def, struct error_list *errors)
+{
+	const struct verifier_def *v = def->label ? definition_verifier(def, def->label) : NULL;
+	if (!def->label || (v && !verifier_is_of_group(v)) || def->fields_open ||
+		(!v && definition_has_field(def, def->label))) {
+		return;
+	}
+	struct error err = {0};
+	const char *nearest = text_nearest(
+		def->label, (const char *const *)def->fields, def->n_fields);
+	node_error(&err, &def->tree, node_get(def->tree.root, "label"),
+		"label '%s' is neither a field of the prompts nor a verifier of single candidates",
+		def->label);
+	if (nearest) {
+		error_hint(&err, "did you mean '%s'?", nearest);
+	}
+	error_list_add(errors, &err);
+}
+
 void definition_read(struct definition *def, const char *path, const char *const *sets,
 	size_t n_sets, struct error_list *errors)
 {
@@ -569,7 +664,9 @@ void definition_read(struct definition *def, const char *path, const char *const
 	read_engines(def, errors);
 	read_stages(def, errors);
 	check_deadline(def, errors);
+	check_audit(def, errors);
 	check_all(def, errors);
+	check_label(def, errors);
 }
 
 bool definition_for_reading(struct definition *def, const char *path, struct error *err)
@@ -642,6 +739,13 @@ static void visit_param(void *ctx, const char *path, const char *value, const st
 	}
 }
 
+static void visit_verifier_fact(void *ctx, const char *path, const char *value)
+{
+	const struct fingerprint_visit *to = ctx;
+	AUTO_FREE char *full = xasprintf("%s.%s", to->prefix, path);
+	to->visit(to->ctx, full, value);
+}
+
 static void visit_verifier_param(
 	void *ctx, const char *path, const char *value, const struct param *row)
 {
@@ -662,6 +766,9 @@ static void visit_verifiers(const struct definition *def, struct fingerprint_vis
 		to->visit(to->ctx, when, v->when ? v->when : "");
 		to->prefix = v->name;
 		param_each(v->ops->params, v->config, visit_verifier_param, to);
+		if (v->ops->fingerprint) {
+			v->ops->fingerprint(v->config, visit_verifier_fact, to);
+		}
 	}
 }
 

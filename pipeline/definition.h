@@ -41,6 +41,8 @@ struct verifier_def {
 struct definition {
 	struct tree tree;
 	char *name, *workdir, *accept;
+	char *audit, *label; /* as written; NULL: none */
+	double audit_share; /* 0 to 1 */
 	uint64_t seed;
 	struct {
 		char *deadline; /* "HH:MM" local time, or NULL */
@@ -72,8 +74,11 @@ void definition_release(struct definition *def);
  */
 MUST_CHECK bool definition_for_reading(struct definition *def, const char *path, struct error *err);
 
+/* Scores a group as a whole, so that no expression over a candidate can see it. */
+bool verifier_is_of_group(const struct verifier_def *v);
 /* NULL if there is none of that name. */
 const struct engine_def *definition_engine(const struct definition *def, const char *name);
+const struct verifier_def *definition_verifier(const struct definition *def, const char *name);
 const struct stage_def *definition_stage(const struct definition *def, const char *name);
 bool definition_has_field(const struct definition *def, const char *name);
 /* For a stage's check(): a field that the prompts have. Copied; twice is fine. */

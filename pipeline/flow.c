@@ -38,6 +38,7 @@ struct flow_group {
 	struct flow_group *next, *prev;
 	size_t n_open;
 	bool made;
+	bool finished; /* has the scores of the whole group */
 	bool cancelled;
 	bool due; /* in the list of steps to take */
 	struct flow_group *next_due;
@@ -152,22 +153,31 @@ static bool write_candidate(struct flow *f, const struct candidate *c)
 	return true;
 }
 
-static bool write_decision(struct flow *f, const struct candidate *c)
+/* Those of single candidates, or those of the group. */
+static bool write_scores(
+	struct flow *f, const struct candidate *c, bool of_group, struct error *err)
 {
 	const struct definition *def = f->run->def;
 	int64_t id = candidate_id(c->group->prompt.id, c->idx);
-	struct error err = {0};
 	bool ok = true;
 	for (size_t i = 0; ok && i < def->n_verifiers; i++) {
-		if (c->scored[i]) {
-			const struct score *s = &c->scores[i];
+		const struct score *s = &c->scores[i];
+		if (c->scored[i] && verifier_is_of_group(&def->verifiers[i]) == of_group) {
 			ok = ledger_add_score(f->run->ledger, id,
 				&(struct ledger_score){def->verifiers[i].name, s->reason, s->detail,
-					s->known, s->value},
-				&err);
+					s->known, s->value, s->audit, s->us, s->n_tokens},
+				err);
 		}
 	}
-	ok = ok &&
+	return ok;
+}
+
+static bool write_decision(struct flow *f, const struct candidate *c)
+{
+	int64_t id = candidate_id(c->group->prompt.id, c->idx);
+	struct error err = {0};
+	bool ok = !c->has_stored || ledger_clear_scores(f->run->ledger, id, &err);
+	ok = ok && write_scores(f, c, false, &err) &&
 		ledger_set_candidate_state(f->run->ledger, id, candidate_state_name(c->state),
 			c->reason, c->detail, &err);
 	if (!ok) {
@@ -282,6 +292,24 @@ static void pass_on(struct flow *f, struct candidate *c, size_t after)
 	step_soon(g);
 }
 
+/* Those of verifiers that the definition still has. A group's score is taken afresh with the group. */
+static void adopt_scores(struct flow *f, struct candidate *c, const struct ledger_candidate *row)
+{
+	const struct definition *def = f->run->def;
+	c->has_stored = row->n_scores > 0;
+	for (size_t i = 0; i < def->n_verifiers; i++) {
+		for (size_t k = 0; k < row->n_scores; k++) {
+			const struct ledger_score *s = &row->scores[k];
+			if (strcmp(s->verifier, def->verifiers[i].name) == 0 &&
+				!verifier_is_of_group(&def->verifiers[i])) {
+				c->scores[i] = (struct score){s->known, s->value, s->reason,
+					s->detail, s->audit, s->n_tokens, s->us};
+				c->scored[i] = true;
+			}
+		}
+	}
+}
+
 /* Adopts a candidate that the ledger has; one that is pending was written but not yet decided when the last sitting ended. */
 static struct candidate *adopt(
 	struct flow *f, struct group *group, const struct ledger_candidate *row)
@@ -297,6 +325,7 @@ static struct candidate *adopt(
 	c->retokenized = strcmp(row->token_source, "retokenized") == 0;
 	c->reason = row->reason;
 	c->detail = row->detail;
+	adopt_scores(f, c, row);
 	for (int s = 0; s <= CANDIDATE_FAILED; s++) {
 		if (strcmp(candidate_state_name(s), row->state) == 0) {
 			c->state = s;
@@ -492,6 +521,17 @@ static bool is_complete(const struct group *group, size_t to)
 	return true;
 }
 
+/* Asks the consumers for the scores of the whole group; false: there are none to wait for. */
+static bool start_finishing(struct flow_group *g)
+{
+	struct flow *f = g->flow;
+	for (size_t i = 0; i < f->n_stages; i++) {
+		const struct stage_ops *ops = f->stages[i].ops;
+		g->n_open += ops->finish_group && ops->finish_group(f->states[i], &g->group);
+	}
+	return g->n_open > 0;
+}
+
 static void step(struct flow_group *g)
 {
 	struct flow *f = g->flow;
@@ -514,6 +554,8 @@ static void step(struct flow_group *g)
 		group_free(g); /* the next sitting's, or the backlog's */
 	} else if (pending) {
 		start_wave(g, pending, false);
+	} else if (settled && !g->finished && start_finishing(g)) {
+		/* It steps again when that is done, and plans the same. */
 	} else if (settled) {
 		settle_by_plan(g, reason);
 	} else if (!possible) {
@@ -604,6 +646,23 @@ void flow_prompt_ids(struct group *group, const uint32_t *ids, size_t n)
 void flow_done(struct candidate *c)
 {
 	pass_on(of(c->group)->flow, c, c->stage);
+}
+
+void flow_group_finished(struct group *group)
+{
+	struct flow_group *g = of(group);
+	struct flow *f = g->flow;
+	struct error err = {0};
+	bool ok = true;
+	g->n_open--;
+	g->finished = true;
+	for (size_t i = 0; ok && !g->cancelled && i < group->n_candidates; i++) {
+		ok = write_scores(f, group->candidates[i], true, &err);
+	}
+	if (!ok) {
+		fail(f, &err);
+	}
+	step_soon(g);
 }
 
 void flow_finished(struct run *run)

@@ -31,6 +31,9 @@ struct score {
 	double value;
 	const char *reason; /* one word of the verifier's list: static or in the group's arena */
 	const char *detail; /* free text or JSON; NULL: none */
+	bool audit; /* `when` had not asked for it: kept, and invisible to every expression */
+	uint32_t n_tokens; /* given to a model and by it, for the cost; 0: none */
+	int64_t us; /* time it took; set by the verify stage */
 };
 
 enum candidate_state {
@@ -62,6 +65,7 @@ struct candidate {
 	const char *detail; /* the error's text, or the columns that were null */
 	struct score *scores; /* one per verifier instance, in definition order */
 	bool *scored; /* which of them have been filled */
+	bool has_stored; /* the ledger has scores of an earlier sitting: the next decision replaces them */
 	size_t stage; /* the flow stage that has it */
 };
 

@@ -18,6 +18,8 @@ static const struct command commands[] = {
 	{"inspect", "SHARDS ...", "what is in a folder of shards", cmd_inspect},
 	{"why", "[PIPELINE] ID", "the life of one prompt or candidate", cmd_why},
 	{"query", "PIPELINE SQL", "read-only SQL over the ledger", cmd_query},
+	{"calibrate", "PIPELINE", "which threshold of a verifier to choose, against labels",
+		cmd_calibrate},
 	{"math", "GOLD PRED", "the math checker by hand", cmd_math},
 	{"stages", "[NAME]", "the stages and their parameters", cmd_stages},
 	{"verifiers", "[NAME]", "the verifiers and their parameters", cmd_verifiers},

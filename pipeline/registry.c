@@ -27,7 +27,7 @@ static void assert_stage(const struct stage_ops *s)
 static void assert_verifier(const struct verifier_ops *v)
 {
 	assert(v->name && v->summary && v->version && v->params && v->config_size && v->reasons);
-	assert(!v->score != !v->submit);
+	assert((v->score != NULL) + (v->submit != NULL) + (v->score_group != NULL) == 1);
 	param_assert(v->params, v->config_size);
 }
 

@@ -408,11 +408,113 @@ static void set_id(struct run *run, char *taken_id)
 	run->ledger_path = xasprintf("%s/ledger.db", run->dir);
 }
 
+/* A fingerprint's rows, of the ledger or of the definition. */
+struct rows {
+	struct arena arena;
+	struct pair *list; /* owns */
+	size_t n, cap;
+};
+
+static void collect_row(void *ctx, const char *path, const char *value)
+{
+	struct rows *r = ctx;
+	r->list = array_room(r->list, r->n, &r->cap, sizeof(*r->list));
+	r->list[r->n++] = (struct pair){
+		arena_strdup(&r->arena, path), arena_strdup(&r->arena, value), false};
+}
+
+static void rows_release(struct rows *r)
+{
+	free(r->list);
+	arena_release(&r->arena);
+}
+
+/* Whether a row says what the verifier's score is; `when` says who is asked, which is asked anew in any case. */
+static bool is_of(const struct pair *row, const char *verifier)
+{
+	size_t len = strlen(verifier);
+	return strncmp(row->path, verifier, len) == 0 && row->path[len] == '.' &&
+		strcmp(row->path + len, ".when") != 0;
+}
+
+static bool has_row(const struct rows *r, const struct pair *row)
+{
+	for (size_t i = 0; i < r->n; i++) {
+		if (strcmp(r->list[i].path, row->path) == 0) {
+			return strcmp(r->list[i].value, row->value) == 0;
+		}
+	}
+	return false;
+}
+
+/* All of a's rows of the verifier are in b; how many there are is added up. */
+static bool covers(const struct rows *a, const struct rows *b, const char *verifier, size_t *n)
+{
+	for (size_t i = 0; i < a->n; i++) {
+		if (is_of(&a->list[i], verifier)) {
+			(*n)++;
+			if (!has_row(b, &a->list[i])) {
+				return false;
+			}
+		}
+	}
+	return true;
+}
+
+/*
+ * The verifiers whose own parameters are what they were when the ledger's scores were made, as a JSON list: their scores
+ * stay. A group's score rests on the others', so it is made again.
+ */
+static void list_unchanged(struct run *run, const struct stage_def *stage, struct str *out)
+{
+	struct rows stored = {0}, now = {0};
+	struct json_writer w = {.out = out};
+	struct str again;
+	str_init(&again, 512);
+	ledger_each_fingerprint(run->ledger, stage->ops->name, collect_row, &stored);
+	definition_fingerprint(run->def, stage, collect_row, &now);
+	json_begin_array(&w);
+	for (size_t i = 0; i < run->def->n_verifiers; i++) {
+		const struct verifier_def *v = &run->def->verifiers[i];
+		size_t n = 0;
+		if (!verifier_is_of_group(v) && covers(&stored, &now, v->name, &n) && n &&
+			covers(&now, &stored, v->name, &n)) {
+			json_put_z(&w, v->name);
+		} else {
+			str_printf(&again, "%s%s", again.len ? " " : "", v->name);
+		}
+	}
+	json_end_array(&w);
+	log_info("scores of unchanged verifiers stay", "unchanged", out->data, "again",
+		again.len ? again.data : "none", NULL);
+	str_release(&again);
+	rows_release(&stored);
+	rows_release(&now);
+}
+
+static bool reset_verify(struct run *run, const struct stage_def *stage, struct error *err)
+{
+	struct str keep;
+	str_init(&keep, STR_NO_CAP);
+	list_unchanged(run, stage, &keep);
+	/*
+	 * The fingerprint follows at once: scores that stay must never stand beside that of another definition. A kill in between leaves
+	 * the old one, with which the same scores stay.
+	 */
+	bool ok = ledger_reset_verify(run->ledger, keep.data, err) &&
+		run_store_fingerprint(run, stage, err);
+	str_release(&keep);
+	return ok;
+}
+
 /* Opens all that must be redone from `stage` on. */
 static bool reset_from(struct run *run, const struct stage_def *stage, struct error *err)
 {
 	bool from_flow = stage->ops->submit != NULL;
-	if (from_flow ? !ledger_reset_verify(run->ledger, err)
+	if (!ledger_keep_selection(run->ledger, err)) {
+		return false;
+	}
+	if (from_flow ? !reset_verify(run, stage, err)
 			: stage == &run->def->stages[run->def->n_stages - 1]
 			? !ledger_clear_plan(run->ledger, err)
 			: !ledger_clear_selection(run->ledger, err)) {
@@ -420,7 +522,8 @@ static bool reset_from(struct run *run, const struct stage_def *stage, struct er
 	}
 	for (const struct stage_def *s = stage; s < run->def->stages + run->def->n_stages; s++) {
 		if (!ledger_set_stage(run->ledger, s->ops->name, false, 0, NULL, err) ||
-			!ledger_clear_fingerprint(run->ledger, s->ops->name, err)) {
+			(!s->ops->submit &&
+				!ledger_clear_fingerprint(run->ledger, s->ops->name, err))) {
 			return false;
 		}
 	}
@@ -665,7 +768,8 @@ enum run_opened run_open(struct run *run, struct definition *def, const struct r
 		return RUN_FAILED;
 	}
 	if (def->accept) {
-		run->accept = expr_new(def->accept, run->columns.list, run->columns.n, err);
+		run->accept = expr_new(
+			def->accept, run->columns.list, run->columns.n_of_candidate, err);
 		if (!run->accept) {
 			return RUN_FAILED;
 		}

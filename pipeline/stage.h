@@ -78,6 +78,11 @@ struct stage_ops {
 	bool (*admit)(void *state, struct group *group, const char **out_reason);
 	/* Works on one candidate, then calls flow_done(candidate), not from inside the call. */
 	void (*submit)(void *state, struct candidate *candidate);
+	/*
+	 * Before a prompt is settled, when all its candidates are decided and no more will come: fills scores that only the whole group
+	 * can have, then calls flow_group_finished(group), not from inside the call. False: there are none. Optional.
+	 */
+	bool (*finish_group)(void *state, struct group *group);
 
 	/* Flow: nobody wants the answers any more; what is out is still answered (cancelled), soon. Optional. */
 	void (*cancel)(void *state, struct group *group);
@@ -93,6 +98,7 @@ void flow_prompt_failed(struct group *group, const char *reason, const char *det
 /* The prompt's rendered ids, before its first candidate; kept in the ledger. */
 void flow_prompt_ids(struct group *group, const uint32_t *ids, size_t n);
 void flow_done(struct candidate *candidate);
+void flow_group_finished(struct group *group);
 void flow_finished(struct run *run);
 /* A stage cannot go on (its engine is lost, its ledger full): the run ends, resumable. */
 void flow_failed(struct run *run, const struct error *err);

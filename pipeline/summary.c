@@ -2,12 +2,16 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "group.h"
 #include "ledger/ledger.h"
+#include "measure.h"
 #include "registry.h"
 
+#include <math.h>
 #include <string.h>
 
 #define REASONS_SHOWN 6
+#define DECIDED_AT 0.5 /* a score from here on says yes, where verifiers are compared */
 
 struct reading {
 	struct arena arena;
@@ -15,6 +19,14 @@ struct reading {
 	size_t n_counts;
 	struct ledger_source *sources;
 	size_t n_sources;
+	struct ledger_verifier *verifiers;
+	size_t n_verifiers;
+	struct ledger_pair *pairs;
+	size_t n_pairs;
+	struct ledger_change *changes;
+	size_t n_changes;
+	const char *label; /* NULL: none */
+	struct measures measures; /* against the label */
 	struct summary_facts facts;
 };
 
@@ -48,12 +60,26 @@ static void add(struct summary_facts *f, const struct ledger_count *c)
 	}
 }
 
-static bool read_all(struct ledger *l, struct reading *r, struct error *err)
+static void release(struct reading *r)
+{
+	measures_release(&r->measures);
+	arena_release(&r->arena);
+}
+
+static bool read_verifiers(struct ledger *l, struct reading *r, struct error *err)
+{
+	const char *label = ledger_meta(l, "label", &r->arena);
+	r->label = label && label[0] ? label : NULL;
+	return ledger_verifiers(l, &r->arena, &r->verifiers, &r->n_verifiers, err) &&
+		ledger_pairs(l, &r->arena, &r->pairs, &r->n_pairs, err) &&
+		(!r->label || measures_read(l, r->label, &r->measures, err));
+}
+
+static bool read_books(struct ledger *l, struct reading *r, struct error *err)
 {
 	*r = (struct reading){0};
-	if (!ledger_counts(l, &r->arena, &r->counts, &r->n_counts, err) ||
-		!ledger_sources(l, &r->arena, &r->sources, &r->n_sources, err)) {
-		arena_release(&r->arena);
+	if (!ledger_counts(l, &r->arena, &r->counts, &r->n_counts, err)) {
+		release(r);
 		return false;
 	}
 	for (size_t i = 0; i < r->n_counts; i++) {
@@ -69,14 +95,28 @@ static bool read_all(struct ledger *l, struct reading *r, struct error *err)
 	return true;
 }
 
+static bool read_all(struct ledger *l, struct reading *r, struct error *err)
+{
+	if (!read_books(l, r, err)) {
+		return false;
+	}
+	if (!ledger_sources(l, &r->arena, &r->sources, &r->n_sources, err) ||
+		!ledger_changes(l, &r->arena, &r->changes, &r->n_changes, err) ||
+		!read_verifiers(l, r, err)) {
+		release(r);
+		return false;
+	}
+	return true;
+}
+
 bool summary_read(struct ledger *l, struct summary_facts *out, struct error *err)
 {
 	struct reading r;
-	if (!read_all(l, &r, err)) {
+	if (!read_books(l, &r, err)) {
 		return false;
 	}
 	*out = r.facts;
-	arena_release(&r.arena);
+	release(&r);
 	return true;
 }
 
@@ -118,6 +158,107 @@ static void put_reasons(struct json_writer *w, const struct reading *r)
 		json_end_object(w);
 	}
 	json_end_array(w);
+}
+
+static const struct measured *measured_of(const struct reading *r, const char *verifier)
+{
+	for (size_t i = 0; i < r->measures.n; i++) {
+		if (strcmp(r->measures.list[i].verifier, verifier) == 0) {
+			return &r->measures.list[i];
+		}
+	}
+	return NULL;
+}
+
+static void put_num(struct json_writer *w, const char *key, double v)
+{
+	json_key(w, key);
+	json_put_num(w, v);
+}
+
+static void put_int(struct json_writer *w, const char *key, int64_t v)
+{
+	json_key(w, key);
+	json_put_int(w, v);
+}
+
+static void put_measured(struct json_writer *w, const char *label, const struct measured *m)
+{
+	struct outcome o = measured_at(m, DECIDED_AT);
+	json_key(w, "against");
+	json_begin_object(w);
+	json_key(w, "label");
+	json_put_z(w, label);
+	put_int(w, "n", (int64_t)m->n);
+	put_num(w, "precision", o.precision);
+	put_num(w, "recall", o.recall);
+	put_num(w, "auc", measured_auc(m));
+	json_end_object(w);
+}
+
+static void put_verifiers(struct json_writer *w, const struct reading *r)
+{
+	json_key(w, "verifiers");
+	json_begin_object(w);
+	for (size_t i = 0; i < r->n_verifiers; i++) {
+		const struct ledger_verifier *v = &r->verifiers[i];
+		const struct measured *m = v->is_verdict ? measured_of(r, v->name) : NULL;
+		json_key(w, v->name);
+		json_begin_object(w);
+		put_int(w, "n", v->n);
+		put_int(w, "known", v->n_known);
+		put_int(w, "audited", v->n_audit);
+		json_key(w, "mean");
+		json_put_num(w, v->n_known ? v->mean : NAN);
+		put_num(w, "ms", (double)v->us / 1000);
+		put_int(w, "tokens", v->n_tokens);
+		if (m) {
+			put_measured(w, r->label, m);
+		}
+		json_end_object(w);
+	}
+	json_end_object(w);
+}
+
+static void put_pairs(struct json_writer *w, const struct reading *r)
+{
+	json_key(w, "disagreement");
+	json_begin_array(w);
+	for (size_t i = 0; i < r->n_pairs; i++) {
+		const struct ledger_pair *p = &r->pairs[i];
+		json_begin_object(w);
+		json_key(w, "verifiers");
+		json_begin_array(w);
+		json_put_z(w, p->a);
+		json_put_z(w, p->b);
+		json_end_array(w);
+		put_int(w, "n", p->n);
+		put_int(w, "apart", p->n_apart);
+		json_end_object(w);
+	}
+	json_end_array(w);
+}
+
+static int64_t changes_of(const struct reading *r, const char *what)
+{
+	int64_t n = 0;
+	for (size_t i = 0; i < r->n_changes; i++) {
+		n += strcmp(r->changes[i].what, what) == 0 ? r->changes[i].n : 0;
+	}
+	return n;
+}
+
+static void put_changes(struct json_writer *w, const struct reading *r)
+{
+	if (!r->n_changes) {
+		return;
+	}
+	json_key(w, "changes");
+	json_begin_object(w);
+	put_int(w, "kept", changes_of(r, "kept"));
+	put_int(w, "gone", changes_of(r, "gone"));
+	put_int(w, "new", changes_of(r, "new"));
+	json_end_object(w);
 }
 
 static void put_stages(struct json_writer *w, struct ledger *l, struct arena *arena)
@@ -174,9 +315,12 @@ bool summary_json(struct ledger *l, struct json_writer *w, struct error *err)
 	}
 	json_end_object(w);
 	put_stages(w, l, &r.arena);
+	put_verifiers(w, &r);
+	put_pairs(w, &r);
+	put_changes(w, &r);
 	put_reasons(w, &r);
 	json_end_object(w);
-	arena_release(&r.arena);
+	release(&r);
 	return true;
 }
 
@@ -239,21 +383,92 @@ static void print_candidates(FILE *out, struct reading *r)
 	}
 }
 
-/* One line per verifier: how often each word was its reason. */
+/* "12ms, 4,310 tokens, 3 audited" */
+static const char *cost_of(struct arena *arena, const struct ledger_verifier *v)
+{
+	char duration[24], number[28];
+	clock_duration(v->us / 1000, duration);
+	const char *text = arena_strdup(arena, duration);
+	if (v->n_tokens) {
+		text_format_count((uint64_t)v->n_tokens, number);
+		text = arena_printf(arena, "%s, %s tokens", text, number);
+	}
+	if (v->n_audit) {
+		text_format_count((uint64_t)v->n_audit, number);
+		text = arena_printf(arena, "%s, %s audited", text, number);
+	}
+	return text;
+}
+
+/* NaN, where there is nothing to divide by, is a dash. */
+static const char *share_text(struct arena *arena, double v)
+{
+	return isnan(v) ? "-" : arena_printf(arena, "%.3f", v);
+}
+
+static void print_measured(FILE *out, struct reading *r, const struct measured *m)
+{
+	struct outcome o = measured_at(m, DECIDED_AT);
+	fprintf(out, "  %-22s %10s   against %s: precision %s, recall %s, AUC %s\n", "", "",
+		r->label, share_text(&r->arena, o.precision), share_text(&r->arena, o.recall),
+		share_text(&r->arena, measured_auc(m)));
+}
+
+/* A line per verifier: how many it scored, how often each word was its reason, the mean, the cost; and what the label says of it. */
 static void print_verifiers(FILE *out, struct reading *r)
 {
-	const char *last = "";
-	for (size_t i = 0; i < r->n_counts; i++) {
-		const char *what = r->counts[i].what;
-		if (strncmp(what, "score:", 6) != 0 || strcmp(what, last) == 0) {
-			continue;
-		}
-		last = what;
-		const char *known = reasons_of(r, &r->arena, what, "known"),
+	for (size_t i = 0; i < r->n_verifiers; i++) {
+		const struct ledger_verifier *v = &r->verifiers[i];
+		const struct measured *m = v->is_verdict ? measured_of(r, v->name) : NULL;
+		const char *what = arena_printf(&r->arena, "score:%s", v->name),
+			   *known = reasons_of(r, &r->arena, what, "known"),
 			   *null = reasons_of(r, &r->arena, what, "null");
-		fprintf(out, "  %-22s %10s   %s%s%s\n", arena_printf(&r->arena, "  %s", what + 6),
-			"", known, null[0] ? "; could not tell: " : "", null);
+		line(out, arena_printf(&r->arena, "  %s", v->name), v->n,
+			arena_printf(&r->arena, "%s%s%s%s%s; %s", known,
+				v->n_known ? arena_printf(&r->arena, "; mean %.3g", v->mean) : "",
+				known[0] && null[0] ? "; " : "", null[0] ? "could not tell: " : "",
+				null, cost_of(&r->arena, v)));
+		if (m) {
+			print_measured(out, r, m);
+		}
 	}
+	for (size_t i = 0; i < r->n_pairs; i++) {
+		const struct ledger_pair *p = &r->pairs[i];
+		if (p->n_apart) {
+			line(out, "  disagree", p->n_apart,
+				arena_printf(&r->arena, "%s and %s, %s", p->a, p->b,
+					share(&r->arena, p->n_apart, p->n, "those both scored")));
+		}
+	}
+}
+
+/* "rejected 3, such as 17.2; per_prompt 1, such as 20.0" */
+static const char *change_text(struct reading *r, const char *what)
+{
+	const char *text = "";
+	for (size_t i = 0; i < r->n_changes; i++) {
+		const struct ledger_change *c = &r->changes[i];
+		if (strcmp(c->what, what) == 0) {
+			text = arena_printf(&r->arena, "%s%s%s %lld, such as %lld.%lld", text,
+				text[0] ? "; " : "", c->why, (long long)c->n,
+				(long long)(c->example / CANDIDATES_MAX),
+				(long long)(c->example % CANDIDATES_MAX));
+		}
+	}
+	return text;
+}
+
+/* What --from has changed in the selection. */
+static void print_changes(FILE *out, struct reading *r)
+{
+	int64_t kept = changes_of(r, "kept"), gone = changes_of(r, "gone");
+	if (!r->n_changes) {
+		return;
+	}
+	line(out, "  as before", kept,
+		share(&r->arena, kept, kept + gone, "what was chosen before"));
+	line(out, "  no longer", gone, change_text(r, "gone"));
+	line(out, "  new", changes_of(r, "new"), change_text(r, "new"));
 }
 
 static void print_tokens(FILE *out, struct reading *r)
@@ -383,10 +598,11 @@ bool summary_print(struct ledger *l, FILE *out, struct error *err)
 	print_candidates(out, &r);
 	print_verifiers(out, &r);
 	line(out, "chosen", f->n_chosen, share(&r.arena, f->n_chosen, f->n_accepted, "accepted"));
+	print_changes(out, &r);
 	print_packed(out, l, &r);
 	print_tokens(out, &r);
 	print_stages(out, l, &r);
 	print_sources(out, &r);
-	arena_release(&r.arena);
+	release(&r);
 	return true;
 }

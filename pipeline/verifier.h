@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct run;
 struct verify_job;
@@ -25,6 +26,8 @@ struct verifier_ops {
 	const struct param
 		*params; /* ends with {0}; parsed into config_size bytes before check() */
 	size_t config_size, state_size;
+	/* The number says what the text is like (its length), not how right it is: never compared with verdicts and labels. */
+	bool is_fact;
 	const char *const *reasons; /* every word a score's reason can be; ends with NULL */
 
 	/* Rules the table cannot express, each mistake with its place (`node` is the verifier's map). No I/O. Optional. */
@@ -40,7 +43,7 @@ struct verifier_ops {
 	bool (*prepare)(const void *state, const struct prompt *prompt, struct arena *arena,
 		void **out_prepared, const char **out_reason);
 
-	/* Exactly one of the two is set. */
+	/* Exactly one of the three is set. */
 	/*
 	 * CPU work on a thread of the pool, several at a time: pure but for `scratch` (reset after each call) and `out`, whose reason is static
 	 * and whose detail is in `scratch` (the caller copies).
@@ -49,6 +52,19 @@ struct verifier_ops {
 		struct arena *scratch, struct score *out);
 	/* Asks somebody else, on the loop: starts the work and later calls verify_done(job, score) once, from the loop. */
 	void (*submit)(void *state, struct verify_job *job);
+	/*
+	 * The group as a whole, once its prompt is about to be settled and no candidate will be added: on a thread of the pool, pure
+	 * as score() is. `candidates` are those that were verified, by idx; one score each. A group's score cannot be known
+	 * while its candidates are decided, so `accept` and `when` do not see it; order_by and select.where do.
+	 */
+	void (*score_group)(const void *state, const struct candidate *const *candidates, size_t n,
+		struct arena *scratch, struct score *out);
+
+	/* Nobody wants the answer to the job any more; it is still given, soon (verify_cancelled). Not needed where job->request is set. Optional. */
+	void (*cancel)(void *state, struct verify_job *job);
+	/* Visits what the score rests on beside the parameters (a script's content). Optional. */
+	void (*fingerprint)(const void *config,
+		void (*visit)(void *ctx, const char *path, const char *value), void *ctx);
 
 	/* Nothing is in flight any more. Accepts a state whose open() failed. Optional. */
 	void (*close)(void *state);
@@ -60,6 +76,8 @@ struct verify_job {
 	void *prepared;
 	/* Set by submit() to what verify_cancel needs; may stay NULL. */
 	struct engine_request *request;
+	void *work; /* the verifier's own, for its cancel(); may stay NULL */
+	uint32_t n_tokens; /* read and written by a model for this job: whoever asks adds to it */
 	void *owner; /* the verify stage's */
 };
 

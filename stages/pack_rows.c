@@ -51,7 +51,8 @@ struct sequence {
 static float score_of(const struct pack_state *s, const struct ledger_candidate *c)
 {
 	for (size_t i = 0; s->score && i < c->n_scores; i++) {
-		if (strcmp(c->scores[i].verifier, s->score) == 0 && c->scores[i].known) {
+		if (strcmp(c->scores[i].verifier, s->score) == 0 && c->scores[i].known &&
+			!c->scores[i].audit) {
 			return (float)c->scores[i].value;
 		}
 	}
@@ -139,6 +140,9 @@ static void put_meta(struct pack_state *s, const struct ledger_candidate *c, str
 	json_key(&w, "scores");
 	json_begin_object(&w);
 	for (size_t i = 0; i < c->n_scores; i++) {
+		if (c->scores[i].audit) {
+			continue; /* for the books alone: a night ships the same with an audit and without */
+		}
 		json_key(&w, c->scores[i].verifier);
 		if (c->scores[i].known) {
 			json_put_num(&w, c->scores[i].value);

@@ -75,9 +75,11 @@ static void take_scores(struct select_state *s, const struct ledger_candidate *c
 		s->scored[i] = false;
 		for (size_t k = 0; k < c->n_scores; k++) {
 			if (strcmp(c->scores[k].verifier, s->run->def->verifiers[i].name) == 0) {
-				s->scores[i] = (struct score){c->scores[k].known,
-					c->scores[k].value, c->scores[k].reason,
-					c->scores[k].detail};
+				s->scores[i] = (struct score){.known = c->scores[k].known,
+					.value = c->scores[k].value,
+					.reason = c->scores[k].reason,
+					.detail = c->scores[k].detail,
+					.audit = c->scores[k].audit};
 				s->scored[i] = true;
 			}
 		}

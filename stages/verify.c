@@ -4,16 +4,26 @@
  * verifier; a verifier that was not asked leaves no score, and its column is NULL.
  *
  * One job per candidate goes from verifier to verifier; neighbouring computing verifiers without `when` share one trip to
- * the pool.
+ * the pool. A score that the ledger kept from an earlier sitting (`--from verify`: its verifier has not changed) is not made again, but
+ * `when` is asked again, as what it reads may be new.
+ *
+ * Audit: of the candidates that `when` leaves out, a share drawn by seed, prompt and place is asked all the same. What that gives
+ * is marked, counted and compared, and no expression ever sees it.
+ *
+ * Verifiers of groups (`vote`) come last, when a prompt is about to be settled. Only then are its candidates known, and they
+ * are taken by their place, so neither the order of arrival nor the size of waves can change a score.
  */
 #include "stages.h"
 
+#include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "columns.h"
 #include "definition.h"
 #include "engine/loop.h"
+#include "ledger/ledger.h"
 #include "registry.h"
 #include "run.h"
 #include "stage.h"
@@ -48,6 +58,8 @@ struct job {
 	struct candidate *candidate;
 	size_t at, to; /* verifiers at .. to-1 are being computed */
 	struct arena scratch;
+	int64_t begun_us; /* of what is asked */
+	bool audited; /* the verifier `at` would not have been asked */
 	bool asking;
 	bool cancelled;
 	struct job *next, *prev; /* in state->jobs */
@@ -183,19 +195,43 @@ static void release_config(void *config UNUSED)
 
 /* --- life --- */
 
+/* What a reader of the ledger alone must know: the label, and whose scores are verdicts. */
+static bool tell_ledger(struct run *run, struct error *err)
+{
+	const struct definition *def = run->def;
+	struct str verdicts;
+	str_init(&verdicts, STR_NO_CAP);
+	struct json_writer w = {.out = &verdicts};
+	json_begin_array(&w);
+	for (size_t i = 0; i < def->n_verifiers; i++) {
+		if (!def->verifiers[i].ops->is_fact) {
+			json_put_z(&w, def->verifiers[i].name);
+		}
+	}
+	json_end_array(&w);
+	bool ok = ledger_set_meta(run->ledger, "verdicts", verdicts.data, err) &&
+		ledger_set_meta(run->ledger, "label", def->label ? def->label : "", err);
+	str_release(&verdicts);
+	return ok;
+}
+
 static bool open_verify(void *state, const void *config UNUSED, struct run *run, struct error *err)
 {
 	struct verify_state *s = state;
 	s->run = run;
 	s->n = run->def->n_verifiers;
 	s->instances = xcalloc(s->n, sizeof(*s->instances));
+	if (!tell_ledger(run, err)) {
+		return false;
+	}
 	s->row = xcalloc(run->columns.n, sizeof(*s->row));
 	for (; s->n_opened < s->n; s->n_opened++) {
 		struct instance *v = &s->instances[s->n_opened];
 		v->def = &run->def->verifiers[s->n_opened];
 		v->state = xcalloc(1, MAX(v->def->ops->state_size, 1));
 		if (v->def->when) {
-			v->when = expr_new(v->def->when, run->columns.list, run->columns.n, err);
+			v->when = expr_new(
+				v->def->when, run->columns.list, run->columns.n_of_candidate, err);
 		}
 		if ((v->def->when && !v->when) ||
 			(v->def->ops->open &&
@@ -263,24 +299,32 @@ static void finish_job(struct job *job)
 }
 
 /* A score that is not finite is a verifier's bug or a server's nonsense; either way it tells nothing. */
-static void keep_score(struct candidate *c, size_t i, const struct score *score)
+static void keep_score(struct candidate *c, size_t i, const struct score *score, bool audit)
 {
 	struct arena *arena = &c->group->arena;
 	c->scores[i] = *score;
 	c->scores[i].known = score->known && isfinite(score->value);
 	c->scores[i].reason = score->reason ? arena_strdup(arena, score->reason) : "none";
 	c->scores[i].detail = score->detail ? arena_strdup(arena, score->detail) : NULL;
+	c->scores[i].audit = audit;
 	c->scored[i] = true;
 }
 
 static void compute(void *ctx)
 {
 	struct job *job = ctx;
+	int64_t before_us = clock_mono_us();
 	for (size_t i = job->at; i < job->to; i++) {
 		struct instance *v = &job->state->instances[i];
 		struct score score = {0};
+		if (job->candidate->scored[i]) {
+			continue;
+		}
 		v->def->ops->score(v->state, job->candidate, job->candidate->group->prepared[i],
 			&job->scratch, &score);
+		int64_t now_us = clock_mono_us();
+		score.us = now_us - before_us;
+		before_us = now_us;
 		/* The group's arena is the loop's; until then the details stay in the job's scratch. */
 		job->candidate->scores[i] = score;
 	}
@@ -291,11 +335,26 @@ static void computed(void *ctx)
 	struct job *job = ctx;
 	for (size_t i = job->at; i < job->to; i++) {
 		struct score score = job->candidate->scores[i];
-		keep_score(job->candidate, i, &score);
+		bool audited = i == job->at && job->audited;
+		if (job->candidate->scored[i]) {
+			job->candidate->scores[i].audit =
+				audited; /* kept; has no `when` any more */
+		} else {
+			keep_score(job->candidate, i, &score, audited);
+		}
 	}
 	arena_reset(&job->scratch);
 	job->at = job->to;
 	advance(job);
+}
+
+/* The same candidates for every verifier, so that their scores can be compared. */
+static bool is_audited(const struct verify_state *s, const struct candidate *c)
+{
+	const struct run *run = s->run;
+	AUTO_FREE char *key = xasprintf("audit/%llu/%lld/%s/%u", (unsigned long long)run->def->seed,
+		(long long)run->number, c->group->prompt.prompt_id, c->idx);
+	return (double)(hash64(key, strlen(key), 0) >> 11) * 0x1p-53 < run->def->audit_share;
 }
 
 static bool is_wanted(struct job *job, const struct instance *v)
@@ -313,7 +372,7 @@ static bool is_wanted(struct job *job, const struct instance *v)
 	columns_fill(&s->run->columns, s->run->def, &from, &job->scratch, s->row);
 	if (!expr_eval(v->when, s->row, &truth, &err)) {
 		keep_score(c, (size_t)(v - s->instances),
-			&(struct score){.reason = "when_failed", .detail = err.msg});
+			&(struct score){.reason = "when_failed", .detail = err.msg}, false);
 		return false;
 	}
 	return truth == EXPR_TRUE;
@@ -324,8 +383,10 @@ static void start_asking(struct job *job)
 	struct verify_state *s = job->state;
 	const struct instance *v = &s->instances[job->at];
 	job->asking = true;
-	job->asked = (struct verify_job){
-		job->candidate, job->candidate->group->prepared[job->at], NULL, job};
+	job->begun_us = clock_mono_us();
+	job->asked = (struct verify_job){.candidate = job->candidate,
+		.prepared = job->candidate->group->prepared[job->at],
+		.owner = job};
 	v->def->ops->submit(v->state, &job->asked);
 }
 
@@ -335,7 +396,10 @@ void verify_done(struct verify_job *asked, const struct score *score)
 	assert(job->asking);
 	job->asking = false;
 	if (!job->cancelled) {
-		keep_score(job->candidate, job->at, score);
+		struct score timed = *score;
+		timed.us = clock_mono_us() - job->begun_us;
+		timed.n_tokens += asked->n_tokens;
+		keep_score(job->candidate, job->at, &timed, job->audited);
 	}
 	job->at++;
 	advance(job);
@@ -352,11 +416,34 @@ static void end_soon(void *ctx)
 	finish_job(ctx);
 }
 
+/*
+ * Whether the verifier `at` must be asked. A score of an earlier sitting stays if it still would be, and goes if not; so does
+ * one that was audited and would now be asked for, or the other way round, lose or get its mark.
+ */
+static bool must_ask(struct job *job)
+{
+	const struct instance *v = &job->state->instances[job->at];
+	struct candidate *c = job->candidate;
+	if (verifier_is_of_group(v->def)) {
+		return false;
+	}
+	bool kept = c->scored[job->at];
+	c->scored[job->at] = false;
+	bool wanted = is_wanted(job, v);
+	job->audited = !wanted && !c->scored[job->at] && is_audited(job->state, c);
+	if (kept && (wanted || job->audited)) {
+		c->scored[job->at] = true;
+		c->scores[job->at].audit = job->audited;
+		return false;
+	}
+	return wanted || job->audited;
+}
+
 /* Starts what comes next; always ends in a callback from the loop, never in the caller's frame. */
 static void advance(struct job *job)
 {
 	struct verify_state *s = job->state;
-	while (!job->cancelled && job->at < s->n && !is_wanted(job, &s->instances[job->at])) {
+	while (!job->cancelled && job->at < s->n && !must_ask(job)) {
 		job->at++;
 	}
 	if (job->cancelled || job->at == s->n) {
@@ -388,17 +475,113 @@ static void submit(void *state, struct candidate *candidate)
 	advance(job);
 }
 
+static void cancel_asked(struct job *job)
+{
+	const struct instance *v = &job->state->instances[job->at];
+	if (job->asking && job->asked.request) {
+		engine_cancel(job->asked.request);
+	} else if (job->asking && v->def->ops->cancel) {
+		v->def->ops->cancel(v->state, &job->asked);
+	}
+}
+
 static void cancel(void *state, struct group *group)
 {
 	struct verify_state *s = state;
 	for (struct job *job = s->jobs; job; job = job->next) {
 		if (job->candidate->group == group && !job->cancelled) {
 			job->cancelled = true;
-			if (job->asking && job->asked.request) {
-				engine_cancel(job->asked.request);
-			}
+			cancel_asked(job);
 		}
 	}
+}
+
+/* --- a group's scores --- */
+
+struct group_job {
+	struct verify_state *state;
+	struct group *group;
+	struct arena scratch;
+	const struct candidate **candidates; /* those that were verified; in the scratch */
+	size_t n;
+	struct score *scores; /* n for each verifier of groups, in their order; in the scratch */
+};
+
+static bool was_verified(const struct candidate *c)
+{
+	return c->state == CANDIDATE_ACCEPTED || c->state == CANDIDATE_UNDECIDED ||
+		(c->state == CANDIDATE_REJECTED && strcmp(c->reason, "accept") == 0);
+}
+
+static void compute_group(void *ctx)
+{
+	struct group_job *job = ctx;
+	struct score *out = job->scores;
+	for (size_t i = 0; i < job->state->n; i++) {
+		const struct instance *v = &job->state->instances[i];
+		if (verifier_is_of_group(v->def)) {
+			int64_t before_us = clock_mono_us();
+			v->def->ops->score_group(
+				v->state, job->candidates, job->n, &job->scratch, out);
+			out[0].us = clock_mono_us() - before_us;
+			out += job->n;
+		}
+	}
+}
+
+static void computed_group(void *ctx)
+{
+	struct group_job *job = ctx;
+	const struct score *score = job->scores;
+	for (size_t i = 0; i < job->state->n; i++) {
+		if (!verifier_is_of_group(job->state->instances[i].def)) {
+			continue;
+		}
+		for (size_t k = 0; k < job->n; k++, score++) {
+			keep_score(
+				job->group->candidates[job->candidates[k]->idx], i, score, false);
+		}
+	}
+	struct group *group = job->group;
+	arena_release(&job->scratch);
+	free(job);
+	flow_group_finished(group);
+}
+
+static size_t count_of_group(const struct verify_state *s)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < s->n; i++) {
+		n += verifier_is_of_group(s->instances[i].def);
+	}
+	return n;
+}
+
+static bool finish_group(void *state, struct group *group)
+{
+	struct verify_state *s = state;
+	size_t n_verifiers = count_of_group(s);
+	struct group_job *job = n_verifiers ? xcalloc(1, sizeof(*job)) : NULL;
+	if (!job) {
+		return false;
+	}
+	job->state = s;
+	job->group = group;
+	job->candidates = arena_alloc_array(
+		&job->scratch, group->n_candidates, sizeof(*job->candidates));
+	for (size_t i = 0; i < group->n_candidates; i++) {
+		if (was_verified(group->candidates[i])) {
+			job->candidates[job->n++] = group->candidates[i];
+		}
+	}
+	if (!job->n) {
+		arena_release(&job->scratch);
+		free(job);
+		return false;
+	}
+	job->scores = arena_alloc_array(&job->scratch, n_verifiers * job->n, sizeof(*job->scores));
+	loop_work(s->run->loop, compute_group, computed_group, job);
+	return true;
 }
 
 const struct stage_ops verify_stage = {
@@ -411,6 +594,7 @@ const struct stage_ops verify_stage = {
 	.open = open_verify,
 	.admit = admit,
 	.submit = submit,
+	.finish_group = finish_group,
 	.cancel = cancel,
 	.close = close_verify,
 };

@@ -9,6 +9,7 @@
 int64_t clock_wall_ms(void);
 /* Milliseconds that only grow; for durations. */
 int64_t clock_mono_ms(void);
+int64_t clock_mono_us(void);
 /* "2026-11-24", local time. */
 void clock_date(int64_t wall_ms, char out[11]);
 /* "2026-11-24 06:00:00 CET", local time with the zone. */

@@ -8,6 +8,7 @@
 
 #define APPLICATION_ID 0x54687248 /* "ThrH" */
 #define HISTORY_VERSION 1
+#define BUSY_TIMEOUT_MS 5000 /* `thresh calibrate` may write beside a night */
 
 struct history {
 	sqlite3 *db;
@@ -65,11 +66,12 @@ struct history *history_open(const char *path, struct error *err)
 	if (sqlite3_open_v2(path, &h->db,
 		    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
 		    NULL) != SQLITE_OK ||
+		sqlite3_busy_timeout(h->db, BUSY_TIMEOUT_MS) != SQLITE_OK ||
 		!exec(h,
 			"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = "
 			"-4096",
 			err) ||
-		!create_or_check(h, err) ||
+		!create_or_check(h, err) || !exec(h, calibration_sql, err) ||
 		sqlite3_prepare_v2(h->db, "SELECT settled FROM prompt WHERE prompt_id = ?", -1,
 			&h->is_settled, NULL) != SQLITE_OK) {
 		if (!err->msg[0]) {
@@ -169,4 +171,39 @@ bool history_record(struct history *h, const char *run, int64_t number, const ch
 		(void)exec(h, "ROLLBACK", &ignored);
 	}
 	return exec(h, "DETACH night", ok ? err : &ignored) && ok;
+}
+
+bool history_set_calibration(
+	struct history *h, const struct history_calibration *c, struct error *err)
+{
+	sqlite3_stmt *stmt;
+	if (sqlite3_prepare_v2(h->db,
+		    "INSERT OR REPLACE INTO calibration VALUES (?, ?, ?, ?, ?, ?)", -1, &stmt,
+		    NULL) != SQLITE_OK) {
+		return db_error(h, err);
+	}
+	sqlite3_bind_text(stmt, 1, c->verifier, -1, SQLITE_STATIC);
+	sqlite3_bind_text(stmt, 2, c->fingerprint, -1, SQLITE_STATIC);
+	sqlite3_bind_text(stmt, 3, c->label, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(stmt, 4, c->n);
+	sqlite3_bind_double(stmt, 5, c->auc); /* NaN becomes NULL */
+	sqlite3_bind_int64(stmt, 6, c->done_ms);
+	bool ok = sqlite3_step(stmt) == SQLITE_DONE || db_error(h, err);
+	sqlite3_finalize(stmt);
+	return ok;
+}
+
+bool history_is_calibrated(struct history *h, const char *verifier, const char *fingerprint)
+{
+	sqlite3_stmt *stmt;
+	if (sqlite3_prepare_v2(h->db,
+		    "SELECT 1 FROM calibration WHERE verifier = ? AND fingerprint = ?", -1, &stmt,
+		    NULL) != SQLITE_OK) {
+		return false;
+	}
+	sqlite3_bind_text(stmt, 1, verifier, -1, SQLITE_STATIC);
+	sqlite3_bind_text(stmt, 2, fingerprint, -1, SQLITE_STATIC);
+	bool found = sqlite3_step(stmt) == SQLITE_ROW;
+	sqlite3_finalize(stmt);
+	return found;
 }

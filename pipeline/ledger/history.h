@@ -23,4 +23,14 @@ int64_t history_last_number(struct history *h);
 MUST_CHECK bool history_record(struct history *h, const char *run, int64_t number,
 	const char *ledger_path, const char *summary_json, int64_t ended_ms, struct error *err);
 
+struct history_calibration {
+	const char *verifier, *fingerprint, *label;
+	int64_t n, done_ms;
+	double auc; /* NaN: none */
+};
+/* Replaces an older one of the same verifier and fingerprint. */
+MUST_CHECK bool history_set_calibration(
+	struct history *h, const struct history_calibration *c, struct error *err);
+bool history_is_calibrated(struct history *h, const char *verifier, const char *fingerprint);
+
 #endif

@@ -201,6 +201,29 @@ static bool set_up(struct ledger *l, struct error *err)
 			err);
 }
 
+/*
+ * Ledgers made before scores had a mark and a cost. One that is only read gets them in front of it, as the connection's own
+ * view: the night it tells of is over and its file stays as it is.
+ */
+static bool add_audits(struct ledger *l, struct error *err)
+{
+	if (pragma_int(l, "SELECT count(*) FROM pragma_table_info('score') WHERE name = 'audit'") !=
+		0) {
+		return true;
+	}
+	return exec(l,
+		l->read_only
+			? "CREATE TEMP VIEW score AS SELECT *, 0 AS audit, 0 AS us, 0 AS n_tokens "
+			  "FROM main.score;"
+			  "CREATE TEMP TABLE previous (candidate INTEGER PRIMARY KEY, outcome TEXT)"
+			: "BEGIN IMMEDIATE; ALTER TABLE score ADD COLUMN audit INTEGER NOT NULL "
+			  "DEFAULT 0; ALTER TABLE score ADD COLUMN us INTEGER NOT NULL DEFAULT 0;"
+			  "ALTER TABLE score ADD COLUMN n_tokens INTEGER NOT NULL DEFAULT 0;"
+			  "CREATE TABLE previous (candidate INTEGER PRIMARY KEY REFERENCES "
+			  "candidate (id), outcome TEXT NOT NULL) STRICT; COMMIT",
+		err);
+}
+
 static bool load_dicts(struct ledger *l, struct error *err)
 {
 	sqlite3_stmt *stmt = ledger_stmt(l, "SELECT id, kind, bytes FROM dict ORDER BY id", err);
@@ -247,7 +270,8 @@ struct ledger *ledger_open(const char *path, enum ledger_mode mode, struct error
 	sqlite3_busy_timeout(l->db, BUSY_TIMEOUT_MS);
 	sqlite3_extended_result_codes(l->db, 0);
 	if ((mode == LEDGER_CREATE && !create(l, err)) || !check_version(l, err) ||
-		!set_up(l, err) || !load_dicts(l, err) || !ledger_add_functions(l, err)) {
+		!set_up(l, err) || !add_audits(l, err) || !load_dicts(l, err) ||
+		!ledger_add_functions(l, err)) {
 		goto fail_open;
 	}
 	return l;
@@ -525,7 +549,7 @@ bool ledger_add_score(
 	struct ledger *l, int64_t candidate, const struct ledger_score *score, struct error *err)
 {
 	sqlite3_stmt *stmt = ledger_stmt(
-		l, "INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?)", err);
+		l, "INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?, ?, ?, ?)", err);
 	if (!stmt || !ledger_begin(l, err)) {
 		return false;
 	}
@@ -536,9 +560,25 @@ bool ledger_add_score(
 	}
 	ledger_bind_z(stmt, 4, score->reason);
 	ledger_bind_z(stmt, 5, score->detail);
+	sqlite3_bind_int(stmt, 6, score->audit);
+	sqlite3_bind_int64(stmt, 7, score->us);
+	sqlite3_bind_int64(stmt, 8, score->n_tokens);
 	bool ok = sqlite3_step(stmt) == SQLITE_DONE || ledger_db_error(l, err);
 	sqlite3_reset(stmt);
 	l->dirty_rows++; /* committed with the state that follows */
+	return ok;
+}
+
+bool ledger_clear_scores(struct ledger *l, int64_t candidate, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l, "DELETE FROM score WHERE candidate = ?", err);
+	if (!stmt || !ledger_begin(l, err)) {
+		return false;
+	}
+	sqlite3_bind_int64(stmt, 1, candidate);
+	/* Not counted as a row, so that no commit falls between this and what comes in its place. */
+	bool ok = sqlite3_step(stmt) == SQLITE_DONE || ledger_db_error(l, err);
+	sqlite3_reset(stmt);
 	return ok;
 }
 
@@ -558,16 +598,46 @@ static bool exec_together(struct ledger *l, const char *sql, struct error *err)
 		ledger_flush(l, err);
 }
 
-bool ledger_reset_verify(struct ledger *l, struct error *err)
+static bool drop_scores(struct ledger *l, const char *keep, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"DELETE FROM score WHERE value IS NULL OR verifier NOT IN (SELECT json_each.value "
+		"FROM json_each(?))",
+		err);
+	if (!stmt) {
+		return false;
+	}
+	ledger_bind_z(stmt, 1, keep);
+	bool ok = sqlite3_step(stmt) == SQLITE_DONE || ledger_db_error(l, err);
+	sqlite3_reset(stmt);
+	return ok;
+}
+
+bool ledger_reset_verify(struct ledger *l, const char *keep, struct error *err)
+{
+	/* Together with what follows, which ends the transaction. */
+	if (!ledger_flush(l, err) || !ledger_begin(l, err) || !drop_scores(l, keep, err)) {
+		return false;
+	}
+	return exec(l,
+		       "DELETE FROM shard; DELETE FROM plan; DELETE FROM selection;"
+		       "UPDATE candidate SET state = 'pending', reason = NULL, detail = NULL"
+		       " WHERE state IN ('accepted', 'undecided') OR (state = 'rejected' AND "
+		       "reason = "
+		       "'accept');"
+		       "UPDATE prompt SET state = 'pending', reason = NULL, detail = NULL WHERE "
+		       "state = "
+		       "'settled' OR reason = 'unverifiable';"
+		       "UPDATE stage SET state = 'open' WHERE name <> 'sample'",
+		       err) &&
+		ledger_flush(l, err);
+}
+
+bool ledger_keep_selection(struct ledger *l, struct error *err)
 {
 	return exec_together(l,
-		"DELETE FROM shard; DELETE FROM plan; DELETE FROM selection; DELETE FROM score;"
-		"UPDATE candidate SET state = 'pending', reason = NULL, detail = NULL"
-		" WHERE state IN ('accepted', 'undecided') OR (state = 'rejected' AND reason = "
-		"'accept');"
-		"UPDATE prompt SET state = 'pending', reason = NULL, detail = NULL WHERE state = "
-		"'settled' OR reason = 'unverifiable';"
-		"UPDATE stage SET state = 'open' WHERE name <> 'sample'",
+		"DELETE FROM previous WHERE EXISTS (SELECT 1 FROM selection);"
+		"INSERT OR IGNORE INTO previous SELECT candidate, outcome FROM selection",
 		err);
 }
 

@@ -96,6 +96,9 @@ struct ledger_score {
 	const char *verifier, *reason, *detail;
 	bool known;
 	double value;
+	bool audit;
+	int64_t us;
+	uint32_t n_tokens;
 };
 struct ledger_candidate {
 	int64_t id, prompt;
@@ -119,6 +122,8 @@ MUST_CHECK bool ledger_add_candidate(
 	struct ledger *l, const struct ledger_candidate *c, struct error *err);
 MUST_CHECK bool ledger_add_score(
 	struct ledger *l, int64_t candidate, const struct ledger_score *score, struct error *err);
+/* Before those of another sitting are written. */
+MUST_CHECK bool ledger_clear_scores(struct ledger *l, int64_t candidate, struct error *err);
 MUST_CHECK bool ledger_set_candidate_state(struct ledger *l, int64_t id, const char *state,
 	const char *reason, const char *detail, struct error *err);
 /* All candidates of a prompt by idx, with bodies and scores, in the arena. */
@@ -137,10 +142,24 @@ MUST_CHECK bool ledger_each_candidate(
 MUST_CHECK bool ledger_each_ids(struct ledger *l,
 	void (*visit)(void *ctx, const uint32_t *ids, size_t n), void *ctx, struct error *err);
 
-/* Takes scores and decisions of all candidates back and makes their prompts pending again (`--from verify`). */
-MUST_CHECK bool ledger_reset_verify(struct ledger *l, struct error *err);
+/*
+ * Takes the decisions of all candidates back and makes their prompts pending again (`--from verify`), and the scores but for known
+ * ones of the verifiers in `keep`, a JSON list of names.
+ */
+MUST_CHECK bool ledger_reset_verify(struct ledger *l, const char *keep, struct error *err);
 
 /* --- selection, plan, shards --- */
+
+/* Remembers the selection, if there is one, in place of what was remembered before. */
+MUST_CHECK bool ledger_keep_selection(struct ledger *l, struct error *err);
+struct ledger_change {
+	const char *what; /* "kept", "gone" or "new" */
+	const char *why; /* what it is now, for one that is gone; what it was, for a new one */
+	int64_t n, example; /* a candidate */
+};
+/* What is chosen now against the remembered selection; none, if none is remembered. In the arena. */
+MUST_CHECK bool ledger_changes(struct ledger *l, struct arena *arena, struct ledger_change **out,
+	size_t *out_n, struct error *err);
 
 MUST_CHECK bool ledger_clear_selection(
 	struct ledger *l, struct error *err); /* the plan and shards' rows too */
@@ -195,6 +214,23 @@ struct ledger_count {
 };
 /* Every state and reason with its count, in a fixed order; in the arena. */
 MUST_CHECK bool ledger_counts(struct ledger *l, struct arena *arena, struct ledger_count **out,
+	size_t *out_n, struct error *err);
+/* A verifier's scores in one line. */
+struct ledger_verifier {
+	const char *name;
+	int64_t n, n_known, n_audit, us, n_tokens;
+	double mean, min, max; /* of the known ones */
+	int64_t n_between; /* known and strictly between 0 and 1 */
+	bool is_verdict; /* says how right a candidate is */
+};
+MUST_CHECK bool ledger_verifiers(struct ledger *l, struct arena *arena,
+	struct ledger_verifier **out, size_t *out_n, struct error *err);
+/* Two verifiers of verdicts from 0 to 1 that both know of n candidates and stand on different sides of 0.5 for n_apart. */
+struct ledger_pair {
+	const char *a, *b;
+	int64_t n, n_apart;
+};
+MUST_CHECK bool ledger_pairs(struct ledger *l, struct arena *arena, struct ledger_pair **out,
 	size_t *out_n, struct error *err);
 /* Counts by source: prompts, candidates, accepted, chosen. */
 struct ledger_source {

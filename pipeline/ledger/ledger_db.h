@@ -7,7 +7,7 @@
 
 #include <sqlite3.h>
 
-#define LEDGER_STATEMENTS_MAX 64
+#define LEDGER_STATEMENTS_MAX 96
 
 struct ledger {
 	sqlite3 *db;

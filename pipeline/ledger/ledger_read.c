@@ -279,8 +279,8 @@ static bool read_scores(
 	struct ledger *l, struct arena *arena, struct ledger_candidate *c, struct error *err)
 {
 	sqlite3_stmt *stmt = ledger_stmt(l,
-		"SELECT verifier, value, reason, detail FROM score WHERE candidate = ? ORDER BY "
-		"verifier",
+		"SELECT verifier, value, reason, detail, audit, us, n_tokens FROM score WHERE "
+		"candidate = ? ORDER BY verifier",
 		err);
 	if (!stmt) {
 		return false;
@@ -305,6 +305,9 @@ static bool read_scores(
 			.value = sqlite3_column_double(stmt, 1),
 			.reason = ledger_column_z(stmt, 2, arena),
 			.detail = ledger_column_z(stmt, 3, arena),
+			.audit = sqlite3_column_int(stmt, 4) != 0,
+			.us = sqlite3_column_int64(stmt, 5),
+			.n_tokens = (uint32_t)sqlite3_column_int64(stmt, 6),
 		};
 	}
 	c->scores = scores;
@@ -583,6 +586,115 @@ bool ledger_counts(struct ledger *l, struct arena *arena, struct ledger_count **
 	*out = copy;
 	*out_n = n;
 	return done(l, stmt, rc, err);
+}
+
+/* Runs over the rows of a statement: `take` copies one into the array. */
+static bool read_rows(struct ledger *l, sqlite3_stmt *stmt, struct arena *arena, size_t row_bytes,
+	void (*take)(sqlite3_stmt *stmt, struct arena *arena, void *row), void *out, size_t *out_n,
+	struct error *err)
+{
+	char *list = NULL;
+	size_t n = 0, cap = 0;
+	int rc;
+	if (!stmt) {
+		return false;
+	}
+	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		list = array_room(list, n, &cap, row_bytes);
+		take(stmt, arena, list + n++ * row_bytes);
+	}
+	void *copy = arena_alloc_array(arena, n, row_bytes);
+	if (n) {
+		memcpy(copy, list, n * row_bytes);
+	}
+	free(list);
+	memcpy(out, &copy, sizeof(copy));
+	*out_n = n;
+	return done(l, stmt, rc, err);
+}
+
+static void take_change(sqlite3_stmt *stmt, struct arena *arena, void *row)
+{
+	const struct ledger_change change = {ledger_column_z(stmt, 0, arena),
+		ledger_column_z(stmt, 1, arena), sqlite3_column_int64(stmt, 2),
+		sqlite3_column_int64(stmt, 3)};
+	memcpy(row, &change, sizeof(change));
+}
+
+/* Names of verifiers that say how right a candidate is; the verify stage writes them down. */
+#define VERDICTS \
+	"(SELECT json_each.value FROM meta, json_each(meta.value) WHERE meta.key = 'verdicts')"
+#define IS_CHOSEN "IN ('chosen', 'over_long', 'empty')"
+
+bool ledger_changes(struct ledger *l, struct arena *arena, struct ledger_change **out,
+	size_t *out_n, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT 'kept' AS what, '' AS why, count(*), min(candidate) FROM previous p JOIN "
+		"selection s USING (candidate) WHERE p.outcome " IS_CHOSEN
+		" AND s.outcome " IS_CHOSEN " GROUP BY 1"
+		" UNION ALL SELECT 'gone', coalesce(s.outcome, c.state), count(*), min(c.id) FROM "
+		"previous p JOIN candidate c ON c.id = p.candidate LEFT JOIN selection s ON "
+		"s.candidate = c.id WHERE p.outcome " IS_CHOSEN
+		" AND coalesce(s.outcome, '') NOT " IS_CHOSEN " GROUP BY 2"
+		" UNION ALL SELECT 'new', coalesce(p.outcome, 'not accepted'), count(*), "
+		"min(s.candidate) FROM selection s LEFT JOIN previous p ON p.candidate = "
+		"s.candidate WHERE s.outcome " IS_CHOSEN
+		" AND coalesce(p.outcome, '') NOT " IS_CHOSEN
+		" AND (SELECT count(*) FROM previous) > 0 GROUP BY 2 ORDER BY 1, 3 DESC, 2",
+		err);
+	return read_rows(l, stmt, arena, sizeof(**out), take_change, out, out_n, err);
+}
+
+static void take_verifier(sqlite3_stmt *stmt, struct arena *arena, void *row)
+{
+	const struct ledger_verifier v = {
+		.name = ledger_column_z(stmt, 0, arena),
+		.n = sqlite3_column_int64(stmt, 1),
+		.n_known = sqlite3_column_int64(stmt, 2),
+		.n_audit = sqlite3_column_int64(stmt, 3),
+		.us = sqlite3_column_int64(stmt, 4),
+		.n_tokens = sqlite3_column_int64(stmt, 5),
+		.mean = sqlite3_column_double(stmt, 6),
+		.min = sqlite3_column_double(stmt, 7),
+		.max = sqlite3_column_double(stmt, 8),
+		.n_between = sqlite3_column_int64(stmt, 9),
+		.is_verdict = sqlite3_column_int(stmt, 10) != 0,
+	};
+	memcpy(row, &v, sizeof(v));
+}
+
+bool ledger_verifiers(struct ledger *l, struct arena *arena, struct ledger_verifier **out,
+	size_t *out_n, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT verifier, count(*), count(value), sum(audit), sum(us), sum(n_tokens), "
+		"avg(value), min(value), max(value), total(value > 0 AND value < 1), verifier "
+		"IN " VERDICTS " FROM score GROUP BY verifier",
+		err);
+	return read_rows(l, stmt, arena, sizeof(**out), take_verifier, out, out_n, err);
+}
+
+static void take_pair(sqlite3_stmt *stmt, struct arena *arena, void *row)
+{
+	const struct ledger_pair pair = {ledger_column_z(stmt, 0, arena),
+		ledger_column_z(stmt, 1, arena), sqlite3_column_int64(stmt, 2),
+		sqlite3_column_int64(stmt, 3)};
+	memcpy(row, &pair, sizeof(pair));
+}
+
+bool ledger_pairs(struct ledger *l, struct arena *arena, struct ledger_pair **out, size_t *out_n,
+	struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"WITH likely AS MATERIALIZED (SELECT verifier FROM score WHERE verifier "
+		"IN " VERDICTS " GROUP BY verifier HAVING min(value) >= 0 AND max(value) <= 1)"
+		" SELECT a.verifier, b.verifier, count(*), sum((a.value >= 0.5) <> (b.value >= "
+		"0.5)) FROM score a JOIN score b ON b.candidate = a.candidate AND b.verifier > "
+		"a.verifier WHERE a.value IS NOT NULL AND b.value IS NOT NULL AND a.verifier IN "
+		"likely AND b.verifier IN likely GROUP BY 1, 2 ORDER BY 1, 2",
+		err);
+	return read_rows(l, stmt, arena, sizeof(**out), take_pair, out, out_n, err);
 }
 
 bool ledger_sources(struct ledger *l, struct arena *arena, struct ledger_source **out,

@@ -82,12 +82,16 @@ CREATE TABLE candidate_body (
 ) STRICT;
 
 -- What a verifier instance found. value NULL: could not tell. No row: not asked (`when` said no, or the candidate was cut).
+-- audit: asked although `when` said no; decisions do not see it. us, n_tokens: what it cost.
 CREATE TABLE score (
 	candidate INTEGER NOT NULL REFERENCES candidate (id),
 	verifier TEXT NOT NULL,
 	value REAL,
 	reason TEXT NOT NULL,
 	detail TEXT,
+	audit INTEGER NOT NULL CHECK (audit IN (0, 1)),
+	us INTEGER NOT NULL,
+	n_tokens INTEGER NOT NULL,
 	PRIMARY KEY (candidate, verifier)
 ) STRICT, WITHOUT ROWID;
 
@@ -97,6 +101,12 @@ CREATE TABLE selection (
 	candidate INTEGER PRIMARY KEY REFERENCES candidate (id),
 	rank INTEGER NOT NULL,  -- within its prompt, from 1
 	outcome TEXT NOT NULL CHECK (outcome IN ('chosen', 'where', 'per_prompt', 'over_long', 'empty'))
+) STRICT;
+
+-- The selection that --from has replaced, so that the summary can say what changed.
+CREATE TABLE previous (
+	candidate INTEGER PRIMARY KEY REFERENCES candidate (id),
+	outcome TEXT NOT NULL
 ) STRICT;
 
 -- The packing plan: row of the data set, place in the row.

@@ -3,6 +3,7 @@
 
 const struct verifier_ops *const verifiers[] = {
 	&verify_math,
+	&verify_choice,
 	&verify_regex,
 	&verify_length,
 	&verify_repetition,
@@ -11,5 +12,7 @@ const struct verifier_ops *const verifiers[] = {
 	&verify_steps,
 	&verify_safety,
 	&verify_code,
+	&verify_exec,
+	&verify_vote,
 	NULL,
 };

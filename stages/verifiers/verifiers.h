@@ -6,7 +6,9 @@
 
 extern const struct verifier_ops *const verifiers[]; /* ends with NULL */
 
+extern const struct verifier_ops verify_choice;
 extern const struct verifier_ops verify_code;
+extern const struct verifier_ops verify_exec;
 extern const struct verifier_ops verify_judge;
 extern const struct verifier_ops verify_length;
 extern const struct verifier_ops verify_math;
@@ -15,5 +17,6 @@ extern const struct verifier_ops verify_repetition;
 extern const struct verifier_ops verify_reward;
 extern const struct verifier_ops verify_safety;
 extern const struct verifier_ops verify_steps;
+extern const struct verifier_ops verify_vote;
 
 #endif

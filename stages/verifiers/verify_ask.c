@@ -18,6 +18,7 @@
 
 static void deliver(struct ask *ask, const struct engine_candidate *answer)
 {
+	ask->job->n_tokens += answer->n_tokens;
 	if (--ask->left == 0) {
 		ask->job->request = NULL;
 	}
@@ -34,6 +35,7 @@ static void generate(struct ask *ask, const uint32_t *ids, size_t n)
 	/* Of its own for each call: the engine borrows it until the last callback has returned, which may ask again. */
 	struct engine_job *job = arena_alloc(ask->arena, sizeof(*job));
 	uint32_t *copy = arena_alloc_array(ask->arena, n, sizeof(*copy));
+	ask->job->n_tokens += (uint32_t)n;
 	if (n) {
 		memcpy(copy, ids, n * sizeof(*copy));
 	}

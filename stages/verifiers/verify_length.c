@@ -82,6 +82,7 @@ const struct verifier_ops verify_length = {
 	.name = "length",
 	.summary = "the candidate's length in tokens, characters or words",
 	.version = 1,
+	.is_fact = true,
 	.params = params,
 	.config_size = sizeof(struct length_config),
 	.state_size = sizeof(struct length_state),

@@ -145,6 +145,7 @@ const struct verifier_ops verify_regex = {
 	.summary = "1: the pattern occurs (or, with match: false, does not); 0: otherwise; null: a "
 		   "match limit was reached",
 	.version = 1,
+	.is_fact = true,
 	.params = params,
 	.config_size = sizeof(struct regex_config),
 	.state_size = sizeof(struct regex_state),

@@ -116,6 +116,7 @@ const struct verifier_ops verify_repetition = {
 	.name = "repetition",
 	.summary = "share of runs of n tokens that occurred before: 0 never, near 1 a loop",
 	.version = 1,
+	.is_fact = true,
 	.params = params,
 	.config_size = sizeof(struct repetition_config),
 	.state_size = sizeof(struct repetition_state),

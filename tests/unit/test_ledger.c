@@ -187,7 +187,7 @@ START_TEST(reset_verify_forgets_scores_and_keeps_candidates)
 		ck_assert(ledger_add_score(ledger, CANDIDATES,
 			&(struct ledger_score){"math", "equal", NULL, true, 1}, &err));
 		ck_assert(ledger_settle_prompt(ledger, 1, "settled", "all", NULL, &err));
-		ck_assert_ok(ledger_reset_verify(ledger, &err), err);
+		ck_assert_ok(ledger_reset_verify(ledger, "[]", &err), err);
 		struct arena arena = {0};
 		struct ledger_candidate *list;
 		size_t n;
@@ -196,6 +196,123 @@ START_TEST(reset_verify_forgets_scores_and_keeps_candidates)
 		ck_assert_str_eq(list[0].state, "pending");
 		ck_assert_uint_eq(list[0].n_scores, 0);
 		ck_assert_str_eq(list[1].state, "rejected");
+		arena_release(&arena);
+	}
+END_TEST
+
+START_TEST(reset_verify_keeps_known_scores_of_the_verifiers_named)
+	{
+		add_prompt(1);
+		add_candidate(1, 0, "accepted", "accept");
+		const struct ledger_score scores[] = {{"math", "equal", NULL, true, 1, false, 7, 9},
+			{"judge", "verdict", NULL, true, 0.5, true, 0, 0},
+			{"lost", "engine", NULL, false, 0, false, 0, 0},
+			{"old", "x", NULL, true, 1, false, 0, 0}};
+		for (size_t i = 0; i < ARRAY_LEN(scores); i++) {
+			ck_assert(ledger_add_score(ledger, CANDIDATES, &scores[i], &err));
+		}
+		ck_assert_ok(
+			ledger_reset_verify(ledger, "[\"math\",\"judge\",\"lost\"]", &err), err);
+		struct arena arena = {0};
+		struct ledger_candidate *list;
+		size_t n;
+		ck_assert_ok(ledger_get_candidates(ledger, 1, &arena, &list, &n, &err), err);
+		ck_assert_str_eq(list[0].state, "pending");
+		ck_assert_uint_eq(list[0].n_scores, 2);
+		ck_assert_str_eq(list[0].scores[0].verifier, "judge");
+		ck_assert(list[0].scores[0].audit);
+		ck_assert_str_eq(list[0].scores[1].verifier, "math");
+		ck_assert_int_eq(list[0].scores[1].us, 7);
+		ck_assert_uint_eq(list[0].scores[1].n_tokens, 9);
+		arena_release(&arena);
+	}
+END_TEST
+
+/* Opened for reading it stays as it is, for writing it is brought up to date. */
+START_TEST(a_ledger_without_costs_is_read_and_brought_up_to_date)
+	{
+		static const enum ledger_mode modes[] = {LEDGER_READ, LEDGER_WRITE, LEDGER_READ};
+		AUTO_FREE char *path = fixture_path("ledger.db");
+		sqlite3 *db;
+		add_prompt(1);
+		add_candidate(1, 0, "accepted", "accept");
+		ck_assert(ledger_add_score(ledger, CANDIDATES,
+			&(struct ledger_score){"math", "equal", NULL, true, 1, false, 0, 0}, &err));
+		ledger_close(ledger);
+		ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+		ck_assert_int_eq(
+			sqlite3_exec(db,
+				"CREATE TABLE old AS SELECT candidate, verifier, value, reason, "
+				"detail FROM score;"
+				"DROP TABLE score; DROP TABLE previous; CREATE TABLE score "
+				"(candidate INTEGER NOT NULL, verifier TEXT NOT NULL,"
+				" value REAL, reason TEXT NOT NULL, detail TEXT, PRIMARY KEY "
+				"(candidate, verifier)) STRICT, WITHOUT ROWID;"
+				"INSERT INTO score SELECT * FROM old; DROP TABLE old",
+				NULL, NULL, NULL),
+			SQLITE_OK);
+		sqlite3_close(db);
+		for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+			struct arena arena = {0};
+			struct ledger_verifier *v;
+			struct ledger_change *c;
+			size_t n;
+			ledger = ledger_open(path, modes[i], &err);
+			ck_assert_msg(ledger != NULL, "%s", err.msg);
+			ck_assert_ok(ledger_verifiers(ledger, &arena, &v, &n, &err), err);
+			ck_assert_uint_eq(n, 1);
+			ck_assert_int_eq(v[0].n_known, 1);
+			ck_assert_ok(ledger_changes(ledger, &arena, &c, &n, &err), err);
+			ck_assert_uint_eq(n, 0);
+			arena_release(&arena);
+			if (i + 1 < ARRAY_LEN(modes)) {
+				ledger_close(ledger);
+			}
+		}
+	}
+END_TEST
+
+static void select_as(uint32_t idx, const char *outcome)
+{
+	ck_assert_ok(ledger_add_selection(ledger, CANDIDATES + idx, 1, outcome, &err), err);
+}
+
+START_TEST(changes_of_the_selection_are_told)
+	{
+		struct arena arena = {0};
+		struct ledger_change *c;
+		size_t n;
+		add_prompt(1);
+		for (uint32_t i = 0; i < 5; i++) {
+			add_candidate(1, i, i == 4 ? "rejected" : "accepted", "accept");
+		}
+		select_as(0, "chosen");
+		select_as(1, "per_prompt");
+		select_as(2, "over_long");
+		select_as(4, "chosen");
+		ck_assert_ok(ledger_changes(ledger, &arena, &c, &n, &err), err);
+		ck_assert_uint_eq(n, 0);
+		ck_assert_ok(ledger_keep_selection(ledger, &err), err);
+		ck_assert_ok(ledger_clear_selection(ledger, &err), err);
+		/* Killed and begun again: there is nothing to remember, so what was stays remembered. */
+		ck_assert_ok(ledger_keep_selection(ledger, &err), err);
+		select_as(0, "per_prompt");
+		select_as(1, "chosen");
+		select_as(2, "chosen");
+		select_as(3, "chosen");
+		ck_assert_ok(ledger_changes(ledger, &arena, &c, &n, &err), err);
+		static const struct {
+			const char *what, *why;
+			int64_t example;
+		} wanted[] = {{"gone", "per_prompt", 0}, {"gone", "rejected", 4}, {"kept", "", 2},
+			{"new", "not accepted", 3}, {"new", "per_prompt", 1}};
+		ck_assert_uint_eq(n, ARRAY_LEN(wanted));
+		for (size_t i = 0; i < n; i++) {
+			ck_assert_str_eq(c[i].what, wanted[i].what);
+			ck_assert_str_eq(c[i].why, wanted[i].why);
+			ck_assert_int_eq(c[i].n, 1);
+			ck_assert_int_eq(c[i].example, CANDIDATES + wanted[i].example);
+		}
 		arena_release(&arena);
 	}
 END_TEST
@@ -359,6 +476,9 @@ int main(void)
 	tcase_add_test(t, a_newer_or_foreign_file_is_refused);
 	tcase_add_test(t, books_that_do_not_balance_are_found);
 	tcase_add_test(t, reset_verify_forgets_scores_and_keeps_candidates);
+	tcase_add_test(t, reset_verify_keeps_known_scores_of_the_verifiers_named);
+	tcase_add_test(t, changes_of_the_selection_are_told);
+	tcase_add_test(t, a_ledger_without_costs_is_read_and_brought_up_to_date);
 	tcase_add_test(t, clearing_the_plan_takes_back_what_pack_left_out);
 	tcase_add_test(t, prompts_are_found_by_the_beginning_of_their_hash);
 	tcase_add_test(t, query_reads_and_unpacks_but_never_writes);

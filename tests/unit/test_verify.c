@@ -106,7 +106,9 @@ START_TEST(rows_are_well_formed)
 		for (; verifiers[n]; n++) {
 			const struct verifier_ops *ops = verifiers[n];
 			ck_assert(ops->name && ops->summary && ops->reasons && ops->version > 0);
-			ck_assert((ops->score != NULL) != (ops->submit != NULL));
+			ck_assert_int_eq((ops->score != NULL) + (ops->submit != NULL) +
+					(ops->score_group != NULL),
+				1);
 			param_assert(ops->params, ops->config_size);
 			for (size_t i = 0; i < n; i++) {
 				ck_assert_str_ne(verifiers[i]->name, ops->name);
