@@ -135,6 +135,8 @@ static bool fill_info(struct engine *engine, struct error *err)
 	info->eos_id = facts->eos_id;
 	info->build = copy(engine, facts->build);
 	info->server = copy(engine, facts->server);
+	info->model_path = config->serve.model != NULL ? config->serve.model
+						       : copy(engine, facts->model_path);
 	info->model = config->serve.model != NULL ? config->serve.model
 		: config->model != NULL           ? config->model
 						  : copy(engine, facts->model);

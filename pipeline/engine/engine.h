@@ -77,6 +77,8 @@ struct engine_info {
 	const char *dialect;
 	const char *model; /* name or path as the server says */
 	const char *build; /* server's version, provenance only */
+	const char
+		*model_path; /* as the server names it, perhaps on another machine; NULL unknown */
 	const char *
 		server; /* what it calls itself: "llamacpp", "vllm", "sglang", ...; NULL: nothing */
 	uint32_t n_slots; /* of all endpoints; 0 unknown */

@@ -13,7 +13,6 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "definition.h"
 #include "engine/loop.h"
 #include "run.h"
 #include "template.h"

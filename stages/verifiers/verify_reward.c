@@ -6,13 +6,14 @@
  * The template's messages are the conversation that is scored, the candidate's turn last. Which API the server has is taken from what
  * it calls itself, or said by `api:`; engine/scoring.c tells what each is sent.
  *
- * A model without a head is the trap: llama.cpp then answers with numbers around 1e-20. A model file that can be read is looked
- * into before the night, and an answer of that size is null.
+ * A model without a head is the trap: llama.cpp then answers with numbers all the same, around 1e-20 or, in other versions, whatever
+ * the hidden state begins with. So the model file is looked into before the night if it can be read here, else that it could
+ * not is told; and an answer of that size is null.
  */
 #include "verifiers.h"
 
+#include "base/log.h"
 #include "base/mem.h"
-#include "definition.h"
 #include "engine/gguf.h"
 #include "engine/loop.h"
 #include "engine/scoring.h"
@@ -91,12 +92,17 @@ static void check(const void *config, const struct tree *tree, const struct node
 
 /* --- life --- */
 
-static bool check_head(const struct run *run, const char *engine, struct error *err)
+/* Of the file that the server names, if it can be read here and is a model. */
+static bool check_head(const struct engine *engine, struct error *err)
 {
-	const char *model = definition_engine(run->def, engine)->config.serve.model;
+	const char *model = engine_info(engine)->model_path;
 	bool has_head = true;
-	if (model && !gguf_has_head(model, &has_head, err)) {
-		return false;
+	struct error unreadable = {0};
+	if (!model || !gguf_has_head(model, &has_head, &unreadable)) {
+		log_warn("cannot see whether the reward model has a classification head", "engine",
+			engine_name(engine), "why", model ? unreadable.msg : "no file is named",
+			NULL);
+		return true;
 	}
 	if (has_head) {
 		return true;
@@ -117,7 +123,7 @@ static bool open_reward(void *state, const void *config, struct run *run, struct
 	s->run = run;
 	s->engine = run_engine(run, c->engine);
 	s->api = c->api == API_AUTO ? ask_scoring(s->engine, err) : scoring_find(api_names[c->api]);
-	if (!s->api || (strcmp(s->api->name, "rerank") == 0 && !check_head(run, c->engine, err))) {
+	if (!s->api || (strcmp(s->api->name, "rerank") == 0 && !check_head(s->engine, err))) {
 		return false;
 	}
 	s->template = template_read(c->template, err);

@@ -12,7 +12,6 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "definition.h"
 #include "engine/loop.h"
 #include "run.h"
 #include "template.h"

@@ -17,7 +17,6 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "definition.h"
 #include "engine/loop.h"
 #include "engine/scoring.h"
 #include "run.h"
