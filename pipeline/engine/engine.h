@@ -234,6 +234,14 @@ struct engine_request *engine_score(struct engine *engine, const struct engine_s
 	engine_score_cb *done, void *ctx);
 
 /*
+ * A place for something that is not asked yet, so that it can be cancelled like a request: `cancelled` comes once, on a later turn, if
+ * engine_cancel is called for it or the engine ends. engine_release gives the place up, without a callback; false: it was
+ * cancelled before, and the callback is on its way.
+ */
+struct engine_request *engine_hold(struct engine *engine, void (*cancelled)(void *ctx), void *ctx);
+bool engine_release(struct engine_request *hold);
+
+/*
  * The vocabulary: piece of every id that is asked for, for offline decoding. Served engines (and url engines whose model file can be read here) read it
  * from the GGUF at once; others are asked with /detokenize for the ids given. `done` gets pieces[i] for ids[i] (empty slice: unknown).
  */
