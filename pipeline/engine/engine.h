@@ -219,7 +219,7 @@ struct engine_score_job {
 	const struct engine_message *messages; /* n_messages; the last is what is scored */
 	size_t n_messages;
 	bool raw; /* without the model's activation, where the API can be asked for that */
-	bool steps; /* a row per marked step instead of one for the text */
+	bool steps; /* a row per marked step (or token) instead of one for the text */
 	uint64_t affinity; /* as engine_job's */
 };
 struct engine_scores {

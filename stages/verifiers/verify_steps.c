@@ -30,6 +30,7 @@
 #include <string.h>
 
 #define TOP_LOGPROBS 20
+#define STEPS_MAX 4096
 #define SUM_TOLERANCE 0.02 /* of two probabilities that a server computed in bfloat16 */
 
 enum api { API_LOGPROBS, API_POOLING };
@@ -59,7 +60,7 @@ static const struct param params[] = {
 	PARAM_ENUM("aggregate", struct steps_config, aggregate, .names = aggregate_names,
 		.def = "min", .help = "what is made of the steps' scores"),
 	PARAM_U32("steps_max", struct steps_config, steps_max, .def = "128", .min = 1,
-		.max = SCORING_ROWS_MAX, .help = "steps above which a chain is not scored"),
+		.max = STEPS_MAX, .help = "steps above which a chain is not scored"),
 	PARAM_STRINGS("yes", struct steps_config, yes, .def = "[\"+\"]", .min = 1, .max = 32,
 		.help = "words for a right step; the first stands behind those before (logprobs)"),
 	PARAM_STRINGS("no", struct steps_config, no, .def = "[\"-\"]", .min = 1, .max = 32,
