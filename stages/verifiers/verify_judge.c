@@ -244,8 +244,7 @@ static struct score make_score(struct asking *a)
 			.reason = "verdict",
 			.detail = describe(a)};
 	}
-	return (struct score){
-		.reason = a->reason, .detail = a->detail && !n_known ? a->detail : describe(a)};
+	return (struct score){.reason = a->reason, .detail = a->detail ? a->detail : describe(a)};
 }
 
 static void finish(struct asking *a)
