@@ -2,8 +2,8 @@
  * Scoring APIs: how servers of reward models are asked for numbers instead of text. A row builds a request and reads its
  * answer, without I/O, as a dialect's does; engine_score (engine.h) sends it.
  *
- * An answer is a table of numbers: one row of one or more columns for a whole text, or one row per marked step or token. What it must be like
- * is the caller's to check; that every number is finite, the rows equally wide and their number below a limit, is checked here.
+ * An answer is a table of numbers: one row of one or more columns for a whole text, or one row per marked step or token. That
+ * every number is finite, the rows equally wide and their number below a limit is checked here; the rest is the caller's.
  */
 #ifndef PIPELINE_ENGINE_SCORING_H
 #define PIPELINE_ENGINE_SCORING_H
