@@ -158,6 +158,10 @@ struct engine_sampling {
 	size_t n_stop;
 };
 
+/* A whole prompt that no chat template renders -> ids, beginning as the tokenizer begins a text; special tokens are not read. */
+struct engine_request *engine_tokenize_raw(
+	struct engine *engine, struct slice text, engine_prompt_cb *done, void *ctx);
+
 struct engine_job {
 	const struct engine_message *messages; /* for dialects that take messages; n_messages */
 	size_t n_messages;

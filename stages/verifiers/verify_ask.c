@@ -66,10 +66,25 @@ static void on_prompt(void *ctx, const struct engine_prompt *prompt)
 	}
 }
 
+static struct engine_request *tokenize_joined(struct ask *ask)
+{
+	struct str text;
+	str_init(&text, STR_NO_CAP);
+	for (size_t i = 0; i < ask->n_messages; i++) {
+		str_append(&text, ask->messages[i].content.data, ask->messages[i].content.len);
+	}
+	struct engine_request *request = engine_tokenize_raw(
+		ask->engine, (struct slice){text.data, text.len}, on_prompt, ask);
+	str_release(&text);
+	return request;
+}
+
 void ask_start(struct ask *ask)
 {
 	ask->left = ask->n;
-	if (engine_info(ask->engine)->has_ids) {
+	if (ask->raw) {
+		ask->job->request = tokenize_joined(ask);
+	} else if (engine_info(ask->engine)->has_ids) {
 		ask->job->request = engine_tokenize(
 			ask->engine, ask->messages, ask->n_messages, SPECIAL_TEXT, on_prompt, ask);
 	} else {

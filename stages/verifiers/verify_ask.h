@@ -32,6 +32,7 @@ struct ask {
 	struct arena *arena;
 	const struct engine_message *messages;
 	size_t n_messages;
+	bool raw; /* their contents joined are the prompt, without a chat template; needs an engine with ids */
 	const struct engine_sampling *sampling;
 	uint32_t n, seed, top_logprobs;
 	uint64_t affinity; /* as engine_job's */
