@@ -748,6 +748,35 @@ static const struct example attacks[] = {
 		"    raise StopIteration\n",
 		"def check(candidate):\n"
 		"    assert [candidate(i) for i in range(2)] == [1, 2]\n", CODE_RUNTIME_ERROR},
+	{"raised_stop_in_a_map",
+		"def f(x):\n"
+		"    raise StopIteration\n",
+		"for got, want in zip(map(f, [1, 2]), [1, 2]):\n"
+		"    assert got == want\n", CODE_RUNTIME_ERROR},
+	{"emptied_argument",
+		"def f(x):\n"
+		"    x.clear()\n"
+		"    return []\n",
+		"x = [3, 1, 2]\n"
+		"assert f(x) == sorted(x)\n", CODE_FAILED},
+	{"interrupted_checker",
+		"import os, signal\n"
+		"def f(x):\n"
+		"    for i in range(100):\n"
+		"        os.kill(os.getppid(), signal.SIGINT)\n"
+		"    return 7\n",
+		"try:\n"
+		"    assert f(1) == 1\n"
+		"except KeyboardInterrupt:\n"
+		"    pass\n", CODE_FAILED},
+	{"names_of_the_harness",
+		"globals()[\"__builtins__\"] = {}\n"
+		"globals()[\"module os\"] = 1\n"
+		"candidate = check = Verdict = assertion = None\n"
+		"def f(x):\n"
+		"    return 7\n",
+		"def check(candidate):\n"
+		"    assert candidate(1) == 1\n", CODE_FAILED},
 	{"raised_interrupt",
 		"def f(x):\n"
 		"    raise KeyboardInterrupt\n",
@@ -837,6 +866,29 @@ START_TEST(another_time_limit_for_one_run)
 		expect("longer", &o, CODE_PASSED);
 		ck_assert_uint_ge(o.cpu_ms, 1200);
 		ck_assert_uint_lt(o.cpu_ms, 2000);
+	}
+END_TEST
+
+/* SIGKILL leaves nobody the time to clean up: the kernel must. */
+START_TEST(a_run_dies_with_its_caller)
+	{
+		pid_t caller = fork();
+		ck_assert_int_ge(caller, 0);
+		if (caller == 0) {
+			run("import time\ntime.sleep(3600)\n", "assert f(1) == 1", "f");
+			_exit(0);
+		}
+		/* The caller, bubblewrap twice, the checker and the candidate. */
+		for (int i = 0; i < 1000 && tree_measure(caller).processes < 5; i++) {
+			usleep(1000);
+		}
+		ck_assert_uint_eq(tree_measure(caller).processes, 5);
+		kill(caller, SIGKILL);
+		ck_assert_int_eq(waitpid(caller, NULL, 0), caller);
+		for (int i = 0; i < 1000 && waitpid(-1, NULL, WNOHANG) >= 0; i++) {
+			usleep(1000);
+		}
+		assert_nobody_is_left();
 	}
 END_TEST
 
@@ -1181,6 +1233,7 @@ static void add_sandboxed(Suite *suite)
 	tcase_add_test(tc, long_code_is_refused);
 	tcase_add_test(tc, assertions_without_entry_point);
 	tcase_add_test(tc, another_time_limit_for_one_run);
+	tcase_add_test(tc, a_run_dies_with_its_caller);
 	tcase_add_test(tc, programs_end_as_they_do);
 	suite_add_tcase(suite, tc);
 	tc = tcase_create("humaneval");

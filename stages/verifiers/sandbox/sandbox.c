@@ -67,14 +67,16 @@ static void build_prefix(struct sandbox *box, const char *bwrap, const struct sa
 	add_root_folder(box, "/bin");
 	add_root_folder(box, "/lib");
 	add_root_folder(box, "/lib64");
+	add_number(box, "--size", c->scratch_bytes);
+	add_all(box, (const char *const[]){"--tmpfs", "/tmp", NULL});
+	/* Behind /tmp, since that is where one of them may lie. */
 	for (const char *const *path = c->readable; path && *path; path++) {
 		add_all(box, (const char *const[]){"--ro-bind", *path, *path, NULL});
 	}
-	add_number(box, "--size", c->scratch_bytes);
 	add_all(box,
-		(const char *const[]){"--tmpfs", "/tmp", "--dev-bind", "/dev/null", "/dev/null",
-			"--dev-bind", "/dev/zero", "/dev/zero", "--dev-bind", "/dev/urandom",
-			"/dev/urandom", NULL});
+		(const char *const[]){"--dev-bind", "/dev/null", "/dev/null", "--dev-bind",
+			"/dev/zero", "/dev/zero", "--dev-bind", "/dev/urandom", "/dev/urandom",
+			NULL});
 	/* The root itself is a tmpfs without a limit. */
 	add_all(box, (const char *const[]){"--remount-ro", "/", "--chdir", "/tmp", NULL});
 	add_number(box, "--seccomp", FILTER_FD);
