@@ -817,6 +817,16 @@ START_TEST(bytes_that_are_no_text_do_not_compile)
 	}
 END_TEST
 
+START_TEST(details_are_steady)
+	{
+		struct code_outcome o = run(
+			"class A: pass\ndef f(x):\n    raise ValueError(A(), '0xff')\n",
+			"assert f(1) == 1", "f");
+		expect("address", &o, CODE_RUNTIME_ERROR);
+		ck_assert_str_eq(o.detail, "ValueError: (<candidate.A object at 0x>, '0xff')");
+	}
+END_TEST
+
 START_TEST(long_code_is_refused)
 	{
 		AUTO_FREE char *code = xmalloc(CODE_BYTES_MAX + 2);
@@ -1230,6 +1240,7 @@ static void add_sandboxed(Suite *suite)
 	tcase_add_loop_test(tc, plain_code_gets_its_status, 0, (int)ARRAY_LEN(plain));
 	tcase_add_loop_test(tc, attack_is_contained, 0, (int)ARRAY_LEN(attacks));
 	tcase_add_test(tc, bytes_that_are_no_text_do_not_compile);
+	tcase_add_test(tc, details_are_steady);
 	tcase_add_test(tc, long_code_is_refused);
 	tcase_add_test(tc, assertions_without_entry_point);
 	tcase_add_test(tc, another_time_limit_for_one_run);
