@@ -858,6 +858,7 @@ START_TEST(assertions_without_entry_point)
 			slice_z("def sum(a, b):\n    return 3 if b == 2 and a == 1 else 4\n"),
 			&tests, 0, &o);
 		expect("wrong at the end", &o, CODE_FAILED);
+		ck_assert_str_eq(o.detail, "assert sum(0, base) == 9");
 		ck_assert_uint_eq(o.n_passed, 2);
 	}
 END_TEST

@@ -380,7 +380,7 @@ def defined_by(source):
 def prepare(secret, names, peer):
     """The tests, compiled, and the names that they see."""
     try:
-        tests = [compile(t, 'test.py', 'exec', dont_inherit=True) for t in secret['tests']]
+        tests = [compile(t, 'test %d' % i, 'exec', dont_inherit=True) for i, t in enumerate(secret['tests'])]
         setup = compile(secret.get('setup') or '', 'setup.py', 'exec', dont_inherit=True)
     except Exception as e:
         raise Verdict('test_error', '%s: %s' % (type(e).__name__, e))
@@ -439,6 +439,18 @@ def judge_end(child, cpu_s):
     return Verdict('runtime_error', 'the process was killed by signal %d' % os.WTERMSIG(status))
 
 
+def failed_line(e, tests):
+    """The line of the tests that said no."""
+    found, at = '', e.__traceback__
+    while at:
+        name = at.tb_frame.f_code.co_filename
+        if name.startswith('test '):
+            lines = tests[int(name[5:])].splitlines()
+            found = lines[at.tb_lineno - 1].strip() if at.tb_lineno <= len(lines) else ''
+        at = at.tb_next
+    return found
+
+
 def check(secret, peer, child, cpu_s):
     progress = [0]
     try:
@@ -457,10 +469,11 @@ def check(secret, peer, child, cpu_s):
             return judge_end(child, cpu_s), progress[0]
         # The candidate's own exceptions carry the name they had there.
         written = getattr(e, 'written', None)
-        if isinstance(e, AssertionError) and not written:
-            verdict = Verdict('failed', short(e))
+        if written:
+            verdict = Verdict('runtime_error', '%s: %s' % (written, short(e)))
         else:
-            verdict = Verdict('runtime_error' if written else 'failed', '%s: %s' % (written or type(e).__name__, short(e)))
+            kind = '' if isinstance(e, AssertionError) else ' (%s: %s)' % (type(e).__name__, short(e))
+            verdict = Verdict('failed', failed_line(e, secret['tests']) + kind)
     return verdict, progress[0]
 
 
