@@ -2,6 +2,7 @@
  * The sandbox and what is checked in it: right code passes, wrong code fails, and hostile code gets the status it deserves, leaves
  * no process behind and reaches nothing outside. Where the machine gives no sandbox, these tests say that they are skipped.
  */
+#include "verifiers/sandbox/cgroup.h"
 #include "verifiers/sandbox/check_code.h"
 #include "verifiers/sandbox/code_block.h"
 #include "verifiers/sandbox/sandbox.h"
@@ -431,19 +432,20 @@ static const struct example attacks[] = {
 		"import os, signal\n"
 		"def f(x):\n"
 		"    os.kill(os.getppid(), signal.SIGKILL)\n",
-		"assert f(1) == 1\n", CODE_RUNTIME_ERROR},
+		"assert f(1) == 1\n", CODE_FAILED},
 	{"kill_everybody",
 		"import os, signal\n"
 		"def f(x):\n"
 		"    os.kill(-1, signal.SIGKILL)\n"
-		"    os.kill(1, signal.SIGKILL)\n",
+		"    os.kill(1, signal.SIGKILL)\n"
+		"    os.kill(1, signal.SIGSEGV)\n",
 		"assert f(1) == 1\n", CODE_RUNTIME_ERROR},
 	{"stop_the_checker",
 		"import os, signal, time\n"
 		"def f(x):\n"
 		"    os.kill(os.getppid(), signal.SIGSTOP)\n"
-		"    return 1\n",
-		"assert f(1) == 1\n", CODE_TIME_LIMIT},
+		"    return 7\n",
+		"assert f(1) == 1\n", CODE_FAILED},
 	{"deaf_to_signals",
 		"import signal\n"
 		"for s in range(1, 65):\n"
@@ -748,6 +750,35 @@ static const struct example attacks[] = {
 		"    raise StopIteration\n",
 		"def check(candidate):\n"
 		"    assert [candidate(i) for i in range(2)] == [1, 2]\n", CODE_RUNTIME_ERROR},
+	{"raised_stop_in_a_map",
+		"def f(x):\n"
+		"    raise StopIteration\n",
+		"for got, want in zip(map(f, [1, 2]), [1, 2]):\n"
+		"    assert got == want\n", CODE_RUNTIME_ERROR},
+	{"emptied_argument",
+		"def f(x):\n"
+		"    x.clear()\n"
+		"    return []\n",
+		"x = [3, 1, 2]\n"
+		"assert f(x) == sorted(x)\n", CODE_FAILED},
+	{"interrupted_checker",
+		"import os, signal\n"
+		"def f(x):\n"
+		"    for i in range(100):\n"
+		"        os.kill(os.getppid(), signal.SIGINT)\n"
+		"    return 7\n",
+		"try:\n"
+		"    assert f(1) == 1\n"
+		"except KeyboardInterrupt:\n"
+		"    pass\n", CODE_FAILED},
+	{"names_of_the_harness",
+		"globals()[\"__builtins__\"] = {}\n"
+		"globals()[\"module os\"] = 1\n"
+		"candidate = check = Verdict = assertion = None\n"
+		"def f(x):\n"
+		"    return 7\n",
+		"def check(candidate):\n"
+		"    assert candidate(1) == 1\n", CODE_FAILED},
 	{"raised_interrupt",
 		"def f(x):\n"
 		"    raise KeyboardInterrupt\n",
@@ -788,6 +819,16 @@ START_TEST(bytes_that_are_no_text_do_not_compile)
 	}
 END_TEST
 
+START_TEST(details_are_steady)
+	{
+		struct code_outcome o = run(
+			"class A: pass\ndef f(x):\n    raise ValueError(A(), '0xff')\n",
+			"assert f(1) == 1", "f");
+		expect("address", &o, CODE_RUNTIME_ERROR);
+		ck_assert_str_eq(o.detail, "ValueError: (<candidate.A object at 0x>, '0xff')");
+	}
+END_TEST
+
 START_TEST(long_code_is_refused)
 	{
 		AUTO_FREE char *code = xmalloc(CODE_BYTES_MAX + 2);
@@ -819,6 +860,7 @@ START_TEST(assertions_without_entry_point)
 			slice_z("def sum(a, b):\n    return 3 if b == 2 and a == 1 else 4\n"),
 			&tests, 0, &o);
 		expect("wrong at the end", &o, CODE_FAILED);
+		ck_assert_str_eq(o.detail, "assert sum(0, base) == 9");
 		ck_assert_uint_eq(o.n_passed, 2);
 	}
 END_TEST
@@ -840,6 +882,29 @@ START_TEST(another_time_limit_for_one_run)
 	}
 END_TEST
 
+/* SIGKILL leaves nobody the time to clean up: the kernel must. */
+START_TEST(a_run_dies_with_its_caller)
+	{
+		pid_t caller = fork();
+		ck_assert_int_ge(caller, 0);
+		if (caller == 0) {
+			run("import time\ntime.sleep(3600)\n", "assert f(1) == 1", "f");
+			_exit(0);
+		}
+		/* The caller, bubblewrap, the checker and the candidate. */
+		for (int i = 0; i < 5000 && tree_measure(caller).processes < 4; i++) {
+			usleep(1000);
+		}
+		ck_assert_uint_eq(tree_measure(caller).processes, 4);
+		kill(caller, SIGKILL);
+		ck_assert_int_eq(waitpid(caller, NULL, 0), caller);
+		for (int i = 0; i < 1000 && waitpid(-1, NULL, WNOHANG) >= 0; i++) {
+			usleep(1000);
+		}
+		assert_nobody_is_left();
+	}
+END_TEST
+
 /* --- the sandbox without a language --- */
 
 START_TEST(programs_end_as_they_do)
@@ -851,7 +916,7 @@ START_TEST(programs_end_as_they_do)
 			const char *out, *report;
 		} cases[] = {
 			{"echo hello; exit 3", SANDBOX_EXITED, 3, "hello\n", ""},
-			{"kill -9 $$", SANDBOX_EXITED, 137, "", ""},
+			{"sh -c 'kill -9 $$'; exit $?", SANDBOX_EXITED, 137, "", ""},
 			{"cat <&4 >&3; cat <&5", SANDBOX_EXITED, 0, "second", "first"},
 			{"while :; do echo x; done >&3", SANDBOX_OUTPUT, -1, "", NULL},
 			{"sleep 100 & sleep 100", SANDBOX_WALL, -1, "", ""},
@@ -923,6 +988,73 @@ START_TEST(an_interpreter_that_is_none)
 		config.interpreter = "/usr/bin/false";
 		ck_assert_ptr_null(code_checker_new(&config, &err));
 		ck_assert_ptr_nonnull(strstr(err.msg, "/usr/bin/false"));
+	}
+END_TEST
+
+/* --- cgroups, where we may make them --- */
+
+static pid_t start_in(const struct cgroup *group, void (*work)(void))
+{
+	pid_t pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		for (const char *const *path = cgroup_procs(group); *path; path++) {
+			FILE *f = fopen(*path, "w");
+			if (!f || fputs("0", f) < 0 || fclose(f) != 0) {
+				_exit(99);
+			}
+		}
+		work();
+		_exit(0);
+	}
+	return pid;
+}
+
+static void fill_memory(void)
+{
+	const size_t bytes = 128 << 20;
+	memset(xmalloc(bytes), 1, bytes);
+}
+
+static void fork_ten_times(void)
+{
+	for (int i = 0; i < 10; i++) {
+		pid_t pid = fork();
+		if (pid < 0) {
+			_exit(5);
+		}
+		if (pid == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			pause();
+		}
+	}
+}
+
+static int end_of(pid_t pid)
+{
+	int status;
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+START_TEST(groups_bound_memory_and_processes)
+	{
+		struct cgroups *groups = cgroups_find();
+		if (!groups) {
+			printf("# no cgroup is delegated to us: skipped\n");
+			return;
+		}
+		struct cgroup *group = cgroup_take(groups, 32 << 20, 4);
+		ck_assert_ptr_nonnull(group);
+		ck_assert_int_eq(end_of(start_in(group, fork_ten_times)), 5);
+		ck_assert_int_eq(end_of(start_in(group, fill_memory)), 128 + SIGKILL);
+		ck_assert(cgroup_was_full(group));
+		cgroup_give_back(groups, group);
+		ck_assert_ptr_eq(cgroup_take(groups, 256 << 20, 4), group);
+		ck_assert(!cgroup_was_full(group));
+		ck_assert_int_eq(end_of(start_in(group, fill_memory)), 0);
+		cgroup_give_back(groups, group);
+		cgroups_free(groups);
 	}
 END_TEST
 
@@ -1178,9 +1310,11 @@ static void add_sandboxed(Suite *suite)
 	tcase_add_loop_test(tc, plain_code_gets_its_status, 0, (int)ARRAY_LEN(plain));
 	tcase_add_loop_test(tc, attack_is_contained, 0, (int)ARRAY_LEN(attacks));
 	tcase_add_test(tc, bytes_that_are_no_text_do_not_compile);
+	tcase_add_test(tc, details_are_steady);
 	tcase_add_test(tc, long_code_is_refused);
 	tcase_add_test(tc, assertions_without_entry_point);
 	tcase_add_test(tc, another_time_limit_for_one_run);
+	tcase_add_test(tc, a_run_dies_with_its_caller);
 	tcase_add_test(tc, programs_end_as_they_do);
 	suite_add_tcase(suite, tc);
 	tc = tcase_create("humaneval");
@@ -1198,6 +1332,7 @@ static void add_others(Suite *suite)
 	tcase_add_test(tc, without_bubblewrap_it_refuses_or_is_told_to);
 	tcase_add_test(tc, a_layer_that_is_forbidden_is_named);
 	tcase_add_test(tc, an_interpreter_that_is_none);
+	tcase_add_test(tc, groups_bound_memory_and_processes);
 	tcase_add_loop_test(tc, the_block_that_counts, 0, (int)ARRAY_LEN(answers));
 	tcase_add_test(tc, code_goes_on_or_begins_anew);
 	suite_add_tcase(suite, tc);

@@ -1,20 +1,30 @@
-/* A cgroup for one run: memory and processes of the whole tree, counted by the kernel. Only where one is delegated to us. */
+/*
+ * A cgroup for each run that is under way: memory and processes of the whole tree, counted by the kernel. Only where the machine
+ * lets us make groups; elsewhere the limits that tree.h measures must do.
+ */
 #ifndef VERIFIERS_SANDBOX_CGROUP_H
 #define VERIFIERS_SANDBOX_CGROUP_H
 
-#include "verifiers/sandbox/sandbox_private.h"
+#include "base/error.h"
 
+#include <stdbool.h>
+#include <stdint.h>
+
+struct cgroups; /* the place where we may make groups, and those that wait to be used again */
 struct cgroup;
 
-/* Looks for a folder of the unified hierarchy in which we may make groups with memory and pids; malloc'd, NULL if there is none. */
-char *cgroup_find(void);
-/* NULL if none is delegated or it cannot be made; the run goes on with what we measure ourselves. */
-struct cgroup *cgroup_new(const struct sandbox *box, const struct sandbox_limits *limits);
-/* Removes the folder; its processes must be dead. NULL: no-op. */
-void cgroup_free(struct cgroup *group);
-/* Files to write "0" to; ends with NULL. */
+/* NULL: there is no such place. Removes what dead processes of ours left there. */
+struct cgroups *cgroups_find(void);
+/* All groups must be back. NULL: no-op. */
+void cgroups_free(struct cgroups *groups);
+
+/* A group with these limits; thread-safe. NULL if `groups` is, or if it cannot be made: the run goes on without. */
+struct cgroup *cgroup_take(struct cgroups *groups, uint64_t memory_bytes, uint32_t processes);
+/* Its processes must be dead. NULL: no-op. */
+void cgroup_give_back(struct cgroups *groups, struct cgroup *group);
+/* Files to write "0" to, which joins the group; ends with NULL. */
 const char *const *cgroup_procs(const struct cgroup *group);
-/* Did the kernel kill for memory? NULL: no. */
+/* Has the kernel killed for memory since cgroup_take? NULL: no. */
 bool cgroup_was_full(const struct cgroup *group);
 
 #endif

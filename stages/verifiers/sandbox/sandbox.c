@@ -58,23 +58,29 @@ static void add_number(struct sandbox *box, const char *option, uint64_t number)
 	add(box, text);
 }
 
+/*
+ * The command is the init of its namespace: nobody in there can signal it, all of them end with it, and bubblewrap, which stays
+ * outside, waits for it, so that no zombie is left to whoever adopts orphans here.
+ */
 static void build_prefix(struct sandbox *box, const char *bwrap, const struct sandbox_config *c)
 {
 	add(box, bwrap);
 	add_all(box,
 		(const char *const[]){"--unshare-all", "--die-with-parent", "--new-session",
-			"--cap-drop", "ALL", "--ro-bind", "/usr", "/usr", NULL});
+			"--as-pid-1", "--cap-drop", "ALL", "--ro-bind", "/usr", "/usr", NULL});
 	add_root_folder(box, "/bin");
 	add_root_folder(box, "/lib");
 	add_root_folder(box, "/lib64");
+	add_number(box, "--size", c->scratch_bytes);
+	add_all(box, (const char *const[]){"--tmpfs", "/tmp", NULL});
+	/* Behind /tmp, since that is where one of them may lie. */
 	for (const char *const *path = c->readable; path && *path; path++) {
 		add_all(box, (const char *const[]){"--ro-bind", *path, *path, NULL});
 	}
-	add_number(box, "--size", c->scratch_bytes);
 	add_all(box,
-		(const char *const[]){"--tmpfs", "/tmp", "--dev-bind", "/dev/null", "/dev/null",
-			"--dev-bind", "/dev/zero", "/dev/zero", "--dev-bind", "/dev/urandom",
-			"/dev/urandom", NULL});
+		(const char *const[]){"--dev-bind", "/dev/null", "/dev/null", "--dev-bind",
+			"/dev/zero", "/dev/zero", "--dev-bind", "/dev/urandom", "/dev/urandom",
+			NULL});
 	/* The root itself is a tmpfs without a limit. */
 	add_all(box, (const char *const[]){"--remount-ro", "/", "--chdir", "/tmp", NULL});
 	add_number(box, "--seccomp", FILTER_FD);
@@ -154,7 +160,7 @@ static void find_layers(struct sandbox *box, const struct sandbox_config *config
 	if (geteuid() == 0) {
 		box->run_as = NOBODY;
 	}
-	if (!can_look() && !box->cgroup_base) {
+	if (!can_look() && !box->cgroups) {
 		miss(box,
 			"limits of the whole tree (neither a delegated cgroup nor "
 			"/proc/PID/task/TID/children)");
@@ -176,7 +182,7 @@ struct sandbox *sandbox_new(const struct sandbox_config *config, struct error *e
 	struct sandbox *box = xcalloc(1, sizeof(*box));
 	str_init(&box->filter, 64 << 10);
 	box->scratch_bytes = config->scratch_bytes;
-	box->cgroup_base = cgroup_find();
+	box->cgroups = cgroups_find();
 	if (!filter_build(&box->filter, err)) {
 		sandbox_free(box);
 		return NULL;
@@ -201,7 +207,7 @@ void sandbox_free(struct sandbox *box)
 	drop_prefix(box);
 	free(box->prefix);
 	free(box->missing);
-	free(box->cgroup_base);
+	cgroups_free(box->cgroups);
 	str_release(&box->filter);
 	free(box);
 }

@@ -11,7 +11,9 @@
 #define N_FDS (INFO_FD + 1)
 #define REPORT_BYTES_MAX (64 << 10)
 #define KEPT_BYTES (16 << 10)
-#define OWN_PROCESSES 6 /* bubblewrap twice, and what a language's harness needs */
+#define OWN_PROCESSES 4 /* bubblewrap, and what a language's harness needs */
+
+struct cgroups;
 
 struct sandbox {
 	char **prefix; /* owns: bubblewrap and its options up to the command; empty without it */
@@ -20,7 +22,7 @@ struct sandbox {
 	uid_t run_as; /* 0: whoever we are */
 	uint64_t scratch_bytes;
 	char *missing; /* owns */
-	char *cgroup_base; /* owns: a folder below which we may make groups; NULL */
+	struct cgroups *cgroups; /* owns; NULL: no group can be made here */
 };
 
 #endif

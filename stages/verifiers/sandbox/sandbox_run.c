@@ -50,14 +50,15 @@ static int pidfd_of(pid_t pid)
 
 static void kill_tree(struct watch *w)
 {
-	if (w->init_fd >= 0) {
-		syscall(SYS_pidfd_send_signal, w->init_fd, SIGKILL, NULL, 0);
+	w->killed = true;
+	/* Then bubblewrap has the end of its child to wait for, and ends by itself. */
+	if (w->init_fd >= 0 && syscall(SYS_pidfd_send_signal, w->init_fd, SIGKILL, NULL, 0) == 0) {
+		return;
 	}
 	if (!w->box->n_prefix) {
 		tree_kill(w->pid);
 	}
 	kill(w->pid, SIGKILL);
-	w->killed = true;
 }
 
 static void end_as(struct watch *w, enum sandbox_end end)
@@ -164,6 +165,7 @@ static void bury(struct watch *w)
 	struct rusage usage = {0};
 	while (wait4(w->pid, &status, 0, &usage) < 0 && errno == EINTR) {
 	}
+	/* Bubblewrap may have been the one that was killed. */
 	if (w->init_fd >= 0) {
 		syscall(SYS_pidfd_send_signal, w->init_fd, SIGKILL, NULL, 0);
 		poll(&init, 1, DEATH_MS);
@@ -295,7 +297,8 @@ void sandbox_run(const struct sandbox *box, const struct sandbox_command *comman
 	str_init(&w.info, KEPT_BYTES);
 	w.started_ms = clock_mono_ms();
 	w.look_ms = w.started_ms + LOOK_EVERY_MS;
-	w.cgroup = cgroup_new(box, w.limits);
+	w.cgroup = cgroup_take(box->cgroups, w.limits->memory_bytes + box->scratch_bytes,
+		w.limits->processes + OWN_PROCESSES);
 	if (start(&w, command, &err)) {
 		attend(&w);
 		bury(&w);
@@ -314,7 +317,7 @@ void sandbox_run(const struct sandbox *box, const struct sandbox_command *comman
 	if (w.init_fd >= 0) {
 		close(w.init_fd);
 	}
-	cgroup_free(w.cgroup);
+	cgroup_give_back(box->cgroups, w.cgroup);
 	str_release(&w.info);
 	out->wall_ms = (uint64_t)(clock_mono_ms() - w.started_ms);
 }
