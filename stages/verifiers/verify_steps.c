@@ -196,8 +196,14 @@ static double aggregate(enum aggregate how, const double *scores, size_t n)
 	return sum / (double)n;
 }
 
-/* {"steps":[0.9,0.4]} */
-static const char *describe(struct asking *a)
+static void put_mass(struct json_writer *w, const char *key, double mass)
+{
+	json_key(w, key);
+	json_put_num(w, mass);
+}
+
+/* {"steps":[0.9,0.4]}; with the masses of the step behind them, if it has no score. */
+static const char *describe(struct asking *a, const struct verdict *failed)
 {
 	struct str text;
 	str_init(&text, STR_NO_CAP);
@@ -209,6 +215,11 @@ static const char *describe(struct asking *a)
 		json_put_num(&w, a->scores[i]);
 	}
 	json_end_array(&w);
+	if (failed) {
+		put_mass(&w, "yes", failed->yes);
+		put_mass(&w, "no", failed->no);
+		put_mass(&w, "rest", failed->rest);
+	}
 	json_end_object(&w);
 	const char *detail = arena_memdup0(&a->arena, text.data, text.len);
 	str_release(&text);
@@ -231,7 +242,7 @@ static void finish(struct asking *a)
 			&(struct score){.known = true,
 				.value = value,
 				.reason = "scored",
-				.detail = describe(a)});
+				.detail = describe(a, NULL)});
 	}
 	free_asking(a);
 }
@@ -293,9 +304,7 @@ static void on_step(struct ask *ask, const struct engine_candidate *answer)
 	struct verdict v = verdict_read(answer->top, answer->n_top, &c->yes, &c->no, c->rest_max);
 	if (!v.known) {
 		a->reason = v.reason;
-		a->detail = arena_printf(&a->arena,
-			"{\"step\":%zu,\"yes\":%.6f,\"no\":%.6f,\"rest\":%.6f}", a->n_scores + 1,
-			v.yes, v.no, v.rest);
+		a->detail = describe(a, &v);
 		finish(a);
 		return;
 	}
