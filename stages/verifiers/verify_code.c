@@ -62,14 +62,15 @@ static const struct param params[] = {
 		.max = 1000, .help = "time limit as a multiple of what the reference takes"),
 	PARAM_DURATION("time_limit", struct code_config, time_limit_ms, .def = "5s", .min = 100,
 		.max = 3600000, .help = "CPU time of a run; more where the reference needs more"),
-	PARAM_DURATION("wall_limit", struct code_config, wall_limit_ms, .def = "20s", .min = 100,
+	PARAM_DURATION("wall_limit", struct code_config, wall_limit_ms, .def = "30s", .min = 100,
 		.max = 7200000, .help = "time on the clock, for code that sleeps"),
 	PARAM_SIZE("memory", struct code_config, memory_bytes, .def = "512MiB", .min = 64 << 20,
-		.max = 1e12, .help = "of each process, and of all together"),
+		.max = 1099511627776.0, .help = "of each process, and of all together"),
 	PARAM_SIZE("output", struct code_config, output_bytes, .def = "1MiB", .min = 1024,
 		.max = 1 << 30, .help = "of stdout, and of stderr"),
 	PARAM_SIZE("scratch", struct code_config, scratch_bytes, .def = "64MiB", .min = 65536,
-		.max = 1e11, .help = "size of /tmp, the one folder that can be written to"),
+		.max = 107374182400.0,
+		.help = "size of /tmp, the one folder that can be written to"),
 	PARAM_U32("processes", struct code_config, processes, .def = "32", .min = 8, .max = 4096,
 		.help = "processes and threads"),
 	PARAM_STR("interpreter", struct code_config, interpreter, .min = 1,
@@ -441,6 +442,13 @@ static void check(const void *config, const struct tree *tree, const struct node
 		error_hint(&err,
 			"without the name under test nobody can tell it from what the "
 			"prompt defines beside it");
+		error_list_add(errors, &err);
+	}
+	if (c->wall_limit_ms < c->time_limit_ms) {
+		const struct node *at = node ? node_get(node, "wall_limit") : NULL;
+		node_error(&err, tree, at ? at : node,
+			"wall_limit must not be shorter than time_limit, which is %llu ms",
+			(unsigned long long)c->time_limit_ms);
 		error_list_add(errors, &err);
 	}
 }

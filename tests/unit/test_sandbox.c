@@ -205,6 +205,11 @@ static const struct example plain[] = {
 		"        t.seek(0)\n"
 		"        return t.read()\n",
 		"assert f(1) == b\"abc\"\n", CODE_PASSED},
+	{"tests_that_call_nothing",
+		"def f(x):\n"
+		"    return x\n",
+		"def test_f():\n"
+		"    assert f(1) == 2\n", CODE_TEST_ERROR},
 	{"deep_recursion",
 		"def f(x):\n"
 		"    return f(x + 1)\n",

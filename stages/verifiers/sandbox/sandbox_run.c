@@ -37,7 +37,7 @@ struct watch {
 	int streams[N_STREAMS]; /* -1 after their end */
 	uint64_t read_bytes[N_STREAMS];
 	struct str info;
-	pid_t pid;
+	pid_t pid; /* 0 once it has been waited for */
 	int pid_fd, init_fd; /* the namespace's init, once bubblewrap has told its pid; else -1 */
 	bool killed;
 	int64_t started_ms, look_ms;
@@ -51,6 +51,9 @@ static int pidfd_of(pid_t pid)
 static void kill_tree(struct watch *w)
 {
 	w->killed = true;
+	if (w->pid == 0) {
+		return; /* buried: the number may be a stranger's by now */
+	}
 	/* Then bubblewrap has the end of its child to wait for, and ends by itself. */
 	if (w->init_fd >= 0 && syscall(SYS_pidfd_send_signal, w->init_fd, SIGKILL, NULL, 0) == 0) {
 		return;
@@ -165,6 +168,7 @@ static void bury(struct watch *w)
 	struct rusage usage = {0};
 	while (wait4(w->pid, &status, 0, &usage) < 0 && errno == EINTR) {
 	}
+	w->pid = 0;
 	/* Bubblewrap may have been the one that was killed. */
 	if (w->init_fd >= 0) {
 		syscall(SYS_pidfd_send_signal, w->init_fd, SIGKILL, NULL, 0);
