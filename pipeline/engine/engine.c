@@ -68,6 +68,57 @@ void engine_cancel(struct engine_request *request)
 	request->cancel(request);
 }
 
+struct hold {
+	struct engine_request request;
+	void (*cancelled)(void *ctx);
+	void *ctx;
+	struct loop_timer *timer; /* cancelled: the callback is on its way */
+};
+
+static void free_hold(struct hold *hold)
+{
+	engine_request_end(&hold->request);
+	free(hold);
+}
+
+static void tell_hold(void *ctx)
+{
+	struct hold *hold = ctx;
+
+	hold->cancelled(hold->ctx);
+	free_hold(hold);
+}
+
+static void cancel_hold(struct engine_request *request)
+{
+	struct hold *hold = (struct hold *)request;
+
+	if (hold->timer == NULL)
+		hold->timer = loop_after(request->engine->loop, 0, tell_hold, hold);
+}
+
+struct engine_request *engine_hold(struct engine *engine, void (*cancelled)(void *ctx), void *ctx)
+{
+	struct hold *hold = xcalloc(1, sizeof(*hold));
+
+	hold->cancelled = cancelled;
+	hold->ctx = ctx;
+	engine_request_open(&hold->request, engine, cancel_hold);
+	if (engine->state != ENGINE_READY)
+		cancel_hold(&hold->request);
+	return &hold->request;
+}
+
+bool engine_release(struct engine_request *request)
+{
+	struct hold *hold = (struct hold *)request;
+
+	if (hold->timer != NULL)
+		return false;
+	free_hold(hold);
+	return true;
+}
+
 static void cancel_all(struct engine *engine)
 {
 	struct engine_request *request;
@@ -135,6 +186,8 @@ static bool fill_info(struct engine *engine, struct error *err)
 	info->eos_id = facts->eos_id;
 	info->build = copy(engine, facts->build);
 	info->server = copy(engine, facts->server);
+	info->model_path = config->serve.model != NULL ? config->serve.model
+						       : copy(engine, facts->model_path);
 	info->model = config->serve.model != NULL ? config->serve.model
 		: config->model != NULL           ? config->model
 						  : copy(engine, facts->model);

@@ -77,6 +77,8 @@ struct engine_info {
 	const char *dialect;
 	const char *model; /* name or path as the server says */
 	const char *build; /* server's version, provenance only */
+	const char
+		*model_path; /* as the server names it, perhaps on another machine; NULL unknown */
 	const char *
 		server; /* what it calls itself: "llamacpp", "vllm", "sglang", ...; NULL: nothing */
 	uint32_t n_slots; /* of all endpoints; 0 unknown */
@@ -156,6 +158,10 @@ struct engine_sampling {
 	size_t n_stop;
 };
 
+/* A whole prompt that no chat template renders -> ids, beginning as the tokenizer begins a text; special tokens are not read. */
+struct engine_request *engine_tokenize_raw(
+	struct engine *engine, struct slice text, engine_prompt_cb *done, void *ctx);
+
 struct engine_job {
 	const struct engine_message *messages; /* for dialects that take messages; n_messages */
 	size_t n_messages;
@@ -217,7 +223,7 @@ struct engine_score_job {
 	const struct engine_message *messages; /* n_messages; the last is what is scored */
 	size_t n_messages;
 	bool raw; /* without the model's activation, where the API can be asked for that */
-	bool steps; /* a row per marked step instead of one for the text */
+	bool steps; /* a row per marked step (or token) instead of one for the text */
 	uint64_t affinity; /* as engine_job's */
 };
 struct engine_scores {
@@ -230,6 +236,14 @@ struct engine_scores {
 typedef void engine_score_cb(void *ctx, const struct engine_scores *scores);
 struct engine_request *engine_score(struct engine *engine, const struct engine_score_job *job,
 	engine_score_cb *done, void *ctx);
+
+/*
+ * A place for something that is not asked yet, so that it can be cancelled like a request: `cancelled` comes once, on a later turn, if
+ * engine_cancel is called for it or the engine ends. engine_release gives the place up, without a callback; false: it was
+ * cancelled before, and the callback is on its way.
+ */
+struct engine_request *engine_hold(struct engine *engine, void (*cancelled)(void *ctx), void *ctx);
+bool engine_release(struct engine_request *hold);
 
 /*
  * The vocabulary: piece of every id that is asked for, for offline decoding. Served engines (and url engines whose model file can be read here) read it

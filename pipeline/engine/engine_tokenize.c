@@ -51,7 +51,8 @@ struct tokenize {
 	uint32_t *ids; /* malloc'd, n_ids */
 	size_t n_ids, cap_ids;
 	bool nothing_to_ask; /* the dialect has no ids */
-	bool plain; /* engine_tokenize_text: nothing but one piece */
+	bool plain; /* nothing but one piece, without special tokens */
+	bool continues; /* engine_tokenize_text: it is no text's beginning, and may be empty */
 };
 
 static void ask(struct tokenize *t, enum tokenize_step step);
@@ -122,7 +123,7 @@ static void build(struct call *call, struct str *out)
 		build_template(t, out);
 		break;
 	case STEP_PIECE:
-		dialect->build_tokenize(t->pieces[t->piece].text, t->piece == 0 && !t->plain,
+		dialect->build_tokenize(t->pieces[t->piece].text, t->piece == 0 && !t->continues,
 			t->pieces[t->piece].special, out);
 		break;
 	}
@@ -248,7 +249,7 @@ static void piece_came(struct tokenize *t, const uint32_t *ids, size_t n)
 	bool last = t->piece + 1 == t->n_pieces;
 	struct error err = {0};
 
-	if (last && n == 0 && t->n_ids == 0 && !t->plain) {
+	if (last && n == 0 && t->n_ids == 0 && !t->continues) {
 		error_set(&err, FAIL_DATA, "the prompt was tokenized to 0 tokens");
 		call_answer_is_bad(&t->call, &err);
 		return;
@@ -386,13 +387,14 @@ struct engine_request *engine_tokenize(struct engine *engine, const struct engin
 	return &t->request;
 }
 
-struct engine_request *engine_tokenize_text(
-	struct engine *engine, struct slice text, engine_prompt_cb *done, void *ctx)
+static struct engine_request *tokenize_plain(
+	struct engine *engine, struct slice text, bool continues, engine_prompt_cb *done, void *ctx)
 {
 	struct tokenize *t = open_tokenize(engine, done, ctx);
 	struct error err = {0};
 
 	t->plain = true;
+	t->continues = continues;
 	t->pieces = arena_alloc(&t->arena, sizeof(*t->pieces));
 	t->n_pieces = 1;
 	t->pieces[0].text = (struct slice){arena_memdup0(&t->arena, text.data, text.len), text.len};
@@ -404,4 +406,16 @@ struct engine_request *engine_tokenize_text(
 		ask(t, STEP_PIECE);
 	}
 	return &t->request;
+}
+
+struct engine_request *engine_tokenize_text(
+	struct engine *engine, struct slice text, engine_prompt_cb *done, void *ctx)
+{
+	return tokenize_plain(engine, text, true, done, ctx);
+}
+
+struct engine_request *engine_tokenize_raw(
+	struct engine *engine, struct slice text, engine_prompt_cb *done, void *ctx)
+{
+	return tokenize_plain(engine, text, false, done, ctx);
 }

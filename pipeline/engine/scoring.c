@@ -148,10 +148,14 @@ static bool read_rows(
 	}
 	if (json_kind(data) != JSON_ARRAY || n_columns == 0)
 		return error_set(err, FAIL_DATA, "the answer has no list of scores");
-	if (n_rows > SCORING_ROWS_MAX || n_columns > SCORING_COLUMNS_MAX)
+	if (n_rows > SCORING_ROWS_MAX || n_columns > SCORING_COLUMNS_MAX ||
+		n_rows * n_columns > SCORING_VALUES_MAX)
 		return error_set(err, FAIL_DATA,
-			"the answer has %zu rows of %zu scores, at most %d of %d are read", n_rows,
-			n_columns, SCORING_ROWS_MAX, SCORING_COLUMNS_MAX);
+			"the answer has %zu rows of %zu scores; at most %u rows, %u in each and %u "
+			"in "
+			"all are read",
+			n_rows, n_columns, SCORING_ROWS_MAX, SCORING_COLUMNS_MAX,
+			SCORING_VALUES_MAX);
 	values = arena_alloc_array(arena, n_rows * n_columns, sizeof(*values));
 	for (size_t i = 0; i < n_rows; i++) {
 		const struct json *row = nested ? json_at(data, i) : data;

@@ -2,8 +2,8 @@
  * Scoring APIs: how servers of reward models are asked for numbers instead of text. A row builds a request and reads its
  * answer, without I/O, as a dialect's does; engine_score (engine.h) sends it.
  *
- * An answer is a table of numbers: one row of one or more columns for a whole text, or one row per marked step. What it must be like
- * is the caller's to check; that every number is finite, the rows equally wide and their number below a limit, is checked here.
+ * An answer is a table of numbers: one row of one or more columns for a whole text, or one row per marked step or token. That
+ * every number is finite, the rows equally wide and their number below a limit is checked here; the rest is the caller's.
  */
 #ifndef PIPELINE_ENGINE_SCORING_H
 #define PIPELINE_ENGINE_SCORING_H
@@ -12,8 +12,9 @@
 #include "base/json.h"
 #include "engine/engine.h"
 
-#define SCORING_ROWS_MAX 4096
-#define SCORING_COLUMNS_MAX 256
+#define SCORING_ROWS_MAX (1u << 17) /* a row a token, where a model scores each */
+#define SCORING_COLUMNS_MAX 256u
+#define SCORING_VALUES_MAX (1u << 20)
 
 struct scoring_call {
 	const struct engine_score_job *job;
@@ -29,7 +30,7 @@ struct scoring_ops {
 	const char *name; /* the word used in YAML */
 	const char *server; /* what `owned_by` of /v1/models says of a server that has it */
 	const char *path;
-	bool has_steps; /* can score marked steps */
+	bool has_steps; /* can score marked steps, or every token where the model marks none */
 	bool by_text; /* the messages' contents are sent joined, as they are */
 	bool has_raw; /* can be asked for values without activation */
 	void (*build)(const struct scoring_call *call, struct str *out);

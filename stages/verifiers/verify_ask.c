@@ -68,10 +68,25 @@ static void on_prompt(void *ctx, const struct engine_prompt *prompt)
 	}
 }
 
+static struct engine_request *tokenize_joined(struct ask *ask)
+{
+	struct str text;
+	str_init(&text, STR_NO_CAP);
+	for (size_t i = 0; i < ask->n_messages; i++) {
+		str_append(&text, ask->messages[i].content.data, ask->messages[i].content.len);
+	}
+	struct engine_request *request = engine_tokenize_raw(
+		ask->engine, (struct slice){text.data, text.len}, on_prompt, ask);
+	str_release(&text);
+	return request;
+}
+
 void ask_start(struct ask *ask)
 {
 	ask->left = ask->n;
-	if (engine_info(ask->engine)->has_ids) {
+	if (ask->raw) {
+		ask->job->request = tokenize_joined(ask);
+	} else if (engine_info(ask->engine)->has_ids) {
 		ask->job->request = engine_tokenize(
 			ask->engine, ask->messages, ask->n_messages, SPECIAL_TEXT, on_prompt, ask);
 	} else {
@@ -282,52 +297,90 @@ struct score ask_scoring_failure(const struct engine_scores *scores)
 
 /* --- in a row --- */
 
-static struct turn **bucket_of(struct turns *turns, const struct group *group)
+void turns_init(struct turns *turns, struct engine *engine)
 {
-	return &turns->buckets[hash64(&group, sizeof(group), 0) % ARRAY_LEN(turns->buckets)];
+	*turns = (struct turns){.engine = engine, .limit = engine_info(engine)->n_slots};
+	TAILQ_INIT(&turns->active);
+	TAILQ_INIT(&turns->waiting);
 }
 
-static void take_turn(struct turns *turns, struct turn *turn)
+static const struct group *group_of(const struct turn *turn)
 {
-	struct turn **bucket = bucket_of(turns, turn->group);
-	turn->next = *bucket;
-	*bucket = turn;
+	return turn->job->candidate->group;
+}
+
+static bool is_active(const struct turns *turns, const struct group *group)
+{
+	const struct turn *turn;
+	TAILQ_FOREACH(turn, &turns->active, link)
+	{
+		if (group_of(turn) == group) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static void begin(struct turns *turns, struct turn *turn)
+{
+	TAILQ_INSERT_TAIL(&turns->active, turn, link);
+	turns->n_active++;
 	turn->start(turn);
 }
 
-void turns_enter(struct turns *turns, struct turn *turn, const struct group *group)
+static void was_cancelled(void *ctx)
 {
-	struct turn *active = *bucket_of(turns, group);
-	turn->group = group;
-	turn->waiting = NULL;
-	while (active && active->group != group) {
-		active = active->next;
-	}
-	if (!active) {
-		take_turn(turns, turn);
-		return;
-	}
-	while (active->waiting) {
-		active = active->waiting;
-	}
-	active->waiting = turn;
+	struct turn *turn = ctx;
+	TAILQ_REMOVE(&turn->turns->waiting, turn, link);
+	turn->job->request = NULL;
+	turn->drop(turn);
 }
 
-void turns_leave(struct turns *turns, struct turn *turn, bool cancelled)
+void turns_enter(struct turns *turns, struct turn *turn, struct verify_job *job)
 {
-	struct turn **at = bucket_of(turns, turn->group), *next = turn->waiting;
-	while (*at != turn) {
-		at = &(*at)->next;
-	}
-	*at = turn->next;
-	if (next && !cancelled) {
-		take_turn(turns, next);
+	turn->turns = turns;
+	turn->job = job;
+	if ((!turns->limit || turns->n_active < turns->limit) &&
+		!is_active(turns, group_of(turn))) {
+		begin(turns, turn);
 		return;
 	}
-	while (next) {
-		struct turn *dropped = next;
-		next = next->waiting;
-		dropped->drop(dropped);
+	TAILQ_INSERT_TAIL(&turns->waiting, turn, link);
+	job->request = turn->hold = engine_hold(turns->engine, was_cancelled, turn);
+}
+
+/* Of the same prompt if there is one, else the first whose prompt nobody is asking about. */
+static struct turn *pick(const struct turns *turns, const struct group *group)
+{
+	struct turn *turn, *first = NULL;
+	TAILQ_FOREACH(turn, &turns->waiting, link)
+	{
+		if (turn->cancelled) {
+			continue;
+		}
+		if (group_of(turn) == group) {
+			return turn;
+		}
+		if (!first && !is_active(turns, group_of(turn))) {
+			first = turn;
+		}
+	}
+	return first;
+}
+
+void turns_leave(struct turns *turns, struct turn *turn)
+{
+	struct turn *next;
+	TAILQ_REMOVE(&turns->active, turn, link);
+	turns->n_active--;
+	while ((next = pick(turns, group_of(turn)))) {
+		next->cancelled = !engine_release(next->hold);
+		if (!next->cancelled) {
+			TAILQ_REMOVE(&turns->waiting, next, link);
+			next->job->request = NULL;
+			begin(turns, next);
+			return;
+		}
 	}
 }
 

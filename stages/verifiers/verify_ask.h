@@ -12,6 +12,7 @@
 #include "group.h"
 
 #include <stdbool.h>
+#include <sys/queue.h>
 
 struct scoring_ops;
 struct template;
@@ -31,6 +32,7 @@ struct ask {
 	struct arena *arena;
 	const struct engine_message *messages;
 	size_t n_messages;
+	bool raw; /* their contents joined are the prompt, without a chat template; needs an engine with ids */
 	const struct engine_sampling *sampling;
 	uint32_t n, seed, top_logprobs;
 	uint64_t affinity; /* as engine_job's */
@@ -95,24 +97,32 @@ struct score ask_scoring_failure(const struct engine_scores *scores);
 /* --- in a row --- */
 
 /*
- * The candidates of one prompt are asked about one after the other: their questions begin alike, and a server that has just read
- * the beginning need not read it again. Different prompts are asked about side by side, which keeps slots busy.
+ * The candidates of one prompt are asked about one after the other, and no more prompts at a time than the engine has slots: their
+ * questions begin alike, and the slot that has just read the beginning need not read it again. Measured: README.md.
  *
- *	turn.start = ...; turn.drop = ...; turns_enter(&turns, &turn, group);	start() is called now or later
- *	... turns_leave(&turns, &turn, cancelled);				the next one starts, or all are dropped
+ *	turns_init(&turns, engine);
+ *	turn.start = ...; turn.drop = ...; turns_enter(&turns, &turn, job);	start() is called now or later
+ *	... turns_leave(&turns, &turn);						the next one starts
  */
 struct turn {
 	void (*start)(struct turn *turn);
-	void (*drop)(struct turn *turn); /* instead: the group was cancelled while it waited */
-	const struct group *group;
-	struct turn *waiting; /* behind it, of the same group */
-	struct turn *next; /* in its bucket, while it is under way */
+	void (*drop)(struct turn *turn); /* instead: it was cancelled while it waited */
+	struct turns *turns;
+	struct verify_job *job;
+	struct engine_request *hold; /* while it waits */
+	bool cancelled; /* while it waited; drop() is on its way */
+	TAILQ_ENTRY(turn) link;
 };
+TAILQ_HEAD(turn_list, turn);
 struct turns {
-	struct turn *buckets[256]; /* those under way, one a group */
+	struct engine *engine;
+	uint32_t limit; /* prompts asked about at a time; 0: any number */
+	uint32_t n_active;
+	struct turn_list active, waiting;
 };
-void turns_enter(struct turns *turns, struct turn *turn, const struct group *group);
-void turns_leave(struct turns *turns, struct turn *turn, bool cancelled);
+void turns_init(struct turns *turns, struct engine *engine);
+void turns_enter(struct turns *turns, struct turn *turn, struct verify_job *job);
+void turns_leave(struct turns *turns, struct turn *turn);
 
 /* --- verdicts --- */
 

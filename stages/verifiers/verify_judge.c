@@ -13,7 +13,6 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "definition.h"
 #include "engine/loop.h"
 #include "run.h"
 #include "template.h"
@@ -154,6 +153,7 @@ static bool open_judge(void *state, const void *config, struct run *run, struct 
 	s->config = c;
 	s->run = run;
 	s->engine = run_engine(run, c->engine);
+	turns_init(&s->turns, s->engine);
 	/* Greedy: what SGLang scales its logprobs by is 1 then, and nobody else scales them. */
 	s->verdict = (struct engine_sampling){
 		.temperature = 0, .top_p = 1, .repeat_penalty = 1, .max_tokens = 1};
@@ -244,15 +244,14 @@ static struct score make_score(struct asking *a)
 			.reason = "verdict",
 			.detail = describe(a)};
 	}
-	return (struct score){
-		.reason = a->reason, .detail = a->detail && !n_known ? a->detail : describe(a)};
+	return (struct score){.reason = a->reason, .detail = a->detail ? a->detail : describe(a)};
 }
 
 static void finish(struct asking *a)
 {
 	struct verify_job *job = a->job;
 	job->request = NULL;
-	turns_leave(&a->state->turns, &a->turn, a->cancelled);
+	turns_leave(&a->state->turns, &a->turn);
 	if (a->cancelled) {
 		verify_cancelled(job);
 	} else {
@@ -394,7 +393,7 @@ static void submit(void *state, struct verify_job *job)
 	a->turn.drop = drop;
 	a->state = s;
 	a->job = job;
-	turns_enter(&s->turns, &a->turn, job->candidate->group);
+	turns_enter(&s->turns, &a->turn, job);
 }
 
 const struct verifier_ops verify_judge = {

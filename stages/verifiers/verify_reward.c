@@ -6,13 +6,14 @@
  * The template's messages are the conversation that is scored, the candidate's turn last. Which API the server has is taken from what
  * it calls itself, or said by `api:`; engine/scoring.c tells what each is sent.
  *
- * A model without a head is the trap: llama.cpp then answers with numbers around 1e-20. A model file that can be read is looked
- * into before the night, and an answer of that size is null.
+ * A model without a head is the trap: llama.cpp then answers with numbers all the same, around 1e-20 or, in other versions, whatever
+ * the hidden state begins with. So the model file is looked into before the night if it can be read here, else that it could
+ * not is told; and an answer of that size is null.
  */
 #include "verifiers.h"
 
+#include "base/log.h"
 #include "base/mem.h"
-#include "definition.h"
 #include "engine/gguf.h"
 #include "engine/loop.h"
 #include "engine/scoring.h"
@@ -33,7 +34,7 @@ enum api { API_AUTO };
 struct reward_config {
 	char *engine, *template;
 	uint32_t api, labels, label;
-	bool raw;
+	bool raw, per_token;
 };
 
 static const char *const api_names[] = {"auto", "rerank", "pooling", "classify", "sglang", NULL};
@@ -49,6 +50,9 @@ static const struct param params[] = {
 			"SGLang's"),
 	PARAM_BOOL("raw", struct reward_config, raw, .def = "true",
 		.help = "the head's value without softmax or sigmoid; for pooling and classify"),
+	PARAM_BOOL("per_token", struct reward_config, per_token, .def = "false",
+		.help = "the head scores every token, and the last one's score is taken; for "
+			"pooling"),
 	PARAM_U32("labels", struct reward_config, labels, .def = "1", .min = 1,
 		.max = SCORING_COLUMNS_MAX, .help = "numbers that the head gives"),
 	PARAM_U32("label", struct reward_config, label, .def = "0", .min = 0,
@@ -87,16 +91,28 @@ static void check(const void *config, const struct tree *tree, const struct node
 			"label %u is not one of %u, which are counted from 0", c->label, c->labels);
 		error_list_add(errors, &err);
 	}
+	if (c->per_token && c->api != API_AUTO && !scoring_find(api_names[c->api])->has_steps) {
+		at = node_get(node, "per_token");
+		node_error(&err, tree, at ? at : node, "the api %s gives no scores per token",
+			api_names[c->api]);
+		error_hint(&err, "only pooling does");
+		error_list_add(errors, &err);
+	}
 }
 
 /* --- life --- */
 
-static bool check_head(const struct run *run, const char *engine, struct error *err)
+/* Of the file that the server names, if it can be read here and is a model. */
+static bool check_head(const struct engine *engine, struct error *err)
 {
-	const char *model = definition_engine(run->def, engine)->config.serve.model;
+	const char *model = engine_info(engine)->model_path;
 	bool has_head = true;
-	if (model && !gguf_has_head(model, &has_head, err)) {
-		return false;
+	struct error unreadable = {0};
+	if (!model || !gguf_has_head(model, &has_head, &unreadable)) {
+		log_warn("cannot see whether the reward model has a classification head", "engine",
+			engine_name(engine), "why", model ? unreadable.msg : "no file is named",
+			NULL);
+		return true;
 	}
 	if (has_head) {
 		return true;
@@ -117,7 +133,11 @@ static bool open_reward(void *state, const void *config, struct run *run, struct
 	s->run = run;
 	s->engine = run_engine(run, c->engine);
 	s->api = c->api == API_AUTO ? ask_scoring(s->engine, err) : scoring_find(api_names[c->api]);
-	if (!s->api || (strcmp(s->api->name, "rerank") == 0 && !check_head(run, c->engine, err))) {
+	if (s->api && c->per_token && !s->api->has_steps) {
+		error_set(err, FAIL_CONFIG, "the api %s gives no scores per token", s->api->name);
+		return error_hint(err, "only pooling does; leave `per_token` out");
+	}
+	if (!s->api || (strcmp(s->api->name, "rerank") == 0 && !check_head(s->engine, err))) {
 		return false;
 	}
 	s->template = template_read(c->template, err);
@@ -148,13 +168,15 @@ static void finish(struct asking *a, const struct score *score)
 static struct score read_scores(struct asking *a, const struct engine_scores *scores)
 {
 	const struct reward_config *c = a->state->config;
-	if (scores->n_rows != 1 || scores->n_columns != c->labels) {
+	if (!scores->n_rows || (scores->n_rows > 1 && !c->per_token) ||
+		scores->n_columns != c->labels) {
 		return (struct score){.reason = "bad_scores",
 			.detail = arena_printf(&a->arena,
-				"the server gave %zu rows of %zu numbers, expected 1 of %u",
-				scores->n_rows, scores->n_columns, c->labels)};
+				"the server gave %zu rows of %zu numbers, expected %s of %u",
+				scores->n_rows, scores->n_columns, c->per_token ? "some" : "1",
+				c->labels)};
 	}
-	double value = scores->values[c->label];
+	double value = scores->values[(scores->n_rows - 1) * c->labels + c->label];
 	if (strcmp(a->state->api->name, "rerank") == 0 && fabs(value) < NO_HEAD_MAX) {
 		return (struct score){.reason = "no_head",
 			.detail = arena_printf(&a->arena,
@@ -210,6 +232,7 @@ static void submit(void *state, struct verify_job *job)
 	a->score_job.api = s->api;
 	a->score_job.messages = messages;
 	a->score_job.raw = s->config->raw;
+	a->score_job.steps = s->config->per_token;
 	a->score_job.affinity = ask_affinity(job->candidate->group);
 	job->request = engine_score(s->engine, &a->score_job, on_scores, a);
 }

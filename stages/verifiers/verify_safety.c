@@ -12,7 +12,6 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "definition.h"
 #include "engine/loop.h"
 #include "run.h"
 #include "template.h"
@@ -70,6 +69,7 @@ static bool open_safety(void *state, const void *config, struct run *run, struct
 	s->config = c;
 	s->run = run;
 	s->engine = run_engine(run, c->engine);
+	turns_init(&s->turns, s->engine);
 	s->sampling = (struct engine_sampling){
 		.temperature = 0, .top_p = 1, .repeat_penalty = 1, .max_tokens = c->max_tokens};
 	s->template = template_read(c->template, err);
@@ -93,7 +93,7 @@ static void finish(struct asking *a)
 {
 	struct verify_job *job = a->job;
 	job->request = NULL;
-	turns_leave(&a->state->turns, &a->turn, a->cancelled);
+	turns_leave(&a->state->turns, &a->turn);
 	if (a->cancelled) {
 		verify_cancelled(job);
 	} else {
@@ -226,7 +226,7 @@ static void submit(void *state, struct verify_job *job)
 	a->turn.drop = drop;
 	a->state = s;
 	a->job = job;
-	turns_enter(&s->turns, &a->turn, job->candidate->group);
+	turns_enter(&s->turns, &a->turn, job);
 }
 
 const struct verifier_ops verify_safety = {

@@ -2,11 +2,13 @@
  * Process reward model: every step of the chain is scored, and `aggregate` makes one number of them; all are kept in the detail.
  * Steps are what stands between blank lines, or between `split`.
  *
- * Two kinds of models, two ways:
+ * Three kinds of models, three ways:
  *
  *	logprobs	a model that writes text, on any engine with logprobs: question and first step as a user's turn, then "+" as the
  *			assistant's, the next step as a user's turn, and so on; the score of a step is P(+) / (P(+) + P(-)) of the
  *			token that would fill the turn behind it. One request a step, each the beginning of the next.
+ *	tag		a model that was trained to write + or - behind a tag (Math-Shepherd), on engines that take ids: question and
+ *			steps as one text without a chat template, the tag behind each step. One request a step, too.
  *	pooling		a model with a head of its own on vLLM (Qwen2.5-Math-PRM): the steps are the assistant's turn, each with the
  *			mark behind it, and the answer is a pair of probabilities for each mark.
  *
@@ -17,7 +19,6 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "definition.h"
 #include "engine/loop.h"
 #include "engine/scoring.h"
 #include "run.h"
@@ -31,9 +32,11 @@
 #include <string.h>
 
 #define TOP_LOGPROBS 20
+#define STEPS_MAX 4096
+#define TAG " \xd0\xba\xd0\xb8" /* ки: Math-Shepherd's */
 #define SUM_TOLERANCE 0.02 /* of two probabilities that a server computed in bfloat16 */
 
-enum api { API_LOGPROBS, API_POOLING };
+enum api { API_LOGPROBS, API_TAG, API_POOLING };
 enum aggregate { AGGREGATE_MIN, AGGREGATE_PROD, AGGREGATE_LAST, AGGREGATE_MEAN };
 
 struct steps_config {
@@ -43,7 +46,7 @@ struct steps_config {
 	double rest_max;
 };
 
-static const char *const api_names[] = {"logprobs", "pooling", NULL};
+static const char *const api_names[] = {"logprobs", "tag", "pooling", NULL};
 static const char *const aggregate_names[] = {"min", "prod", "last", "mean", NULL};
 
 static const struct param params[] = {
@@ -51,24 +54,26 @@ static const struct param params[] = {
 		.help = "engine with the process reward model"),
 	PARAM_PATH("template", struct steps_config, template, .ref = "template", .required = true,
 		.must_exist = true,
-		.help = "prompt; {{candidate}} is the first step (logprobs) or all of them "
-			"(pooling)"),
+		.help = "prompt; {{candidate}} is the first step (logprobs) or all with their "
+			"marks"),
 	PARAM_ENUM("api", struct steps_config, api, .names = api_names, .def = "logprobs",
-		.help = "logprobs: a model that writes + or -; pooling: one with a head, on vLLM"),
+		.help = "logprobs: a model that writes + or - as a turn of its own; tag: behind a "
+			"tag; pooling: one with a head, on vLLM"),
 	PARAM_STR("split", struct steps_config, split, .min = 1, .max = 64,
 		.help = "text between two steps; blank lines if it is not given"),
 	PARAM_ENUM("aggregate", struct steps_config, aggregate, .names = aggregate_names,
 		.def = "min", .help = "what is made of the steps' scores"),
 	PARAM_U32("steps_max", struct steps_config, steps_max, .def = "128", .min = 1,
-		.max = SCORING_ROWS_MAX, .help = "steps above which a chain is not scored"),
+		.max = STEPS_MAX, .help = "steps above which a chain is not scored"),
 	PARAM_STRINGS("yes", struct steps_config, yes, .def = "[\"+\"]", .min = 1, .max = 32,
-		.help = "words for a right step; the first stands behind those before (logprobs)"),
+		.help = "words for a right step; the first stands behind those before"),
 	PARAM_STRINGS("no", struct steps_config, no, .def = "[\"-\"]", .min = 1, .max = 32,
-		.help = "words for a wrong step (logprobs)"),
+		.help = "words for a wrong step"),
 	PARAM_DOUBLE("rest_max", struct steps_config, rest_max, .def = "0.5", .min = 0, .max = 1,
-		.help = "mass on other words above which the score is null (logprobs)"),
-	PARAM_STR("mark", struct steps_config, mark, .def = "<extra_0>", .min = 1, .max = 64,
-		.help = "the token that ends a step (pooling)"),
+		.help = "mass on other words above which the score is null"),
+	PARAM_STR("mark", struct steps_config, mark, .min = 1, .max = 64,
+		.help = "what ends a step; <extra_0> with pooling and '" TAG
+			"' with tag if not given"),
 	{0},
 };
 
@@ -78,6 +83,8 @@ static const char *const reasons[] = {"scored", "no_steps", "too_many_steps", "c
 
 struct steps_state {
 	const struct steps_config *config;
+	char *mark; /* owns; behind each step, but with API_LOGPROBS */
+	struct ask_marks marks; /* it alone; borrows */
 	struct run *run;
 	struct engine *engine;
 	struct template *template; /* owns */
@@ -96,6 +103,7 @@ struct asking {
 	struct engine_message
 		*messages; /* n_messages for the first step; two more for each other */
 	size_t n_messages;
+	const struct ask_marks *marks; /* NULL: the common ones, where the engine takes no ids */
 	struct ask ask;
 	struct engine_score_job score_job;
 	bool cancelled;
@@ -109,9 +117,11 @@ static void check(const void *config, const struct tree *tree, const struct node
 {
 	const struct steps_config *c = config;
 	const char *wanted = c->api == API_POOLING ? "assistant" : "user";
+	/* With a tag the messages are one text, and nobody's turns. */
+	bool matters = c->template && c->api != API_TAG;
 	struct error err = {0};
 	verdict_check(&c->yes, &c->no, tree, node, errors);
-	const char *role = c->template ? ask_last_role(c->template) : NULL;
+	const char *role = matters ? ask_last_role(c->template) : NULL;
 	if (role && strcmp(role, wanted) != 0) {
 		const struct node *at = node_get(node, "template");
 		node_error(&err, tree, at ? at : node,
@@ -129,11 +139,22 @@ static bool open_steps(void *state, const void *config, struct run *run, struct 
 	s->config = c;
 	s->run = run;
 	s->engine = run_engine(run, c->engine);
+	turns_init(&s->turns, s->engine);
 	s->sampling = (struct engine_sampling){
 		.temperature = 0, .top_p = 1, .repeat_penalty = 1, .max_tokens = 1};
-	if (c->api == API_LOGPROBS && !engine_info(s->engine)->has_logprobs) {
+	s->mark = xstrdup(c->mark ? c->mark : c->api == API_TAG ? TAG : "<extra_0>");
+	s->marks = (struct ask_marks){&s->mark, 1, 0};
+	if (c->api != API_POOLING && !engine_info(s->engine)->has_logprobs) {
 		return error_set(err, FAIL_REMOTE,
-			"engine '%s' gives no logprobs, which api logprobs needs", c->engine);
+			"engine '%s' gives no logprobs, which api %s needs", c->engine,
+			api_names[c->api]);
+	}
+	if (c->api == API_TAG && !engine_info(s->engine)->has_ids) {
+		error_set(err, FAIL_CONFIG,
+			"engine '%s' takes no ids, which api tag needs to ask without a chat "
+			"template",
+			c->engine);
+		return error_hint(err, "llama.cpp's own dialect does");
 	}
 	s->template = template_read(c->template, err);
 	return s->template != NULL;
@@ -141,7 +162,9 @@ static bool open_steps(void *state, const void *config, struct run *run, struct 
 
 static void close_steps(void *state)
 {
-	template_free(((struct steps_state *)state)->template);
+	struct steps_state *s = state;
+	template_free(s->template);
+	free(s->mark);
 }
 
 /* --- the end --- */
@@ -196,7 +219,7 @@ static void finish(struct asking *a)
 {
 	struct verify_job *job = a->job;
 	job->request = NULL;
-	turns_leave(&a->state->turns, &a->turn, a->cancelled);
+	turns_leave(&a->state->turns, &a->turn);
 	if (a->cancelled) {
 		verify_cancelled(job);
 	} else if (a->reason) {
@@ -223,6 +246,33 @@ static void refuse(struct asking *a, const char *reason, const char *detail)
 	a->reason = reason;
 	a->detail = arena_strdup(&a->arena, detail);
 	loop_after(a->state->run->loop, 0, finish_soon, a);
+}
+
+/* --- prompts --- */
+
+/* The first n steps with their marks. Those of a text for a tag stand on lines of their own. */
+static struct slice join_steps(struct asking *a, size_t n)
+{
+	struct str text;
+	str_init(&text, STR_NO_CAP);
+	for (size_t i = 0; i < n; i++) {
+		str_append_z(&text, i && a->state->config->api == API_TAG ? "\n" : "");
+		str_append(&text, a->steps[i].data, a->steps[i].len);
+		str_append_z(&text, a->state->mark);
+	}
+	struct slice joined = {arena_memdup0(&a->arena, text.data, text.len), text.len};
+	str_release(&text);
+	return joined;
+}
+
+/* With what stands for {{candidate}}; marks of the model in it are ours, those in the row's fields are not. */
+static const char *render(struct asking *a, struct slice text, struct error *err)
+{
+	struct ask_fields fields = ask_fields(
+		a->job->candidate, a->state->engine, a->marks, &a->arena);
+	fields.text = text;
+	fields.text_is_ours = true;
+	return ask_render(a->state->template, &fields, &a->messages, &a->n_messages, err);
 }
 
 /* --- by logprobs --- */
@@ -257,6 +307,26 @@ static void on_step(struct ask *ask, const struct engine_candidate *answer)
 	}
 }
 
+/* The beginning of the conversation up to the step, or the text up to its tag. */
+static bool begin_step(struct asking *a)
+{
+	struct error err = {0};
+	const char *reason = NULL;
+	if (a->state->config->api == API_LOGPROBS) {
+		a->ask.messages = a->messages;
+		a->ask.n_messages = a->n_messages + 2 * a->n_scores;
+		return true;
+	}
+	reason = render(a, join_steps(a, a->n_scores + 1), &err);
+	a->ask.messages = a->messages;
+	a->ask.n_messages = a->n_messages;
+	a->ask.raw = true;
+	if (reason) {
+		refuse(a, reason, err.msg);
+	}
+	return !reason;
+}
+
 static void ask_step(struct asking *a)
 {
 	a->ask = (struct ask){
@@ -264,15 +334,15 @@ static void ask_step(struct asking *a)
 		.engine = a->state->engine,
 		.job = a->job,
 		.arena = &a->arena,
-		.messages = a->messages,
-		.n_messages = a->n_messages + 2 * a->n_scores,
 		.sampling = &a->state->sampling,
 		.n = 1,
 		.top_logprobs = TOP_LOGPROBS,
 		.affinity = ask_affinity(a->job->candidate->group),
 		.answered = on_step,
 	};
-	ask_start(&a->ask);
+	if (begin_step(a)) {
+		ask_start(&a->ask);
+	}
 }
 
 /* Behind the first step's messages: "+", the second step, "+", the third ... */
@@ -296,7 +366,7 @@ static void count_mismatch(struct asking *a, const struct engine_scores *scores)
 	a->reason = "count_mismatch";
 	a->detail = arena_printf(&a->arena,
 		"the server gave %zu scores for %zu steps; is '%s' the mark of its model?",
-		scores->n_rows, a->n, a->state->config->mark);
+		scores->n_rows, a->n, a->state->mark);
 }
 
 static void read_pairs(struct asking *a, const struct engine_scores *scores)
@@ -334,19 +404,6 @@ static void on_scores(void *ctx, const struct engine_scores *scores)
 	finish(a);
 }
 
-static struct slice join_steps(struct asking *a)
-{
-	struct str text;
-	str_init(&text, STR_NO_CAP);
-	for (size_t i = 0; i < a->n; i++) {
-		str_append(&text, a->steps[i].data, a->steps[i].len);
-		str_append_z(&text, a->state->config->mark);
-	}
-	struct slice joined = {arena_memdup0(&a->arena, text.data, text.len), text.len};
-	str_release(&text);
-	return joined;
-}
-
 static void ask_scores(struct asking *a)
 {
 	a->score_job = (struct engine_score_job){
@@ -362,19 +419,14 @@ static void ask_scores(struct asking *a)
 /* --- a candidate --- */
 
 /* NULL, or with err why the chain cannot be asked about. */
-static const char *prepare_steps(struct asking *a, struct error *err)
+static const char *find_steps(struct asking *a, struct error *err)
 {
 	const struct steps_config *c = a->state->config;
-	bool pooling = c->api == API_POOLING;
-	/* The marks of steps are ours; others are looked for before they are put in. */
-	char *mark = c->mark;
-	struct ask_marks marks = {&mark, 1, 0};
 	struct ask_fields fields = ask_fields(
-		a->job->candidate, a->state->engine, pooling ? &marks : NULL, &a->arena);
-	struct slice text = fields.text;
+		a->job->candidate, a->state->engine, a->marks, &a->arena);
 	a->steps = arena_alloc_array(&a->arena, c->steps_max, sizeof(*a->steps));
 	a->scores = arena_alloc_array(&a->arena, c->steps_max, sizeof(*a->scores));
-	a->n = steps_split(text, c->split, a->steps, c->steps_max);
+	a->n = steps_split(fields.text, c->split, a->steps, c->steps_max);
 	if (!a->n) {
 		error_set(err, FAIL_DATA, "the candidate has no step");
 		return "no_steps";
@@ -383,26 +435,32 @@ static const char *prepare_steps(struct asking *a, struct error *err)
 		error_set(err, FAIL_DATA, "the candidate has more than %u steps", c->steps_max);
 		return "too_many_steps";
 	}
-	if (fields.marks && ask_marks_in(fields.marks, text)) {
+	if (fields.marks && ask_marks_in(fields.marks, fields.text)) {
 		error_set(err, FAIL_DATA, "the candidate holds one of the model's own marks");
 		return "special";
 	}
-	fields.text = pooling ? join_steps(a) : a->steps[0];
-	fields.text_is_ours = true;
-	return ask_render(a->state->template, &fields, &a->messages, &a->n_messages, err);
+	return NULL;
 }
 
 static void start(struct turn *turn)
 {
 	struct asking *a = (struct asking *)turn;
 	struct error err = {0};
-	const char *reason = prepare_steps(a, &err);
+	enum api api = (enum api)a->state->config->api;
+	/* A mark of ours in the text would be taken for the end of a step. */
+	a->marks = api == API_LOGPROBS ? NULL : &a->state->marks;
+	const char *reason = find_steps(a, &err);
+	if (!reason && api != API_TAG) {
+		reason = render(a, api == API_POOLING ? join_steps(a, a->n) : a->steps[0], &err);
+	}
 	if (reason) {
 		refuse(a, reason, err.msg);
-	} else if (a->state->config->api == API_POOLING) {
+	} else if (api == API_POOLING) {
 		ask_scores(a);
 	} else {
-		add_turns(a);
+		if (api == API_LOGPROBS) {
+			add_turns(a);
+		}
 		ask_step(a);
 	}
 }
@@ -422,7 +480,7 @@ static void submit(void *state, struct verify_job *job)
 	a->turn.drop = drop;
 	a->state = s;
 	a->job = job;
-	turns_enter(&s->turns, &a->turn, job->candidate->group);
+	turns_enter(&s->turns, &a->turn, job);
 }
 
 const struct verifier_ops verify_steps = {

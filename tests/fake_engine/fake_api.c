@@ -942,7 +942,10 @@ static void write_pooling(struct api *api, struct api_call *call, enum fault fau
 {
 	str_append_z(&call->body,
 		"{\"object\":\"list\",\"data\":[{\"index\":0,\"object\":\"pooling\",\"data\":[");
-	if (call->by_step) {
+	if (call->by_step && !strstr(call->prompt_text.data, "<extra_0>")) {
+		/* A head that scores every token: all but the last are of no interest. */
+		str_printf(&call->body, "[0.25],[0.125],[%.7g]", reward_of(api, call));
+	} else if (call->by_step) {
 		put_steps(&call->body, call->prompt_text.data, fault == FAULT_WRONG_COUNT);
 	} else {
 		str_printf(&call->body, "%.7g", reward_of(api, call));

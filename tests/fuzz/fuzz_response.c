@@ -128,6 +128,7 @@ static void try_scores(const struct json *body, struct arena *arena)
 			continue;
 		}
 		assert(table.n_rows <= SCORING_ROWS_MAX && table.n_columns <= SCORING_COLUMNS_MAX);
+		assert(table.n_rows * table.n_columns <= SCORING_VALUES_MAX);
 		assert((table.n_rows == 0) == (table.n_columns == 0));
 		for (size_t k = 0; k < table.n_rows * table.n_columns; k++)
 			assert(isfinite(table.values[k]));

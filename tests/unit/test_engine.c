@@ -673,6 +673,19 @@ START_TEST(plain_text_is_tokenized_without_special_tokens)
 	}
 END_TEST
 
+START_TEST(a_raw_prompt_begins_as_a_text_and_reads_no_special_tokens)
+	{
+		open_engine("llama.cpp", "");
+		engine_tokenize_raw(engine, slice_z("<|im_end|>"), on_prompt, NULL);
+		run_loop();
+		ck_assert_int_eq(prompt.reason, ENGINE_OK);
+		ck_assert_uint_gt(prompt.n, 2);
+		ck_assert_uint_eq(prompt_ids[0], 258); /* <s> */
+		for (size_t i = 1; i < prompt.n; i++)
+			ck_assert_uint_ne(prompt_ids[i], 257);
+	}
+END_TEST
+
 START_TEST(an_engine_without_ids_has_no_tokenizer)
 	{
 		open_engine("openai", "");
@@ -1122,6 +1135,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, special_text_in_a_content_becomes_plain_text_or_is_reported);
 	tcase_add_test(tc, a_prompt_of_no_tokens_is_a_bad_response);
 	tcase_add_test(tc, plain_text_is_tokenized_without_special_tokens);
+	tcase_add_test(tc, a_raw_prompt_begins_as_a_text_and_reads_no_special_tokens);
 	tcase_add_test(tc, an_engine_without_ids_has_no_tokenizer);
 	tcase_add_test(tc, a_server_that_starts_later_is_waited_for);
 	tcase_add_test(tc, a_server_that_dies_and_comes_back_costs_no_attempt);

@@ -197,7 +197,13 @@ START_TEST(tables_beyond_the_limits_are_refused)
 		repeat("[1]", SCORING_ROWS_MAX + 1);
 		str_append_z(&out, "]}]}");
 		ck_assert(!read_with("pooling", out.data));
-		ck_assert_ptr_nonnull(strstr(err.msg, "4097 rows of 1"));
+		ck_assert_ptr_nonnull(strstr(err.msg, "131073 rows of 1 "));
+		str_reset(&out);
+		str_append_z(&out, "{\"data\":[{\"index\":0,\"data\":[");
+		repeat("[1,2,3,4,5,6,7,8,9]", SCORING_ROWS_MAX);
+		str_append_z(&out, "]}]}");
+		ck_assert(!read_with("pooling", out.data));
+		ck_assert_ptr_nonnull(strstr(err.msg, "131072 rows of 9 "));
 		str_reset(&out);
 		str_append_z(&out, "{\"data\":[{\"index\":0,\"data\":[");
 		repeat("1", SCORING_COLUMNS_MAX + 1);

@@ -3,13 +3,20 @@
 #include "verifiers/steps_split.h"
 #include "verifiers/verify_ask.h"
 
+#include "base/log.h"
 #include "base/mem.h"
+#include "engine/loop.h"
 #include "group.h"
+#include "verifier.h"
 
 #include <check.h>
 #include <math.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* --- verdicts --- */
 
@@ -79,12 +86,87 @@ END_TEST
 
 /* --- in a row --- */
 
+static struct loop *loop;
+static struct engine *engine;
+static pid_t fake;
+static char order[64];
+
+static void on_ready(void *ctx, struct engine *e)
+{
+	(void)ctx;
+	(void)e;
+	loop_stop(loop);
+}
+
+static void on_failed(void *ctx, struct engine *e, const struct error *err)
+{
+	(void)ctx;
+	(void)e;
+	ck_abort_msg("%s", err->msg);
+}
+
+static void on_closed(void *ctx)
+{
+	(void)ctx;
+	loop_stop(loop);
+}
+
+/* A fake engine with `slots` slots, and an engine that is ready to ask it. */
+static void open_engine(const char *slots)
+{
+	static char url[128];
+	static char *urls[] = {url};
+	static struct engine_config config = {.name = "judge",
+		.dialect = "llama.cpp",
+		.urls = urls,
+		.n_urls = 1,
+		.connect_timeout_ms = 5000,
+		.request_timeout_ms = 5000,
+		.down_timeout_ms = 5000,
+		.response_bytes_max = 1 << 20};
+	const char *program = getenv("FAKE_ENGINE");
+	char line[160] = "";
+	int ends[2];
+	ck_assert_ptr_nonnull(program);
+	ck_assert_int_eq(pipe(ends), 0);
+	fake = fork();
+	if (fake == 0) {
+		dup2(ends[1], 1);
+		close(ends[0]);
+		close(ends[1]);
+		execl(program, program, "--die-with-parent", "--slots", slots, NULL);
+		_exit(127);
+	}
+	close(ends[1]);
+	FILE *out = fdopen(ends[0], "r");
+	ck_assert_ptr_nonnull(fgets(line, sizeof(line), out));
+	fclose(out);
+	line[strcspn(line, "\n")] = '\0';
+	snprintf(url, sizeof(url), "%s", strstr(line, "http://"));
+	log_set_level(LOG_LEVEL_ERROR);
+	loop = loop_new();
+	engine = engine_new(loop, &config, ".", (struct engine_events){on_ready, on_failed, NULL});
+	engine_start(engine);
+	loop_run(loop);
+	order[0] = '\0';
+}
+
+/* Whoever still waits is dropped. */
+static void close_engine(void)
+{
+	engine_close(engine, on_closed, NULL);
+	loop_run(loop);
+	loop_free(loop);
+	kill(fake, SIGKILL);
+	waitpid(fake, NULL, 0);
+}
+
 struct asked {
 	struct turn turn;
+	struct verify_job job;
+	struct candidate candidate;
 	char name;
 };
-
-static char order[64];
 
 static void note(struct turn *turn, const char *what)
 {
@@ -102,49 +184,64 @@ static void note_drop(struct turn *turn)
 	note(turn, "-");
 }
 
-static void enter(struct turns *turns, struct asked *asked, char name, const struct group *group)
+static void enter(struct turns *turns, struct asked *asked, char name, struct group *group)
 {
-	asked->name = name;
+	*asked = (struct asked){.name = name, .candidate = {.group = group}};
+	asked->job.candidate = &asked->candidate;
 	asked->turn.start = note_start;
 	asked->turn.drop = note_drop;
-	turns_enter(turns, &asked->turn, group);
+	turns_enter(turns, &asked->turn, &asked->job);
 }
 
 START_TEST(candidates_of_a_prompt_are_asked_about_in_a_row)
 	{
-		struct turns turns = {0};
-		struct group groups[2] = {0};
-		struct asked a, b, c, d;
-		order[0] = '\0';
+		struct turns turns;
+		struct group groups[3] = {0};
+		struct asked a, b, c, d, e;
+		open_engine("2");
+		turns_init(&turns, engine);
 		enter(&turns, &a, 'a', &groups[0]);
-		enter(&turns, &b, 'b', &groups[0]);
-		enter(&turns, &c, 'c', &groups[1]);
+		enter(&turns, &b, 'b', &groups[1]);
+		enter(&turns, &c, 'c', &groups[2]); /* a third prompt, for which there is no slot */
 		enter(&turns, &d, 'd', &groups[0]);
-		ck_assert_str_eq(order, "+a +c ");
-		turns_leave(&turns, &a.turn, false);
-		turns_leave(&turns, &c.turn, false);
-		turns_leave(&turns, &b.turn, false);
-		ck_assert_str_eq(order, "+a +c +b +d ");
-		turns_leave(&turns, &d.turn, false);
-		for (size_t i = 0; i < ARRAY_LEN(turns.buckets); i++) {
-			ck_assert_ptr_null(turns.buckets[i]);
-		}
+		enter(&turns, &e, 'e', &groups[1]);
+		ck_assert_str_eq(order, "+a +b ");
+		turns_leave(&turns, &a.turn);
+		ck_assert_str_eq(order, "+a +b +d ");
+		turns_leave(&turns, &d.turn);
+		ck_assert_str_eq(order, "+a +b +d +c ");
+		turns_leave(&turns, &c.turn);
+		ck_assert_str_eq(order, "+a +b +d +c ");
+		turns_leave(&turns, &b.turn);
+		ck_assert_str_eq(order, "+a +b +d +c +e ");
+		turns_leave(&turns, &e.turn);
+		ck_assert_uint_eq(turns.n_active, 0);
+		close_engine();
+		ck_assert_str_eq(order, "+a +b +d +c +e ");
 	}
 END_TEST
 
-START_TEST(those_that_wait_for_a_cancelled_one_are_dropped)
+START_TEST(a_cancelled_one_is_dropped_and_never_asked_about)
 	{
-		struct turns turns = {0};
+		struct turns turns;
 		struct group group = {0};
-		struct asked a, b, c;
-		order[0] = '\0';
+		struct asked a, b, c, d;
+		open_engine("2");
+		turns_init(&turns, engine);
 		enter(&turns, &a, 'a', &group);
 		enter(&turns, &b, 'b', &group);
 		enter(&turns, &c, 'c', &group);
-		turns_leave(&turns, &a.turn, true);
-		ck_assert_str_eq(order, "+a -b -c ");
+		enter(&turns, &d, 'd', &group);
+		ck_assert_ptr_nonnull(b.job.request);
+		engine_cancel(b.job.request);
+		/* Not yet told, and its turn would come. */
+		turns_leave(&turns, &a.turn);
+		ck_assert_str_eq(order, "+a +c ");
+		turns_leave(&turns, &c.turn);
+		ck_assert_str_eq(order, "+a +c +d ");
 		enter(&turns, &a, 'a', &group);
-		ck_assert_str_eq(order, "+a -b -c +a ");
+		close_engine();
+		ck_assert_str_eq(order, "+a +c +d -b -a ");
 	}
 END_TEST
 
@@ -248,7 +345,7 @@ int main(void)
 	tcase_add_test(tc, a_side_that_is_not_listed_is_bounded);
 	tcase_add_test(tc, what_tells_nothing_is_not_a_no);
 	tcase_add_test(tc, candidates_of_a_prompt_are_asked_about_in_a_row);
-	tcase_add_test(tc, those_that_wait_for_a_cancelled_one_are_dropped);
+	tcase_add_test(tc, a_cancelled_one_is_dropped_and_never_asked_about);
 	tcase_add_loop_test(tc, chains_are_split_into_steps, 0, (int)ARRAY_LEN(splits));
 	tcase_add_loop_test(tc, verdicts_of_safety_models_are_read, 0, (int)ARRAY_LEN(answers));
 	tcase_add_test(tc, categories_beyond_the_limit_are_no_verdict);
