@@ -352,6 +352,9 @@ static void computed(void *ctx)
 static bool is_audited(const struct verify_state *s, const struct candidate *c)
 {
 	const struct run *run = s->run;
+	if (!(run->def->audit_share > 0)) {
+		return false;
+	}
 	AUTO_FREE char *key = xasprintf("audit/%llu/%lld/%s/%u", (unsigned long long)run->def->seed,
 		(long long)run->number, c->group->prompt.prompt_id, c->idx);
 	return (double)(hash64(key, strlen(key), 0) >> 11) * 0x1p-53 < run->def->audit_share;

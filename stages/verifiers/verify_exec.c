@@ -76,11 +76,8 @@ struct worker;
 
 /* A candidate on its way. */
 struct item {
-	struct exec_state *state;
 	struct verify_job *job; /* NULL: cancelled, the answer is not wanted */
 	uint64_t id;
-	char *question; /* owns; one line */
-	size_t question_bytes;
 	unsigned tries; /* workers that have died over it */
 	struct item *next; /* in the queue, or in its worker's list, oldest first */
 };
@@ -219,18 +216,12 @@ static bool open_exec(void *state, const void *config, struct run *run, struct e
 		error_errno(err, "could not open the workers' log '%s'", s->log_path);
 }
 
-static void free_item(struct item *item)
-{
-	free(item->question);
-	free(item);
-}
-
 static void free_items(struct item *item)
 {
 	while (item) {
 		struct item *next = item->next;
 		assert(!item->job); /* the flow waits for every answer */
-		free_item(item);
+		free(item);
 		item = next;
 	}
 }
@@ -280,7 +271,7 @@ static void give_score(struct item *item, const struct score *score)
 	if (item->job) {
 		verify_done(item->job, score);
 	}
-	free_item(item);
+	free(item);
 }
 
 static void give_null(struct item *item, const char *reason, const char *detail)
@@ -421,6 +412,53 @@ static void on_noise(void *ctx, const char *bytes, size_t len)
 	keep_noise(((struct worker *)ctx)->state, bytes, len);
 }
 
+/* --- questions --- */
+
+static void put_fields(
+	struct json_writer *w, const struct exec_config *c, const struct json *fields)
+{
+	struct str text;
+	str_init(&text, STR_NO_CAP);
+	json_key(w, "fields");
+	if (!c->fields.n) {
+		json_dump(fields, false, &text);
+		json_put_raw(w, text.data, text.len);
+		str_release(&text);
+		return;
+	}
+	json_begin_object(w);
+	for (size_t i = 0; i < c->fields.n; i++) {
+		const struct json *v = json_get(fields, c->fields.items[i]);
+		if (v) {
+			str_reset(&text);
+			json_dump(v, false, &text);
+			json_key(w, c->fields.items[i]);
+			json_put_raw(w, text.data, text.len);
+		}
+	}
+	json_end_object(w);
+	str_release(&text);
+}
+
+static void put_question(struct str *out, const struct exec_config *c, uint64_t id,
+	const struct candidate *candidate)
+{
+	const struct prompt *prompt = &candidate->group->prompt;
+	struct json_writer w = {.out = out};
+	json_begin_object(&w);
+	json_key(&w, "id");
+	json_put_uint(&w, id);
+	json_key(&w, "prompt_id");
+	json_put_z(&w, prompt->prompt_id);
+	json_key(&w, "idx");
+	json_put_uint(&w, candidate->idx);
+	put_fields(&w, c, prompt->fields);
+	json_key(&w, "text");
+	json_put_str(&w, candidate->text.data, candidate->text.len);
+	json_end_object(&w);
+	str_append_c(out, '\n');
+}
+
 /* --- workers --- */
 
 static void silent_too_long(void *ctx)
@@ -552,6 +590,9 @@ static bool has_room(const struct worker *w, const struct item *item)
 	if (!w->child) {
 		return !w->timer; /* in its pause */
 	}
+	if (w->killed) {
+		return false;
+	}
 	return item->tries || (w->items && w->items->tries)
 		? !w->n_items
 		: w->n_items < w->state->config->in_flight;
@@ -572,16 +613,33 @@ static struct worker *find_worker(struct exec_state *s, const struct item *item)
 	return best;
 }
 
+static void tell_too_long(void *ctx)
+{
+	give_null(ctx, "too_long", NULL);
+}
+
+/* The question is made here and not when the candidate comes, so that a long queue holds no texts. */
 static void give_item(struct worker *w, struct item *item)
 {
+	struct exec_state *s = w->state;
 	struct item **end = &w->items;
+	struct str question;
+	str_init(&question, QUESTION_BYTES_MAX);
+	put_question(&question, s->config, item->id, item->job->candidate);
+	if (question.full) {
+		item->job->work = NULL; /* answered before it could be cancelled */
+		loop_after(s->run->loop, 0, tell_too_long, item);
+		str_release(&question);
+		return;
+	}
 	while (*end) {
 		end = &(*end)->next;
 	}
 	item->next = NULL;
 	*end = item;
 	w->n_items++;
-	child_write(w->child, item->question, item->question_bytes);
+	child_write(w->child, question.data, question.len);
+	str_release(&question);
 	if (w->n_items == 1) {
 		watch_silence(w);
 	}
@@ -603,80 +661,19 @@ static void pump(struct exec_state *s)
 		if (w) {
 			give_item(w, item);
 		} else {
-			free_item(item);
+			free(item);
 		}
 	}
 }
 
-/* --- questions --- */
-
-static void put_fields(
-	struct json_writer *w, const struct exec_config *c, const struct json *fields)
-{
-	struct str text;
-	str_init(&text, STR_NO_CAP);
-	json_key(w, "fields");
-	if (!c->fields.n) {
-		json_dump(fields, false, &text);
-		json_put_raw(w, text.data, text.len);
-		str_release(&text);
-		return;
-	}
-	json_begin_object(w);
-	for (size_t i = 0; i < c->fields.n; i++) {
-		const struct json *v = json_get(fields, c->fields.items[i]);
-		if (v) {
-			str_reset(&text);
-			json_dump(v, false, &text);
-			json_key(w, c->fields.items[i]);
-			json_put_raw(w, text.data, text.len);
-		}
-	}
-	json_end_object(w);
-	str_release(&text);
-}
-
-static void put_question(struct str *out, const struct exec_config *c, uint64_t id,
-	const struct candidate *candidate)
-{
-	const struct prompt *prompt = &candidate->group->prompt;
-	struct json_writer w = {.out = out};
-	json_begin_object(&w);
-	json_key(&w, "id");
-	json_put_uint(&w, id);
-	json_key(&w, "prompt_id");
-	json_put_z(&w, prompt->prompt_id);
-	json_key(&w, "idx");
-	json_put_uint(&w, candidate->idx);
-	put_fields(&w, c, prompt->fields);
-	json_key(&w, "text");
-	json_put_str(&w, candidate->text.data, candidate->text.len);
-	json_end_object(&w);
-	str_append_c(out, '\n');
-}
-
-static void tell_too_long(void *ctx)
-{
-	give_null(ctx, "too_long", NULL);
-}
+/* --- what the verify stage calls --- */
 
 static void submit(void *state, struct verify_job *job)
 {
 	struct exec_state *s = state;
 	struct item *item = xcalloc(1, sizeof(*item));
-	struct str question;
-	str_init(&question, QUESTION_BYTES_MAX);
-	*item = (struct item){.state = s, .job = job, .id = ++s->last_id};
+	*item = (struct item){.job = job, .id = ++s->last_id};
 	job->work = item;
-	put_question(&question, s->config, item->id, job->candidate);
-	bool full = question.full;
-	item->question_bytes = question.len;
-	item->question = str_take(&question);
-	if (full) {
-		job->work = NULL; /* answered before it could be cancelled */
-		loop_after(s->run->loop, 0, tell_too_long, item);
-		return;
-	}
 	*s->queue_end = item;
 	s->queue_end = &item->next;
 	pump(s);

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "fixture.h"
+#include "ledger/history.h"
 #include "ledger/ledger.h"
 
 #include <math.h>
@@ -98,6 +99,29 @@ START_TEST(labels_come_from_fields_and_verifiers)
 	}
 END_TEST
 
+START_TEST(a_calibration_is_of_one_fingerprint)
+	{
+		AUTO_FREE char *path = fixture_path("history.db");
+		struct history *h = history_open(path, &err);
+		ck_assert_msg(h != NULL, "%s", err.msg);
+		ck_assert(!history_is_calibrated(h, "judge", "aa"));
+		for (int i = 0; i < 2; i++) {
+			ck_assert_ok(history_set_calibration(h,
+					     &(struct history_calibration){
+						     "judge", "aa", "math", 10, 1, i ? 0.5 : NAN},
+					     &err),
+				err);
+		}
+		history_close(h);
+		h = history_open(path, &err);
+		ck_assert_ptr_nonnull(h);
+		ck_assert(history_is_calibrated(h, "judge", "aa"));
+		ck_assert(!history_is_calibrated(h, "judge", "bb"));
+		ck_assert(!history_is_calibrated(h, "other", "aa"));
+		history_close(h);
+	}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("measure");
@@ -105,6 +129,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, fixture_set_up, fixture_tear_down);
 	tcase_add_test(tc, figures_are_those_counted_by_hand);
 	tcase_add_test(tc, labels_come_from_fields_and_verifiers);
+	tcase_add_test(tc, a_calibration_is_of_one_fingerprint);
 	suite_add_tcase(s, tc);
 	return run_suite(s);
 }
