@@ -206,6 +206,30 @@ void math_check(const struct math_value *gold, struct slice output,
 	}
 }
 
+const struct math_value *math_answer(struct slice output, const struct math_policy *policy,
+	struct arena *arena, struct math_span *out_span)
+{
+	struct math_span spans[MATH_SPANS_MAX];
+	size_t n = math_extract(output, policy, arena, spans), best = 0;
+	const struct math_value *first = NULL;
+	for (size_t i = 0; i < n; i++) {
+		const struct math_value *v =
+			still_open(spans, i) ? math_parse(spans[i].text, arena, NULL) : NULL;
+		bool readable = v && v->is_number;
+		if (v && (readable || !first)) {
+			first = v;
+			best = i;
+		}
+		if (readable) {
+			break;
+		}
+	}
+	if (first && out_span) {
+		*out_span = spans[best];
+	}
+	return first;
+}
+
 /* --- Names --- */
 
 const char *math_outcome_name(enum math_outcome outcome)

@@ -45,6 +45,7 @@ bool number_equal(struct number a, struct number b);
 /* |a - b| <= 0.5e-6 * max(1, |a|, |b|), relative when both are below 1e-3. */
 bool number_close(struct number a, struct number b);
 struct number number_percent(struct work *w, struct number a); /* a / 100 */
+uint64_t number_hash(struct number a);
 void number_format(struct number a, struct str *out);
 
 /* --- Values --- */

@@ -21,6 +21,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define MATH_SCAN_BYTES_MAX (64 << 10) /* the end of an output that is looked at */
 #define MATH_SPAN_BYTES_MAX (4 << 10) /* an answer longer than this is not read */
@@ -97,6 +98,18 @@ struct math_value;
 const struct math_value *math_parse(struct slice span, struct arena *arena, size_t *out_error_at);
 /* Copies what it needs. A gold may be a bare answer or a worked solution that ends in \boxed{}, #### or "A: ". */
 const struct math_value *math_parse_gold(struct slice text, struct arena *arena);
+
+/*
+ * The answer of an output alone, for voting: the best span that can be read, as a value; NULL if there is none. out_span (may be
+ * NULL) then gets it. The value borrows from `output` and `arena`.
+ */
+const struct math_value *math_answer(struct slice output, const struct math_policy *policy,
+	struct arena *arena, struct math_span *out_span);
+/*
+ * Equal for values of the same canonical form, so classes may be made by hash first. Values that compare equal all the same (a
+ * rounded decimal, 10% and 0.1, what only numeric evaluation shows) may differ in it: compare one value of each class.
+ */
+uint64_t math_value_hash(const struct math_value *v);
 
 bool math_value_is_number(const struct math_value *v);
 /* For people and logs: 3/4, -12, 0.25 as 1/4, 10%; text normalised. Long numbers are cut. */

@@ -399,3 +399,32 @@ void number_format(struct number a, struct str *out)
 		format_integer(mpq_denref(v.q), out);
 	}
 }
+
+static uint64_t hash_bytes(uint64_t h, const void *p, size_t n)
+{
+	const unsigned char *bytes = p;
+	for (size_t i = 0; i < n; i++) {
+		h = (h ^ bytes[i]) * 0x100000001b3u;
+	}
+	return h;
+}
+
+uint64_t number_hash(struct number a)
+{
+	uint64_t h = 0xcbf29ce484222325u;
+	struct view v;
+	view_of(a, &v);
+	mpz_srcptr parts[2] = {mpq_numref(v.q), mpq_denref(v.q)};
+	for (int i = 0; i < 2; i++) {
+		int sign = mpz_sgn(parts[i]);
+		h = hash_bytes(h, &sign, sizeof(sign));
+		h = hash_bytes(h, mpz_limbs_read(parts[i]), mpz_size(parts[i]) * sizeof(mp_limb_t));
+	}
+	return h;
+}
+
+uint64_t math_value_hash(const struct math_value *v)
+{
+	return v->is_number ? number_hash(v->number)
+			    : hash_bytes(0x84222325cbf29ce4u, v->text.data, v->text.len);
+}
