@@ -46,6 +46,13 @@ enum math_method {
 	MATH_BY_STRING, /* the same characters */
 	MATH_BY_RATIONAL, /* exact numbers */
 	MATH_BY_TOLERANCE, /* a rounded decimal, see math_policy */
+	MATH_BY_NORMAL_FORM, /* exact expressions: the difference is zero */
+	MATH_BY_NUMERIC, /* evaluated at several points, with proven error bounds */
+	MATH_BY_EQUATION, /* the same up to a factor; inequalities too */
+	MATH_BY_SET, /* elements without order */
+	MATH_BY_INTERVAL, /* ends and whether they belong to it */
+	MATH_BY_SEQUENCE, /* elements in order: tuples, matrices */
+	MATH_BY_CHOICE, /* the letter of an option */
 	MATH_BY_TEXT /* the same after case, spacing and wrappers are taken away */
 };
 
@@ -71,6 +78,8 @@ struct math_policy {
 	 * |a - b| <= 0.5e-6 * max(1, |a|, |b|), and relatively so where both are below 1e-3.
 	 */
 	bool exact;
+	/* An inequality in the output is an answer for a gold interval. It could have been copied from the question. */
+	bool inequality_for_interval;
 };
 
 extern const struct math_policy math_policy_default; /* every rule */

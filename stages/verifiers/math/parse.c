@@ -267,6 +267,14 @@ static const char *const no_units[] = {"pi", "sqrt", "sin", "cos", "tan", "cot",
 	"between", "plus", "minus", "over", "divided", "dozen", "dozens", "not", "but", "if",
 	"else"};
 
+bool math_is_unit(struct slice word, bool space_before)
+{
+	if (WORD_IN(word, no_units) || math_is_function(word)) {
+		return false;
+	}
+	return (word.len >= 4 && space_before) || (WORD_IN(word, short_units) && word.len > 1);
+}
+
 static const char *const percent_words[] = {"percent", "percentage", "pct"};
 
 static const struct {
@@ -517,7 +525,7 @@ static struct relations find_relations(struct slice s)
  * What stands before the first sign: a name ("x", "|AB|", "f(2)") is kept, a label in words is dropped, an expression with
  * operators makes the whole an equation, which is not a number.
  */
-static bool read_name(struct work *w, struct slice s, struct math_value *v)
+bool math_read_name(struct work *w, struct slice s, struct math_value *v)
 {
 	struct slice name = trim(s);
 	unsigned depth = 0, words = 0;
@@ -593,7 +601,7 @@ static bool parse_number(struct work *w, struct slice s, struct math_value *v, s
 	struct math_value left = {0};
 	size_t ignored;
 	struct slice name = math_sub(s, 0, name_end);
-	if (name_end > 0 && !parse_side(w, name, &left, &ignored) && !read_name(w, name, v)) {
+	if (name_end > 0 && !parse_side(w, name, &left, &ignored) && !math_read_name(w, name, v)) {
 		*out_error_at = name_end;
 		return false;
 	}
@@ -647,7 +655,57 @@ static bool parse_plain_integer(struct slice s, struct math_value *v)
 	return true;
 }
 
-const struct math_value *math_parse(struct slice span, struct arena *arena, size_t *out_error_at)
+struct math_value *math_parse_quantity(struct work *w, struct slice s)
+{
+	struct math_value room = {0};
+	size_t error_at;
+	if (s.len == 0 || !parse_side(w, s, &room, &error_at)) {
+		return NULL;
+	}
+	struct math_value *v = arena_alloc(w->arena, sizeof(*v));
+	*v = room;
+	return v;
+}
+
+/* Text, and for a word of one or two letters the letters as well. */
+static struct math_value *parse_text(struct work *w, struct slice s, struct math_value *full)
+{
+	struct math_value *v = arena_alloc(w->arena, sizeof(*v));
+	*v = (struct math_value){.kind = VALUE_TEXT};
+	v->text = math_normal_text(s, w->arena, &v->is_word);
+	v->other = full;
+	return v->text.len > 0 ? v : NULL;
+}
+
+/* A lone word is not the product of its letters: "dog" is not "god". */
+static bool is_lone_word(struct work *w, struct slice s)
+{
+	bool word;
+	struct slice text = math_normal_text(s, w->arena, &word);
+	return word && text.len > 0 && text.len != 2 && !slice_eq_z(text, "pi");
+}
+
+static struct math_value *parse_any(struct work *w, struct slice s, size_t *out_error_at)
+{
+	struct math_value room = {0}, *v = NULL;
+	if (parse_number(w, s, &room, out_error_at)) {
+		v = arena_alloc(w->arena, sizeof(*v));
+		*v = room;
+		return v;
+	}
+	room = (struct math_value){0};
+	bool comma = parse_decimal_comma(w, s, &room);
+	struct math_value *full = math_parse_full(w, s);
+	if (comma) {
+		v = arena_alloc(w->arena, sizeof(*v));
+		*v = room;
+		v->other = full;
+		return v;
+	}
+	return !full || is_lone_word(w, s) ? parse_text(w, s, full) : full;
+}
+
+const struct math_value *math_parse_on(struct work *w, struct slice span, size_t *out_error_at)
 {
 	size_t error_at = 0;
 	struct slice source = math_strip(span);
@@ -657,26 +715,30 @@ const struct math_value *math_parse(struct slice span, struct arena *arena, size
 	if (source.len == 0 || source.len > MATH_SPAN_BYTES_MAX) {
 		return NULL;
 	}
-	struct math_value *v = arena_alloc(arena, sizeof(*v));
-	v->source = source;
-	if (parse_plain_integer(source, v)) {
+	struct math_value plain = {0}, *v;
+	if (parse_plain_integer(source, &plain)) {
+		v = arena_alloc(w->arena, sizeof(*v));
+		*v = plain;
+		v->source = source;
 		return v;
 	}
-	struct slice s = math_ascii(source, arena);
+	struct slice s = math_ascii(source, w->arena);
 	s = s.data == source.data ? s : math_strip(s);
-	struct work w;
-	work_init(&w, arena);
-	if (parse_number(&w, s, v, &error_at) || parse_decimal_comma(&w, s, v)) {
-		v->number = number_keep(&w, v->number);
-	} else {
-		*v = (struct math_value){.source = source};
-		v->text = math_normal_text(s, arena, &v->is_word);
+	v = parse_any(w, s, &error_at);
+	if (v) {
+		v->source = source;
 	}
-	work_release(&w);
-	if (!v->is_number && out_error_at) {
+	if (out_error_at && (!v || v->kind == VALUE_TEXT)) {
 		*out_error_at = error_at;
 	}
-	return v->is_number || v->text.len > 0 ? v : NULL;
+	return v;
+}
+
+const struct math_value *math_parse(struct slice span, struct arena *arena, size_t *out_error_at)
+{
+	struct work w;
+	work_init(&w, arena);
+	return math_parse_on(&w, span, out_error_at);
 }
 
 /* Rules under which a gold's answer stands at the end of a worked solution. */
@@ -696,28 +758,9 @@ const struct math_value *math_parse_gold(struct slice text, struct arena *arena)
 	}
 	for (size_t i = 0; i < n; i++) {
 		const struct math_value *v = math_parse(spans[i].text, arena, NULL);
-		if (v && v->is_number) {
+		if (v && v->kind != VALUE_TEXT) {
 			return v;
 		}
 	}
 	return math_parse(n > 0 ? spans[0].text : copy, arena, NULL);
-}
-
-bool math_value_is_number(const struct math_value *v)
-{
-	return v->is_number;
-}
-
-void math_value_format(const struct math_value *v, struct str *out)
-{
-	if (!v->is_number) {
-		str_append(out, v->text.data, MIN(v->text.len, (size_t)200));
-		return;
-	}
-	if (v->name.len > 0) {
-		str_append(out, v->name.data, MIN(v->name.len, (size_t)40));
-		str_append_z(out, " = ");
-	}
-	number_format(v->number, out);
-	str_append_z(out, v->percent ? "%" : "");
 }
