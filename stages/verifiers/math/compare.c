@@ -93,13 +93,17 @@ static struct result compare_scalars(struct comparison *c, const struct math_val
 	if (a->unit.len > 0 && b->unit.len > 0 && !slice_eq(a->unit, b->unit)) {
 		return undecided;
 	}
-	/* 1:30 as a time is not 2:60. */
-	if (a->clock && b->clock && !slice_eq(a->source, b->source)) {
-		return undecided;
-	}
 	bool numbers = a->is_number && b->is_number;
 	const struct expr *x = numbers ? NULL : value_expr(c->w, a), *y = numbers ? NULL : value_expr(c->w, b);
 	struct result r = numbers ? compare_numbers(c, a->number, b->number, decimal) : compare_exprs(c, x, y, decimal);
+	/* 1:30 as a time is not 2:60, and nothing is known of it but what it says. */
+	if ((a->clock && (b->clock || r.outcome != MATH_EQUAL)) || (b->clock && r.outcome != MATH_EQUAL)) {
+		return undecided;
+	}
+	/* The m of "1000 m" may be a unit as well as a letter. */
+	if ((a->unit.len > 0 && y && expr_has(y, KERNEL_VARIABLE)) || (b->unit.len > 0 && x && expr_has(x, KERNEL_VARIABLE))) {
+		return undecided;
+	}
 	if (r.outcome == MATH_EQUAL || a->percent == b->percent) {
 		return r;
 	}
@@ -340,6 +344,10 @@ static void compare_on(struct work *w, const struct math_value *gold, const stru
 	if (r.outcome == MATH_EQUAL && repeats_question(gold, pred, policy)) {
 		r = undecided;
 	}
+	/* The text of the option that the gold names. */
+	if (gold->option.len > 0 && pred->kind == VALUE_TEXT && slice_eq(gold->option, pred->text)) {
+		r = result(MATH_EQUAL, MATH_BY_CHOICE);
+	}
 	bool word = gold->is_word && gold->text.len > 1 && pred->is_number;
 	if (word) {
 		/* "east" is no number. */
@@ -448,6 +456,9 @@ void math_check(const struct math_value *gold, struct slice output,
 	struct work w;
 	work_init(&w, arena);
 	size_t n = math_extract(output, policy, arena, spans);
+	if (gold->choice && math_check_choice(gold, output, spans, n, out)) {
+		return;
+	}
 	struct math_verdict first = *out;
 	for (size_t i = 0; i < n; i++) {
 		if (!still_open(spans, i)) {

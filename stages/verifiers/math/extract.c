@@ -244,6 +244,20 @@ static size_t list_glue(struct slice gap, size_t at)
 	return 0;
 }
 
+/* "y_2 = " before the next box: bytes, 0 if there is none. */
+static size_t assignment_at(struct slice gap, size_t at)
+{
+	size_t end = at;
+	if (!math_is_letter(gap.data[at])) {
+		return 0;
+	}
+	end++;
+	while (end < gap.len && end < at + 8 && (math_is_digit(gap.data[end]) || memchr("_{} ", gap.data[end], 4))) {
+		end++;
+	}
+	return end < gap.len && gap.data[end] == '=' ? end + 1 - at : 0;
+}
+
 /* "\boxed{1} and \boxed{2}", "\boxed{1},\boxed{2}", "\boxed{1}\boxed{2}" are one answer. */
 static bool boxes_joined(struct slice s, const struct box *a, const struct box *b)
 {
@@ -254,6 +268,7 @@ static bool boxes_joined(struct slice s, const struct box *a, const struct box *
 	unsigned words = 0;
 	for (size_t at = 0; at < gap.len;) {
 		size_t n = list_glue(gap, at);
+		n = n > 0 ? n : assignment_at(gap, at);
 		words += n > 0 && (says(gap, at, "and") || says(gap, at, "or"));
 		if (n == 0 || words > 1) {
 			return false;
@@ -705,6 +720,32 @@ static size_t skip_filler(struct slice s, size_t at)
 	}
 }
 
+static bool has_currency(struct slice s, struct slice number)
+{
+	size_t from = (size_t)(number.data - s.data), to = from + number.len;
+	size_t blank = to < s.len && s.data[to] == ' ';
+	return (from > 0 && s.data[from - 1] == '$') || (to + blank < s.len && s.data[to + blank] == '$') ||
+		MATH_STARTS(s, MIN(to + blank, s.len), "\xe2\x82\xac");
+}
+
+/* Of several numbers the one that is an amount of money, if there is one only: *out_count is then 1. */
+static struct slice money(struct slice s, struct slice number, unsigned *out_count)
+{
+	struct slice found = number;
+	unsigned n = 0;
+	for (size_t at = 0; at < s.len;) {
+		size_t bytes = number_bytes(s, at);
+		struct slice one = math_sub(s, at, at + bytes);
+		if (bytes > 0 && has_currency(s, one)) {
+			found = one;
+			n++;
+		}
+		at += MAX(bytes, (size_t)1);
+	}
+	*out_count = n == 1 ? 1 : *out_count;
+	return n == 1 ? found : number;
+}
+
 /* What is stated at s[at]: the formula, the sentence, and the number in it if there is only one. False if nothing is. */
 static bool add_statement(struct finder *f, enum math_rule rule, size_t at)
 {
@@ -723,6 +764,9 @@ static bool add_statement(struct finder *f, enum math_rule rule, size_t at)
 	struct slice number = last_number(sentence, &count);
 	if (math.len == 0 || *s.data == '$') {
 		add(f, rule, sentence);
+	}
+	if (count > 1) {
+		number = money(sentence, number, &count);
 	}
 	if (count == 1 && math.len == 0) {
 		add(f, rule, in_context(sentence, number));
@@ -794,10 +838,33 @@ static size_t answer_letter(struct slice s)
 	return 0;
 }
 
+/* Offset behind the last "answer" of another language that has a colon or "is"; 0 if there is none. */
+static size_t foreign_answer(struct slice s)
+{
+	static const char *const words[] = {"r\xc3\xa9ponse", "reponse", "respuesta", "resposta", "antwort", "risposta", "\xe7\xad\x94\xe6\xa1\x88"};
+	static const char *const verbs[] = {":", " :", " est ", " es ", " is ", " ist ", "\xef\xbc\x9a", "\xe6\x98\xaf", "\xe4\xb8\xba", " finale :", " finale:", " final:"};
+	size_t best = 0, from = s.len > MATH_SPAN_BYTES_MAX ? s.len - MATH_SPAN_BYTES_MAX : 0;
+	for (size_t at = from; at < s.len; at++) {
+		for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+			size_t behind = at + strlen(words[i]);
+			if (!says(s, at, words[i])) {
+				continue;
+			}
+			for (size_t v = 0; v < ARRAY_LEN(verbs); v++) {
+				best = says(s, behind, verbs[v]) ? behind + strlen(verbs[v]) : best;
+			}
+		}
+	}
+	return best;
+}
+
 /* What is said last counts. */
 static bool by_answer(struct finder *f)
 {
-	size_t letter = answer_letter(f->text);
+	size_t letter = answer_letter(f->text), foreign = foreign_answer(f->text);
+	if (foreign > 0 && answer_before(f->text, f->text.len, 'w') == f->text.len) {
+		return add_statement(f, MATH_RULE_ANSWER, foreign);
+	}
 	return by_answer_word(f, 'w', letter) || by_answer_word(f, 'W', letter) ||
 		(letter > 0 &&
 			(add_statement(f, MATH_RULE_ANSWER, letter) || by_answer_word(f, 'w', 0) ||

@@ -184,13 +184,14 @@ static size_t text_word(struct slice s, size_t at, enum separator *out)
 	return (size_t)(close - s.data) + 1 - at;
 }
 
-static enum separator separator_at(struct slice s, size_t at, size_t *out_bytes)
+/* With `pairs` every comma separates: within brackets (12,102) is a pair. */
+static enum separator separator_at(struct slice s, size_t at, bool pairs, size_t *out_bytes)
 {
 	enum separator out = SEPARATOR_NONE;
 	char c = s.data[at];
 	*out_bytes = 1;
 	if (c == ',') {
-		return is_thousands(s, at) ? SEPARATOR_NONE : SEPARATOR_COMMA;
+		return !pairs && is_thousands(s, at) ? SEPARATOR_NONE : SEPARATOR_COMMA;
 	}
 	if (c == ';') {
 		return SEPARATOR_SEMICOLON;
@@ -238,14 +239,19 @@ static struct slice trim(struct slice s)
 		}
 		s = math_sub(s, n, s.len);
 	}
-	while (s.len > 0 && (math_is_blank(s.data[s.len - 1]) || s.data[s.len - 1] == '$' || s.data[s.len - 1] == '.')) {
+	while (s.len > 0) {
+		char c = s.data[s.len - 1];
+		bool dots = s.len > 1 && s.data[s.len - 2] == '.';
+		if (!math_is_blank(c) && c != '$' && (c != '.' || dots)) {
+			break;
+		}
 		s.len--;
 	}
 	return s;
 }
 
 /* Cuts at separators outside of brackets. Empty pieces ("2, and 3") are left out. 0: too many. */
-static size_t split(struct slice s, struct piece *pieces, size_t max)
+static size_t split(struct slice s, bool pairs, struct piece *pieces, size_t max)
 {
 	size_t n = 0, from = 0;
 	int depth = 0;
@@ -256,7 +262,7 @@ static size_t split(struct slice s, struct piece *pieces, size_t max)
 		if (at < s.len) {
 			int turn = bracket_at(s, at, &bytes);
 			depth += turn;
-			here = depth == 0 && turn == 0 ? separator_at(s, at, &bytes) : SEPARATOR_NONE;
+			here = depth == 0 && turn == 0 ? separator_at(s, at, pairs, &bytes) : SEPARATOR_NONE;
 		}
 		if (here == SEPARATOR_NONE && at < s.len) {
 			continue;
@@ -276,6 +282,12 @@ static size_t split(struct slice s, struct piece *pieces, size_t max)
 	return n;
 }
 
+/* Is a comma between digits one of a list? Not where ", " separates, and not in {,} nor in the groups of commands. */
+static bool has_pairs(struct slice inner, enum token_kind open)
+{
+	return open != TOKEN_GROUP && inner.len > 2 && !memmem(inner.data, inner.len, ", ", 2) && !memchr(inner.data, ';', inner.len);
+}
+
 /* --- Expressions --- */
 
 /* The text within a bracket whose opening token is current, as items; the token behind it becomes current. */
@@ -289,7 +301,7 @@ static value *parse_bracketed(struct parser *p)
 	}
 	struct piece *pieces = arena_alloc_array(p->w->arena, MIN(to - from + 1, (size_t)ITEMS_MAX), sizeof(*pieces));
 	struct slice inner = math_sub(s, from, to);
-	size_t n = split(inner, pieces, MIN(to - from + 1, (size_t)ITEMS_MAX)), bytes = 1;
+	size_t n = split(inner, has_pairs(inner, open), pieces, MIN(to - from + 1, (size_t)ITEMS_MAX)), bytes = 1;
 	(void)bracket_at(s, to, &bytes);
 	bool square = s.data[to] == ']', brace = open == TOKEN_BRACE, degrees = p->degrees;
 	bool group = open == TOKEN_OPEN ? s.data[to] == ')' : open == TOKEN_SQUARE ? square : true;
@@ -1172,6 +1184,23 @@ static value *parse_ratio(struct parser *p, value *first)
 	return value_new(p->w, VALUE_TUPLE, items, n);
 }
 
+/* "4:30 p.m." is a time, "3 million" not 3. */
+static bool changes_value(struct slice text)
+{
+	for (size_t at = 0; at < text.len;) {
+		size_t end = at;
+		while (end < text.len && (math_is_letter(text.data[end]) || (text.data[end] == '.' && end == at + 1))) {
+			end++;
+		}
+		struct slice word = math_sub(text, at, end);
+		if (word.len > 0 && (math_changes_value(word) || word_at(word, 0, "a.m", 3) || word_at(word, 0, "p.m", 3))) {
+			return true;
+		}
+		at = end > at ? end : at + 1;
+	}
+	return false;
+}
+
 /* What may stand behind an expression: a unit, which is dropped, or a sign of per cent. False if it is anything else. */
 static bool parse_unit(struct parser *p, value *v)
 {
@@ -1180,6 +1209,8 @@ static bool parse_unit(struct parser *p, value *v)
 		enum token_kind k = kind(p);
 		if (k == TOKEN_PERCENT && !unit && !v->percent) {
 			v->percent = true;
+		} else if ((k == TOKEN_TEXT || k == TOKEN_WORD) && changes_value(p->lx.tok.text)) {
+			return false;
 		} else if (k == TOKEN_TEXT || (k == TOKEN_WORD && (unit || math_is_unit(p->lx.tok.text, p->lx.tok.space_before)))) {
 			unit = true;
 		} else if (unit && k == TOKEN_POWER) {
@@ -1611,7 +1642,7 @@ value *math_parse_full(struct work *w, struct slice s)
 {
 	struct context c = {.w = w};
 	struct piece *pieces = arena_alloc_array(w->arena, MIN(s.len + 1, (size_t)ITEMS_MAX), sizeof(*pieces));
-	size_t n = split(s, pieces, MIN(s.len + 1, (size_t)ITEMS_MAX));
+	size_t n = split(s, false, pieces, MIN(s.len + 1, (size_t)ITEMS_MAX));
 	if (n == 0) {
 		return NULL;
 	}

@@ -107,8 +107,25 @@ static bool is_ascii(struct slice s)
 	return true;
 }
 
+/* "\\\\frac": a text that was escaped once too often. Where rows are separated, two backslashes are what they seem. */
+static struct slice unescape(struct slice s, struct arena *arena)
+{
+	if (!memmem(s.data, s.len, "\\\\", 2) || memmem(s.data, s.len, "\\begin", 6)) {
+		return s;
+	}
+	char *out = arena_alloc(arena, s.len + 1);
+	size_t n = 0;
+	for (size_t i = 0; i < s.len; i++) {
+		bool twice = s.data[i] == '\\' && i + 2 < s.len && s.data[i + 1] == '\\' && math_is_letter(s.data[i + 2]);
+		i += twice;
+		out[n++] = s.data[i];
+	}
+	return (struct slice){out, n};
+}
+
 struct slice math_ascii(struct slice s, struct arena *arena)
 {
+	s = unescape(s, arena);
 	if (is_ascii(s)) {
 		return s;
 	}

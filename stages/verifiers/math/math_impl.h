@@ -206,6 +206,8 @@ struct math_value {
 	size_t n, rows; /* of items, of a matrix */
 	const struct math_value *other; /* another reading; NULL: there is none */
 	struct slice base; /* of 204_5; empty: none named */
+	char choice; /* the letter of an option, A to J; 0: none */
+	struct slice option; /* its text, normalised; empty: none */
 	struct slice name; /* of "x = 5"; empty: none */
 	struct slice unit; /* what stood behind the number; empty: none */
 	struct slice source; /* as written, stripped */
@@ -240,6 +242,8 @@ struct math_value *value_inequality(
 struct math_value *math_parse_quantity(struct work *w, struct slice s);
 /* Is the word a unit, rather than a product of letters? */
 bool math_is_unit(struct slice word, bool space_before);
+/* Words that make another value of the number before them: "half", "million", "pm". */
+bool math_changes_value(struct slice word);
 /* What stands before "=": a name is kept in v, a label in words is not; false for an expression. */
 bool math_read_name(struct work *w, struct slice s, struct math_value *v);
 
@@ -317,6 +321,14 @@ void lexer_next(struct lexer *lx);
 struct slice math_ascii(struct slice s, struct arena *arena);
 /* Case, spacing, delimiters and wrappers taken away. */
 struct slice math_normal_text(struct slice s, struct arena *arena, bool *out_word);
+
+/* --- choice.c --- */
+
+/* Is a gold the letter of an option, with or without its text? Fills choice and option. */
+void math_read_choice(struct work *w, struct slice s, struct math_value *v);
+/* Decides an output against such a gold by letters alone; false where there are none that state an option. */
+bool math_check_choice(const struct math_value *gold, struct slice output, const struct math_span *spans, size_t n,
+	struct math_verdict *out);
 
 /* --- extract.c --- */
 

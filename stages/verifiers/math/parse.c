@@ -267,6 +267,13 @@ static const char *const no_units[] = {"pi", "sqrt", "sin", "cos", "tan", "cot",
 	"between", "plus", "minus", "over", "divided", "dozen", "dozens", "not", "but", "if",
 	"else"};
 
+static int64_t multiplier(struct slice word);
+
+bool math_changes_value(struct slice word)
+{
+	return WORD_IN(word, no_units) || multiplier(word) != 0;
+}
+
 bool math_is_unit(struct slice word, bool space_before)
 {
 	if (WORD_IN(word, no_units) || math_is_function(word)) {
@@ -756,11 +763,21 @@ const struct math_value *math_parse_gold(struct slice text, struct arena *arena)
 	if (n == 0 && memchr(copy.data, '\n', copy.len)) {
 		n = math_extract(copy, &long_gold_policy, arena, spans);
 	}
+	struct work w;
+	work_init(&w, arena);
 	for (size_t i = 0; i < n; i++) {
-		const struct math_value *v = math_parse(spans[i].text, arena, NULL);
+		const struct math_value *v = math_parse_on(&w, spans[i].text, NULL);
 		if (v && v->kind != VALUE_TEXT) {
 			return v;
 		}
 	}
-	return math_parse(n > 0 ? spans[0].text : copy, arena, NULL);
+	struct slice best = n > 0 ? spans[0].text : copy;
+	const struct math_value *read = math_parse_on(&w, best, NULL);
+	if (!read) {
+		return NULL;
+	}
+	struct math_value *v = arena_alloc(arena, sizeof(*v));
+	*v = *read;
+	math_read_choice(&w, best, v);
+	return v;
 }
