@@ -91,7 +91,8 @@ static char only_letter(struct slice s)
 {
 	char only = 0;
 	for (size_t at = 0; at < s.len; at++) {
-		bool alone = is_option(s.data[at]) && ends_word(s, at + 1) && (at == 0 || ends_word(s, at - 1)) &&
+		bool formula = (at + 1 < s.len && memchr("}*+-/=<>", s.data[at + 1], 8)) || (at > 0 && memchr("\\{*+-/=<>", s.data[at - 1], 9));
+		bool alone = is_option(s.data[at]) && !formula && ends_word(s, at + 1) && (at == 0 || ends_word(s, at - 1)) &&
 			s.data[at] != 'A' && s.data[at] != 'I';
 		if (alone && only != 0 && only != s.data[at]) {
 			return 0;

@@ -845,7 +845,9 @@ static size_t foreign_answer(struct slice s)
 	static const char *const verbs[] = {":", " :", " est ", " es ", " is ", " ist ", "\xef\xbc\x9a", "\xe6\x98\xaf", "\xe4\xb8\xba", " finale :", " finale:", " final:"};
 	size_t best = 0, from = s.len > MATH_SPAN_BYTES_MAX ? s.len - MATH_SPAN_BYTES_MAX : 0;
 	for (size_t at = from; at < s.len; at++) {
-		for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		char c = math_lower(s.data[at]);
+		bool first = c == 'r' || c == 'a' || c == '\xe7';
+		for (size_t i = 0; first && i < ARRAY_LEN(words); i++) {
 			size_t behind = at + strlen(words[i]);
 			if (!says(s, at, words[i])) {
 				continue;
@@ -858,17 +860,21 @@ static size_t foreign_answer(struct slice s)
 	return best;
 }
 
+static bool by_foreign_answer(struct finder *f)
+{
+	size_t at = foreign_answer(f->text);
+	return at > 0 && add_statement(f, MATH_RULE_ANSWER, at);
+}
+
 /* What is said last counts. */
 static bool by_answer(struct finder *f)
 {
-	size_t letter = answer_letter(f->text), foreign = foreign_answer(f->text);
-	if (foreign > 0 && answer_before(f->text, f->text.len, 'w') == f->text.len) {
-		return add_statement(f, MATH_RULE_ANSWER, foreign);
-	}
+	size_t letter = answer_letter(f->text);
 	return by_answer_word(f, 'w', letter) || by_answer_word(f, 'W', letter) ||
 		(letter > 0 &&
 			(add_statement(f, MATH_RULE_ANSWER, letter) || by_answer_word(f, 'w', 0) ||
-				by_answer_word(f, 'W', 0)));
+				by_answer_word(f, 'W', 0))) ||
+		by_foreign_answer(f);
 }
 
 /* True when boxes decide: found, or opened and cut off, which is no answer rather than a number from somewhere else. */
