@@ -118,7 +118,10 @@ bool math_check_choice(const struct math_value *gold, struct slice output, const
 		}
 	}
 	char letter = opening_letter(output, &rest);
-	letter = letter ? letter : output.len <= MATH_SPAN_BYTES_MAX ? only_letter(output) : 0;
+	if (output.len > MATH_SPAN_BYTES_MAX) {
+		output = math_sub(output, output.len - MATH_SPAN_BYTES_MAX, output.len);
+	}
+	letter = letter ? letter : only_letter(output);
 	out->rule = MATH_RULE_WHOLE;
 	out->span = output;
 	return letter != 0 && decide(gold, letter, out);

@@ -345,7 +345,8 @@ static void compare_on(struct work *w, const struct math_value *gold, const stru
 		r = undecided;
 	}
 	/* The text of the option that the gold names. */
-	if (gold->option.len > 0 && pred->kind == VALUE_TEXT && slice_eq(gold->option, pred->text)) {
+	if ((gold->option.len > 0 && pred->kind == VALUE_TEXT && slice_eq(gold->option, pred->text)) ||
+		(pred->option.len > 0 && gold->kind == VALUE_TEXT && slice_eq(pred->option, gold->text))) {
 		r = result(MATH_EQUAL, MATH_BY_CHOICE);
 	}
 	bool word = gold->is_word && gold->text.len > 1 && pred->is_number;
@@ -456,9 +457,12 @@ void math_check(const struct math_value *gold, struct slice output,
 	struct work w;
 	work_init(&w, arena);
 	size_t n = math_extract(output, policy, arena, spans);
-	if (gold->choice && math_check_choice(gold, output, spans, n, out)) {
+	/* An opened box is no answer, so letters around it are none. */
+	bool prose = n > 0 || ((policy->rules & MATH_RULE_BIT(MATH_RULE_WHOLE)) && !memmem(output.data, output.len, "boxed", 5));
+	if (gold->choice && prose && math_check_choice(gold, output, spans, n, out)) {
 		return;
 	}
+	*out = (struct math_verdict){.outcome = MATH_NO_ANSWER};
 	struct math_verdict first = *out;
 	for (size_t i = 0; i < n; i++) {
 		if (!still_open(spans, i)) {

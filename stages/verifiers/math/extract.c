@@ -62,12 +62,8 @@ static bool is_digits(struct slice s)
 /* Does s have `z` (lower case) at `at`, whatever its case? */
 static bool says(struct slice s, size_t at, const char *z)
 {
-	size_t n = strlen(z);
-	if (at > s.len || s.len - at < n) {
-		return false;
-	}
-	for (size_t i = 0; i < n; i++) {
-		if (math_lower(s.data[at + i]) != z[i]) {
+	for (size_t i = 0; z[i] != '\0'; i++) {
+		if (at + i >= s.len || math_lower(s.data[at + i]) != z[i]) {
 			return false;
 		}
 	}
@@ -111,6 +107,9 @@ static const struct {
 static bool strip_fence(struct slice *s)
 {
 	for (size_t i = 0; i < ARRAY_LEN(fences); i++) {
+		if (s->len == 0 || *s->data != *fences[i].open) {
+			continue;
+		}
 		size_t open = strlen(fences[i].open), close = strlen(fences[i].close);
 		if (s->len < open + close || memcmp(s->data, fences[i].open, open) != 0 ||
 			memcmp(s->data + s->len - close, fences[i].close, close) != 0) {
@@ -608,7 +607,10 @@ static struct slice in_context(struct slice s, struct slice number)
 /* The formula that s begins with, without its fences; len 0 if it begins with none. */
 static struct slice leading_math(struct slice s)
 {
-	for (size_t i = 2; i < 6; i++) {
+	for (size_t i = 2; i < 6 && s.len > 0; i++) {
+		if (*s.data != *fences[i].open) {
+			continue;
+		}
 		size_t open = strlen(fences[i].open), close = strlen(fences[i].close);
 		if (s.len <= open || memcmp(s.data, fences[i].open, open) != 0) {
 			continue;

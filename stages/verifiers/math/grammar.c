@@ -82,7 +82,7 @@ static int bracket_at(struct slice s, size_t at, size_t *out_bytes)
 	char c = s.data[at];
 	*out_bytes = 1;
 	if (c == '\\') {
-		*out_bytes = 2;
+		*out_bytes = MIN(s.len - at, (size_t)2);
 		if (MATH_STARTS(s, at, "\\{") || MATH_STARTS(s, at, "\\lbrace") || MATH_STARTS(s, at, "\\begin{") ||
 			MATH_STARTS(s, at, "\\lfloor") || MATH_STARTS(s, at, "\\lceil")) {
 			return 1;
@@ -210,7 +210,7 @@ static enum separator separator_at(struct slice s, size_t at, bool pairs, size_t
 			*out_bytes = 4;
 			return SEPARATOR_OR;
 		}
-		*out_bytes = n ? n : 2;
+		*out_bytes = n ? n : MIN(s.len - at, (size_t)2);
 	}
 	return out;
 }
@@ -632,6 +632,21 @@ static bool is_english(struct slice word)
 	return false;
 }
 
+/* Letters, as commands and, but for the shortest, as words. */
+static const char *const greek[] = {"alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta",
+	"vartheta", "iota", "kappa", "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "upsilon", "phi", "varphi", "chi", "psi",
+	"omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Sigma", "Phi", "Psi", "Omega", "ell"};
+
+static bool is_one_of(struct slice name, const char *const *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (slice_eq_z(name, list[i])) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /* sinx, lnx: bytes of a function's name before one letter. */
 static size_t glued_function(struct slice word)
 {
@@ -663,6 +678,10 @@ static value *parse_word(struct parser *p)
 		next(p);
 		return value_of_expr(p->w, expr_constant(p->w, KERNEL_INFINITY));
 	}
+	if (fresh && word.len > 3 && is_one_of(word, greek, ARRAY_LEN(greek))) {
+		next(p);
+		return parse_letter(p, word);
+	}
 	size_t glued = fresh && word.len > 2 ? glued_function(word) : 0;
 	if (glued > 0) {
 		p->lx.at = t.start + glued;
@@ -680,21 +699,7 @@ static value *parse_word(struct parser *p)
 
 /* --- Commands --- */
 
-static const char *const greek[] = {"alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta",
-	"vartheta", "iota", "kappa", "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "upsilon", "phi", "varphi", "chi", "psi",
-	"omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Sigma", "Phi", "Psi", "Omega", "ell"};
-
 static const char *const accents[] = {"vec", "hat", "overline", "bar", "overrightarrow", "tilde", "widehat", "mathbf"};
-
-static bool is_one_of(struct slice name, const char *const *list, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (slice_eq_z(name, list[i])) {
-			return true;
-		}
-	}
-	return false;
-}
 
 /* \lfloor x \rfloor: an expression up to the command `close`. */
 static value *parse_fenced(struct parser *p, const char *close, const char *function)
@@ -760,6 +765,9 @@ static value *parse_command(struct parser *p)
 		next(p);
 		return value_of_expr(p->w, expr_constant(p->w, KERNEL_INFINITY));
 	}
+	if (slice_eq_z(name, "binom") || slice_eq_z(name, "dbinom") || slice_eq_z(name, "tbinom")) {
+		return parse_binomial(p);
+	}
 	if (math_is_function(name)) {
 		next(p);
 		return parse_function(p, name);
@@ -779,9 +787,6 @@ static value *parse_command(struct parser *p)
 	}
 	if (slice_eq_z(name, "mathbb")) {
 		return parse_blackboard(p);
-	}
-	if (slice_eq_z(name, "binom") || slice_eq_z(name, "dbinom") || slice_eq_z(name, "tbinom")) {
-		return parse_binomial(p);
 	}
 	if (slice_eq_z(name, "lfloor")) {
 		return parse_fenced(p, "rfloor", "floor");
@@ -1297,7 +1302,7 @@ static enum relation relation_at(struct slice s, size_t at, size_t *out_bytes)
 			return relations[i].relation;
 		}
 	}
-	*out_bytes = end > at + 1 ? end - at : 2;
+	*out_bytes = end > at + 1 ? end - at : MIN(s.len - at, (size_t)2);
 	return RELATION_NONE;
 }
 
