@@ -71,8 +71,9 @@ void math_read_choice(struct work *w, struct slice s, struct math_value *v)
 		return;
 	}
 	struct slice option = math_normal_text(math_sub(s, rest, s.len), w->arena, &word);
-	/* A formula that begins with a letter is no option. */
-	if (option.len > 0 && v->kind != VALUE_TEXT) {
+	/* "A x + 1" is a formula; "(A) Cecile" is none, although a word may be a unit. */
+	bool label = s.len > 2 && *s.data == '(' && s.data[2] == ')' && rest < s.len && s.data[rest] == ' ';
+	if (option.len > 0 && v->kind != VALUE_TEXT && !(label && math_is_letter(*option.data))) {
 		return;
 	}
 	v->choice = letter;

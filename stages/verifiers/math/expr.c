@@ -20,9 +20,8 @@
 #define FORMAT_BYTES_MAX 600
 #define EXPONENT_MAX (1 << 16)
 #define EXPAND_MAX 64 /* the power to which a sum is multiplied out */
-#define TRIAL_MAX 10000 /* divisors that are tried for a prime */
 #define CLEAR_ROUNDS_MAX 8
-#define TERM_COST 150 /* of a product of two terms, in limb products */
+#define TERM_COST 300 /* of a product of two terms, in limb products */
 #define FIELD ((1ull << 61) - 1) /* the prime of expr_hash */
 
 /* --- Order --- */
@@ -112,7 +111,7 @@ static uint64_t structure_hash(const struct term *terms, size_t n)
 static const struct expr *from_terms(struct work *w, struct term *terms, size_t n)
 {
 	size_t kept = 0;
-	if (n > TERMS_MAX || !work_spend(w, n * 20)) {
+	if (n > TERMS_MAX || !work_spend(w, n * 80)) {
 		return NULL;
 	}
 	if (n > 1) {
@@ -426,7 +425,7 @@ static const struct expr *integer_root(struct work *w, struct number n, int64_t 
 			: root_of(w, n, num, den);
 	}
 	uint64_t rest = (uint64_t)n.num;
-	if (!work_spend(w, 1000)) {
+	if (!work_spend(w, TRIAL_COST)) {
 		return NULL;
 	}
 	for (uint64_t d = 2; d <= TRIAL_MAX && d * d <= rest; d += d == 2 ? 1 : 2) {
@@ -584,7 +583,7 @@ static const struct expr *integer_to(struct work *w, struct number n, const stru
 {
 	const struct expr *out = expr_int(w, 1);
 	uint64_t rest = n.big ? 1 : (uint64_t)n.num;
-	if (n.big || !work_spend(w, 1000)) {
+	if (n.big || !work_spend(w, TRIAL_COST)) {
 		return NULL;
 	}
 	for (uint64_t d = 2; rest > 1; d += d == 2 ? 1 : 2) {

@@ -92,12 +92,12 @@ static const struct expr *integer_log(struct work *w, struct number n)
 		return kernel1(w, FUNCTION_LN, expr_number(w, n));
 	}
 	uint64_t rest = (uint64_t)n.num;
-	if (!work_spend(w, 1000)) {
+	if (!work_spend(w, TRIAL_COST)) {
 		return NULL;
 	}
 	for (uint64_t d = 2; rest > 1; d += d == 2 ? 1 : 2) {
 		int64_t e = 0;
-		if (d > 10000 || d * d > rest) {
+		if (d > TRIAL_MAX || d * d > rest) {
 			d = rest;
 		}
 		while (rest % d == 0) {

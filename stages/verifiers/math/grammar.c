@@ -1046,8 +1046,8 @@ static value *plus_minus(struct parser *p, const value *a, const value *b)
 	if (!both[0] || !both[1]) {
 		return NULL;
 	}
-	const value **items = arena_alloc_array(p->w->arena, ITEMS_MAX, sizeof(*items));
-	size_t n = 0;
+	size_t all = (both[0]->kind == VALUE_LIST ? both[0]->n : 1) * 2, n = 0;
+	const value **items = arena_alloc_array(p->w->arena, all, sizeof(*items));
 	for (int i = 0; i < 2; i++) {
 		bool list = both[i]->kind == VALUE_LIST;
 		for (size_t j = 0; j < (list ? both[i]->n : 1); j++) {
@@ -1210,6 +1210,10 @@ static bool changes_value(struct slice text)
 static bool parse_unit(struct parser *p, value *v)
 {
 	bool unit = false;
+	/* "A good question": behind a lone letter words are prose. */
+	if (kind(p) == TOKEN_WORD && v->kind == VALUE_EXPR && expr_is_variable(v->expr)) {
+		return false;
+	}
 	for (; kind(p) != TOKEN_END; next(p)) {
 		enum token_kind k = kind(p);
 		if (k == TOKEN_PERCENT && !unit && !v->percent) {

@@ -64,6 +64,9 @@ static inline uint64_t math_hash_mix(uint64_t h, uint64_t v)
 	return h ^ h >> 29;
 }
 
+#define TRIAL_MAX 10000 /* divisors that are tried for a prime */
+#define TRIAL_COST 8000 /* of trying them all, in limb products */
+
 /* --- expr.c: sums of products of rational powers of kernels, over the rationals --- */
 
 enum kernel_kind {

@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-#define FUEL_MAX (4u << 20) /* limb products, each about a nanosecond */
+#define FUEL_MAX (2u << 20) /* limb products, each about a nanosecond */
 #define FORMAT_DIGITS_MAX 120
 #define FACTORIAL_MAX 3000
 

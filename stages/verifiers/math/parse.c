@@ -23,6 +23,7 @@ struct parser {
 	struct work *work;
 	unsigned depth;
 	bool decimal;
+	bool in_unit; /* a unit has been read */
 };
 
 static bool parse_expr(struct parser *p, struct number *out);
@@ -185,11 +186,19 @@ static bool parse_factor(struct parser *p, bool first, struct number *out)
 	return ok;
 }
 
-/* "5/hour" and "5-foot" go on with a unit, not with a number. */
+/* "km/h", "m/s": behind a slash and a unit even one letter is one. */
+static bool is_letter_unit(const struct parser *p, struct slice word)
+{
+	return kind(p) == TOKEN_DIVIDE && p->in_unit && (slice_eq_z(word, "h") || slice_eq_z(word, "s"));
+}
+
+/* "5/hour" and "5-foot" go on with a unit; "4-x" does not. */
 static bool unit_follows(const struct parser *p)
 {
-	enum token_kind after = peek(p);
-	return after == TOKEN_WORD || after == TOKEN_TEXT;
+	struct lexer ahead = p->lx;
+	lexer_next(&ahead);
+	return (ahead.tok.kind == TOKEN_TEXT && ahead.tok.text.len > 1) ||
+		(ahead.tok.kind == TOKEN_WORD && (math_is_unit(ahead.tok.text, true) || is_letter_unit(p, ahead.tok.text)));
 }
 
 static bool parse_term(struct parser *p, struct number *out)
@@ -388,6 +397,7 @@ static bool apply_multiplier(struct parser *p, const struct suffix *x, struct nu
 static bool parse_suffix(struct parser *p, struct number *number, struct suffix *x)
 {
 	for (; kind(p) != TOKEN_END; next(p)) {
+		p->in_unit = x->unit;
 		switch (kind(p)) {
 		case TOKEN_PERCENT:
 			if (x->unit || x->percent) {

@@ -58,7 +58,7 @@ static struct math_value *over_list(
 {
 	bool left = a->kind == VALUE_LIST, right = b->kind == VALUE_LIST;
 	size_t n_left = left ? a->n : 1, n_right = right ? b->n : 1;
-	if (n_left * n_right > ITEMS_MAX) {
+	if (n_left * n_right > ITEMS_MAX || !work_spend(w, n_left * n_right * 100)) {
 		return NULL;
 	}
 	const struct math_value **items = arena_alloc_array(w->arena, n_left * n_right + 1, sizeof(*items));
@@ -137,7 +137,7 @@ static struct math_value *scaled(struct work *w, const struct math_value *matrix
 static struct math_value *matrix_product(struct work *w, const struct math_value *a, const struct math_value *b)
 {
 	size_t inner = a->n / a->rows, columns = b->n / b->rows, n = a->rows * columns;
-	if (inner != b->rows || n > ITEMS_MAX) {
+	if (inner != b->rows || n > ITEMS_MAX || !work_spend(w, n * inner * 100)) {
 		return NULL;
 	}
 	const struct math_value **items = arena_alloc_array(w->arena, n + 1, sizeof(*items));
@@ -241,23 +241,29 @@ const struct math_value *value_interval(struct work *w, const struct math_value 
 	return interval(w, v->items[0], v->items[1], open, open);
 }
 
+static size_t parts_of(const struct math_value *v)
+{
+	return v->kind == VALUE_UNION ? v->n : 1;
+}
+
 struct math_value *value_union(struct work *w, const struct math_value *a, const struct math_value *b)
 {
-	const struct math_value *parts[2] = {a, b};
-	const struct math_value **items = arena_alloc_array(w->arena, ITEMS_MAX, sizeof(*items));
-	size_t n = 0;
+	const struct math_value *both[2] = {a, b};
+	size_t n = 0, all = a && b ? parts_of(a) + parts_of(b) : 0;
+	if (all == 0 || all > ITEMS_MAX || !work_spend(w, all * 100)) {
+		return NULL;
+	}
+	const struct math_value **items = arena_alloc_array(w->arena, all, sizeof(*items));
 	for (int i = 0; i < 2; i++) {
-		const struct math_value *v = parts[i];
-		bool many = v && v->kind == VALUE_UNION;
-		for (size_t j = 0; v && j < (many ? v->n : 1) && n < ITEMS_MAX; j++) {
-			const struct math_value *one = many ? v->items[j] : v;
+		for (size_t j = 0; j < parts_of(both[i]); j++) {
+			const struct math_value *one = both[i]->kind == VALUE_UNION ? both[i]->items[j] : both[i];
 			items[n] = one->kind == VALUE_SET ? one : value_interval(w, one);
 			if (!items[n++]) {
 				return NULL;
 			}
 		}
 	}
-	return a && b && n < ITEMS_MAX ? value_new(w, VALUE_UNION, items, n) : NULL;
+	return value_new(w, VALUE_UNION, items, n);
 }
 
 /* One interval without one point: itself, or two. */
