@@ -54,7 +54,13 @@ static char opening_letter(struct slice s, size_t *out_rest)
 	char after = rest + 1 < s.len ? s.data[rest + 1] : ' ';
 	/* "A dog", "I think", "B = 5", "E * 2" */
 	bool article = !marked && blank && (letter == 'A' || letter == 'I') && after >= 'a' && after <= 'z';
-	bool formula = (blank && memchr("=+-*/<>^", after, 8)) || (rest < s.len && memchr("=+-*/<>^\\", s.data[rest], 9));
+	/* "\\ 3", "\\text{...}" and "\\quad" set a space or a text; any other command makes a formula of it. */
+	size_t command = rest + blank;
+	bool space = MATH_STARTS(s, MIN(command, s.len), "\\ ") || MATH_STARTS(s, MIN(command, s.len), "\\text") ||
+		MATH_STARTS(s, MIN(command, s.len), "\\q") || MATH_STARTS(s, MIN(command, s.len), "\\,") ||
+		MATH_STARTS(s, MIN(command, s.len), "\\)");
+	bool formula = (blank && memchr("=+-*/<>^", after, 8)) || (rest < s.len && memchr("=+-*/<>^", s.data[rest], 8)) ||
+		(command < s.len && s.data[command] == '\\' && !space);
 	if (article || formula || (rest < s.len && s.data[rest] == '(')) {
 		return 0;
 	}
@@ -72,10 +78,13 @@ void math_read_choice(struct work *w, struct slice s, struct math_value *v)
 	}
 	struct slice option = math_normal_text(math_sub(s, rest, s.len), w->arena, &word);
 	/* "A x + 1" is a formula; "(A) Cecile" is none, although a word may be a unit. */
-	bool label = s.len > 2 && *s.data == '(' && s.data[2] == ')' && rest < s.len && s.data[rest] == ' ';
-	if (option.len > 0 && v->kind != VALUE_TEXT && !(label && math_is_letter(*option.data))) {
+	bool label = rest >= 3 && memchr("({", s.data[rest - 3], 2) != NULL;
+	label = label || (rest >= 4 && s.data[rest - 1] == '}' && s.data[rest - 4] == '(');
+	if (option.len > 0 && v->kind != VALUE_TEXT && !label) {
 		return;
 	}
+	const struct math_value *read = option.len > 0 ? math_parse_on(w, math_sub(s, rest, s.len), NULL) : NULL;
+	v->other = read && read->kind != VALUE_TEXT ? read : v->other;
 	v->choice = letter;
 	v->option = option;
 }

@@ -237,9 +237,20 @@ static struct result compare_sequences(struct comparison *c, const struct math_v
 	}
 	/* A column or a row may be written as a tuple; [a, b] is no pair. */
 	const struct math_value *matrix = a->kind == VALUE_MATRIX ? a : b->kind == VALUE_MATRIX ? b : NULL;
-	bool vector = matrix && (matrix->rows == 1 || matrix->rows == matrix->n);
+	bool vector = matrix && (matrix->rows == 1 || matrix->rows == matrix->n) &&
+		(a->n > 2 || a->kind == VALUE_TUPLE || b->kind == VALUE_TUPLE);
 	struct result r = vector ? compare_in_order(c, a, b, MATH_BY_SEQUENCE) : undecided;
 	return r.outcome == MATH_EQUAL ? r : matrix ? undecided : result(MATH_DIFFERENT, MATH_BY_SEQUENCE);
+}
+
+/* "3/4 or 0.75" says one thing twice. */
+static struct result compare_with_one(struct comparison *c, const struct math_value *one, const struct math_value *many)
+{
+	bool all = many->kind == VALUE_LIST && many->n > 0;
+	for (size_t i = 0; i < many->n && all; i++) {
+		all = compare_values(c, one, many->items[i]).outcome == MATH_EQUAL;
+	}
+	return result(all ? MATH_EQUAL : MATH_DIFFERENT, MATH_BY_SET);
 }
 
 static struct result compare_kinds(struct comparison *c, const struct math_value *a, const struct math_value *b)
@@ -263,7 +274,7 @@ static struct result compare_kinds(struct comparison *c, const struct math_value
 		return compare_sequences(c, a, b);
 	}
 	if (is_scalar(a) || is_scalar(b)) {
-		return result(MATH_DIFFERENT, MATH_BY_SEQUENCE);
+		return compare_with_one(c, is_scalar(a) ? a : b, is_scalar(a) ? b : a);
 	}
 	/* "1, 2" without brackets is the pair if the other says so; a set is not. */
 	const struct math_value *list = a->kind == VALUE_LIST ? a : b->kind == VALUE_LIST ? b : NULL;

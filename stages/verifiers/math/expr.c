@@ -603,10 +603,29 @@ static const struct expr *integer_to(struct work *w, struct number n, const stru
 	return out;
 }
 
+/* (-1)^(n + 1) is -(-1)^n: letters in such exponents stand for integers. */
+static const struct expr *sign_power(struct work *w, const struct expr *b)
+{
+	const struct expr *out = expr_int(w, 1), *minus = expr_int(w, -1);
+	for (size_t i = 0; i < b->n && out; i++) {
+		const struct expr *term = from_term(w, b->terms[i]);
+		struct number c;
+		bool integer = term && expr_is_number(term, &c) && !c.big && c.den == 1;
+		out = expr_mul(w, out, integer ? expr_int(w, c.num % 2 == 0 ? 1 : -1) : power_kernel(w, minus, term));
+	}
+	return out;
+}
+
 static const struct expr *general_power(struct work *w, const struct expr *a, const struct expr *b)
 {
-	if (a->n != 1 || number_sign(a->terms[0].c) < 0) {
+	if (a->n != 1) {
 		return power_kernel(w, a, b);
+	}
+	if (number_sign(a->terms[0].c) < 0) {
+		const struct expr *sign = sign_power(w, b);
+		struct number one;
+		bool bare = expr_is_number(a, &one) && number_equal(one, number_int(-1));
+		return bare ? sign : expr_mul(w, sign, general_power(w, expr_neg(w, a), b));
 	}
 	const struct term *t = &a->terms[0];
 	const struct expr *top = integer_to(w, number_numerator(w, t->c), b);

@@ -46,6 +46,8 @@ static value *parse_item(struct context *c, struct slice s);
 static value *parse_sum(struct parser *p);
 static value *parse_sets(struct parser *p);
 static bool parse_unit(struct parser *p, value *v);
+static value *intersection(struct work *w, const value *a, const value *b);
+static bool is_cap(const struct parser *p);
 static value *parse_factor(struct parser *p);
 
 static enum token_kind kind(const struct parser *p)
@@ -1091,7 +1093,7 @@ static bool starts_factor(const struct parser *p)
 	case TOKEN_TEXT:
 		return trim(p->lx.tok.text).len == 1 || math_is_function(p->lx.tok.text);
 	case TOKEN_COMMAND:
-		return !slice_eq_z(p->lx.tok.text, "rfloor") && !slice_eq_z(p->lx.tok.text, "rceil");
+		return !slice_eq_z(p->lx.tok.text, "rfloor") && !slice_eq_z(p->lx.tok.text, "rceil") && !is_cap(p);
 	case TOKEN_BAR:
 		return p->bars == 0;
 	case TOKEN_FRAC:
@@ -1148,13 +1150,22 @@ static value *parse_sum(struct parser *p)
 	return out;
 }
 
+static bool is_cap(const struct parser *p)
+{
+	return kind(p) == TOKEN_COMMAND && slice_eq_z(p->lx.tok.text, "cap");
+}
+
 static value *parse_sets(struct parser *p)
 {
 	value *out = parse_sum(p);
-	while (out && (kind(p) == TOKEN_UNION || kind(p) == TOKEN_WITHOUT)) {
-		bool without = kind(p) == TOKEN_WITHOUT;
+	while (out && (kind(p) == TOKEN_UNION || kind(p) == TOKEN_WITHOUT || is_cap(p))) {
+		bool without = kind(p) == TOKEN_WITHOUT, cap = is_cap(p);
 		next(p);
 		value *right = parse_sum(p);
+		if (cap) {
+			out = right ? intersection(p->w, value_interval(p->w, out), value_interval(p->w, right)) : NULL;
+			continue;
+		}
 		out = without ? value_without(p->w, out, right) : value_union(p->w, out, right);
 	}
 	return out;
@@ -1647,9 +1658,59 @@ static value *make_list(struct work *w, const value **items, const struct piece 
 	return list;
 }
 
+/* "k \in \mathbb{Z}" behind an answer with k. */
+static bool is_condition(struct slice s)
+{
+	size_t at = 0;
+	while (at < s.len && (math_is_letter(s.data[at]) || math_is_blank(s.data[at]))) {
+		at++;
+	}
+	return at > 0 && at <= 3 && (MATH_STARTS(s, at, "\\in \\mathbb") || MATH_STARTS(s, at, "\\in\\mathbb") ||
+		MATH_STARTS(s, at, "\\in \\Bbb") || MATH_STARTS(s, at, "\\in Z") || MATH_STARTS(s, at, "\\in N"));
+}
+
+/* The same in brackets at the end: it goes. */
+static struct slice without_condition(struct slice s)
+{
+	const char *open = s.len > 0 && s.data[s.len - 1] == ')' ? memrchr(s.data, '(', s.len) : NULL;
+	size_t at = open ? (size_t)(open - s.data) : 0;
+	return at > 0 && is_condition(math_sub(s, at + 1, s.len - 1)) ? trim(math_sub(s, 0, at)) : s;
+}
+
+/* The lines of a system of equations as a list; len 0 if s is none. */
+static struct slice system_lines(struct work *w, struct slice s)
+{
+	static const char *const begins[] = {"\\{\\begin{array}", "\\{ \\begin{array}", "\\begin{cases}", "\\{\\begin{aligned}", "\\{\\begin{matrix}"};
+	for (size_t i = 0; i < ARRAY_LEN(begins); i++) {
+		const char *begin = memmem(s.data, s.len, begins[i], strlen(begins[i]));
+		size_t from = begin ? (size_t)(begin - s.data) + strlen(begins[i]) : s.len;
+		const char *end = memmem(s.data + from, s.len - from, "\\end{", 5);
+		if (!begin || !end || begin - s.data > 6) {
+			continue;
+		}
+		if (from < s.len && s.data[from] == '{') {
+			const char *columns = memchr(s.data + from, '}', s.len - from);
+			from = (size_t)(columns - s.data) + 1;
+		}
+		struct slice inner = math_sub(s, MIN(from, (size_t)(end - s.data)), (size_t)(end - s.data));
+		char *lines = arena_memdup0(w->arena, inner.data, inner.len);
+		for (size_t at = 0; at < inner.len; at++) {
+			bool row = MATH_STARTS(inner, at, "\\\\");
+			lines[at] = row ? ';' : inner.data[at] == '&' ? ' ' : inner.data[at];
+			if (row) {
+				lines[++at] = ' ';
+			}
+		}
+		return (struct slice){lines, inner.len};
+	}
+	return (struct slice){"", 0};
+}
+
 value *math_parse_full(struct work *w, struct slice s)
 {
 	struct context c = {.w = w};
+	struct slice lines = system_lines(w, s);
+	s = lines.len > 0 ? lines : without_condition(s);
 	struct piece *pieces = arena_alloc_array(w->arena, MIN(s.len + 1, (size_t)ITEMS_MAX), sizeof(*pieces));
 	size_t n = split(s, false, pieces, MIN(s.len + 1, (size_t)ITEMS_MAX));
 	if (n == 0) {
@@ -1659,11 +1720,19 @@ value *math_parse_full(struct work *w, struct slice s)
 		return parse_item(&c, pieces[0].text);
 	}
 	const value **items = arena_alloc_array(w->arena, n + 1, sizeof(*items));
+	size_t kept = 0;
 	for (size_t i = 0; i < n; i++) {
-		items[i] = parse_element(&c, pieces[i].text);
-		if (!items[i]) {
+		if (kept > 0 && is_condition(pieces[i].text)) {
+			continue;
+		}
+		items[kept] = parse_element(&c, pieces[i].text);
+		pieces[kept] = pieces[i];
+		if (!items[kept++]) {
 			return NULL;
 		}
 	}
-	return make_list(w, items, pieces, n);
+	if (kept == 1) {
+		return parse_item(&c, pieces[0].text);
+	}
+	return make_list(w, items, pieces, kept);
 }

@@ -107,9 +107,41 @@ static bool is_ascii(struct slice s)
 	return true;
 }
 
+/* Brackets that are spelt as commands. */
+static struct slice respell(struct slice s, struct arena *arena)
+{
+	static const struct {
+		const char *from, *to;
+	} brackets[] = {{"\\langle", "("}, {"\\rangle", ")"}, {"\\lbrack", "["}, {"\\rbrack", "]"}, {"\\lbrace", "\\{"},
+		{"\\rbrace", "\\}"}, {"\\lparen", "("}, {"\\rparen", ")"}};
+	if (!memmem(s.data, s.len, "\\l", 2) && !memmem(s.data, s.len, "\\r", 2)) {
+		return s;
+	}
+	char *out = arena_alloc(arena, s.len + 1);
+	size_t n = 0;
+	for (size_t at = 0; at < s.len;) {
+		size_t i = 0, from = 0;
+		for (; s.data[at] == '\\' && i < ARRAY_LEN(brackets); i++) {
+			from = strlen(brackets[i].from);
+			if (math_starts(s, at, brackets[i].from, from)) {
+				break;
+			}
+		}
+		if (s.data[at] != '\\' || i == ARRAY_LEN(brackets)) {
+			out[n++] = s.data[at++];
+			continue;
+		}
+		memcpy(out + n, brackets[i].to, strlen(brackets[i].to));
+		n += strlen(brackets[i].to);
+		at += from;
+	}
+	return (struct slice){out, n};
+}
+
 /* "\\\\frac": a text that was escaped once too often. Where rows are separated, two backslashes are what they seem. */
 static struct slice unescape(struct slice s, struct arena *arena)
 {
+	s = respell(s, arena);
 	if (!memmem(s.data, s.len, "\\\\", 2) || memmem(s.data, s.len, "\\begin", 6)) {
 		return s;
 	}
@@ -770,6 +802,12 @@ struct slice math_normal_text(struct slice s, struct arena *arena, bool *out_wor
 			normal_close(&m);
 		} else {
 			m.drop_next = false;
+			/* "p.m." is "pm". */
+			if (c == '.' && m.n > 0 && math_is_letter(m.out[m.n - 1]) &&
+				(m.at + 1 == s.len || math_is_letter(s.data[m.at + 1]) || s.data[m.at + 1] == ' ')) {
+				m.at++;
+				continue;
+			}
 			m.out[m.n++] = math_lower(c);
 			m.at++;
 		}

@@ -24,6 +24,7 @@ struct parser {
 	unsigned depth;
 	bool decimal;
 	bool in_unit; /* a unit has been read */
+	bool degree; /* a sign of degrees */
 };
 
 static bool parse_expr(struct parser *p, struct number *out);
@@ -175,7 +176,9 @@ static bool parse_factor(struct parser *p, bool first, struct number *out)
 		}
 	} else {
 		ok = parse_primary(p, first, out);
-		if (ok && kind(p) == TOKEN_POWER && !parse_degree(p)) {
+		bool power = ok && kind(p) == TOKEN_POWER;
+		p->degree = power && parse_degree(p);
+		if (power && !p->degree) {
 			struct number exponent;
 			next(p);
 			ok = parse_factor(p, false, &exponent) &&
@@ -314,6 +317,13 @@ static int64_t multiplier(struct slice word)
 	return 0;
 }
 
+/* The m of "m/s". */
+static bool is_speed(const struct parser *p, struct slice word)
+{
+	struct slice s = {p->lx.s, p->lx.len};
+	return slice_eq_z(word, "m") && (MATH_STARTS(s, p->lx.at, "/s") || MATH_STARTS(s, p->lx.at, " / s")) && p->lx.at + 4 >= s.len;
+}
+
 struct suffix {
 	bool percent;
 	bool unit; /* one was seen */
@@ -332,6 +342,7 @@ static bool add_word(struct parser *p, struct suffix *x, struct slice word, bool
 	}
 	if (factor == 0 && !x->unit && !text) {
 		bool known = WORD_IN(word, short_units);
+		known = known || is_speed(p, word);
 		/* "5x" is a product, and so may "5 x" and "5xyz" be. */
 		if (!known && (word.len < 3 || !p->lx.tok.space_before)) {
 			return false;
@@ -394,10 +405,20 @@ static bool apply_multiplier(struct parser *p, const struct suffix *x, struct nu
 	return factor == 0 || number_mul(p->work, *number, number_int(factor), number);
 }
 
+/* The C or F of a temperature. */
+static bool is_scale(const struct parser *p)
+{
+	struct slice scale = p->lx.tok.text;
+	return p->degree && (kind(p) == TOKEN_WORD || kind(p) == TOKEN_TEXT) && scale.len == 1 && memchr("CF", *scale.data, 2);
+}
+
 static bool parse_suffix(struct parser *p, struct number *number, struct suffix *x)
 {
 	for (; kind(p) != TOKEN_END; next(p)) {
 		p->in_unit = x->unit;
+		if (is_scale(p)) {
+			continue;
+		}
 		switch (kind(p)) {
 		case TOKEN_PERCENT:
 			if (x->unit || x->percent) {
@@ -406,6 +427,7 @@ static bool parse_suffix(struct parser *p, struct number *number, struct suffix 
 			x->percent = true;
 			break;
 		case TOKEN_DEGREE:
+			p->degree = true;
 			break;
 		case TOKEN_WORD:
 			if (!apply_multiplier(p, x, number) ||
@@ -460,6 +482,25 @@ static struct slice trim(struct slice s)
 	return s;
 }
 
+/* One word for one unit. The plural's s is gone already. */
+static struct slice unit_alias(struct slice unit)
+{
+	static const struct {
+		const char *name, *shorter;
+	} aliases[] = {{"centimeter", "cm"}, {"centimetre", "cm"}, {"meter", "m"}, {"metre", "m"}, {"kilometer", "km"},
+		{"kilometre", "km"}, {"millimeter", "mm"}, {"inche", "in"}, {"inch", "in"}, {"foot", "ft"}, {"feet", "ft"},
+		{"mile", "mi"}, {"hour", "hr"}, {"h", "hr"}, {"minute", "min"}, {"second", "sec"}, {"kilogram", "kg"},
+		{"gram", "g"}, {"liter", "l"}, {"litre", "l"}, {"yard", "yd"}, {"pound", "lb"}, {"degree", "deg"},
+		{"squareunit", "unit"}, {"unit^2", "unit"}, {"squareinche", "in^2"}, {"squarefeet", "ft^2"},
+		{"squarecentimeter", "cm^2"}, {"squaremeter", "m^2"}};
+	for (size_t i = 0; i < ARRAY_LEN(aliases); i++) {
+		if (slice_eq_z(unit, aliases[i].name)) {
+			return slice_z(aliases[i].shorter);
+		}
+	}
+	return unit;
+}
+
 /* One side: a number with what may stand behind it. Fills the number's part of `v`. */
 static bool parse_side(struct work *w, struct slice s, struct math_value *v, size_t *out_error_at)
 {
@@ -488,7 +529,7 @@ static bool parse_side(struct work *w, struct slice s, struct math_value *v, siz
 		if (unit.len > 1 && unit.data[unit.len - 1] == 's') {
 			unit.len--;
 		}
-		v->unit = unit;
+		v->unit = unit_alias(unit);
 	}
 	return true;
 }
@@ -538,6 +579,18 @@ static struct relations find_relations(struct slice s)
 	return r;
 }
 
+/* A command that makes an expression of what holds it. */
+static bool is_operation(struct slice s, size_t at)
+{
+	static const char *const commands[] = {"\\sqrt", "\\frac", "\\dfrac", "\\tfrac", "\\pi", "\\ln", "\\log", "\\pm", "\\binom"};
+	for (size_t i = 0; s.data[at] == '\\' && i < ARRAY_LEN(commands); i++) {
+		if (math_starts(s, at, commands[i], strlen(commands[i]))) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /*
  * What stands before the first sign: a name ("x", "|AB|", "f(2)") is kept, a label in words is dropped, an expression with
  * operators makes the whole an equation, which is not a number.
@@ -557,6 +610,9 @@ bool math_read_name(struct work *w, struct slice s, struct math_value *v)
 		depth += c == '(' || c == '{';
 		depth -= (c == ')' || c == '}') && depth > 0;
 		if (depth == 0 && memchr("+-*/^<>,;", c, 9)) {
+			return false;
+		}
+		if (depth == 0 && is_operation(name, i)) {
 			return false;
 		}
 		words += i > 0 && math_is_letter(c) && math_is_blank(name.data[i - 1]);
@@ -604,6 +660,11 @@ static bool parse_number(struct work *w, struct slice s, struct math_value *v, s
 			side = left;
 			name_end = r.equals ? name_end : 0;
 		} else if (!r.equals) {
+			struct math_value name = {0};
+			if (!math_read_name(w, left, &name)) {
+				*out_error_at = 0;
+				return false;
+			}
 			side = math_sub(s, r.last_approx_end, s.len);
 		}
 	}
@@ -718,6 +779,12 @@ static struct math_value *parse_any(struct work *w, struct slice s, size_t *out_
 		*v = room;
 		v->other = full;
 		return v;
+	}
+	if (!full && MATH_STARTS(s, 0, "\\text{")) {
+		/* "\text{The answer is }5": what is said before is no part of it. */
+		const char *close = memchr(s.data, '}', s.len);
+		struct slice rest = close ? math_sub(s, (size_t)(close - s.data) + 1, s.len) : s;
+		full = close && rest.len > 0 && !math_is_letter(*rest.data) ? math_parse_full(w, rest) : NULL;
 	}
 	return !full || is_lone_word(w, s) ? parse_text(w, s, full) : full;
 }

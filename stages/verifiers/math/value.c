@@ -246,12 +246,25 @@ static size_t parts_of(const struct math_value *v)
 	return v->kind == VALUE_UNION ? v->n : 1;
 }
 
+static struct math_value *joined_sets(struct work *w, const struct math_value *a, const struct math_value *b)
+{
+	size_t n = a->n + b->n;
+	const struct math_value **items = arena_alloc_array(w->arena, n + 1, sizeof(*items));
+	for (size_t i = 0; i < n; i++) {
+		items[i] = i < a->n ? a->items[i] : b->items[i - a->n];
+	}
+	return n <= ITEMS_MAX ? value_new(w, VALUE_SET, items, n) : NULL;
+}
+
 struct math_value *value_union(struct work *w, const struct math_value *a, const struct math_value *b)
 {
 	const struct math_value *both[2] = {a, b};
 	size_t n = 0, all = a && b ? parts_of(a) + parts_of(b) : 0;
 	if (all == 0 || all > ITEMS_MAX || !work_spend(w, all * 100)) {
 		return NULL;
+	}
+	if (a->kind == VALUE_SET && b->kind == VALUE_SET) {
+		return joined_sets(w, a, b);
 	}
 	const struct math_value **items = arena_alloc_array(w->arena, all, sizeof(*items));
 	for (int i = 0; i < 2; i++) {
