@@ -423,8 +423,10 @@ static bool still_open(const struct math_span *spans, size_t i)
 		if (rule == MATH_RULE_BOXED || rule == MATH_RULE_HASHES) {
 			return false;
 		}
-		if (lies_inside(spans[i].text, spans[j].text) &&
-			!(rule == MATH_RULE_WHOLE && is_prose(spans[j].text))) {
+		/* A formula that is set off within a text stands for itself. */
+		bool set_off = rule == MATH_RULE_WHOLE &&
+			(spans[i].rule == MATH_RULE_MATH || is_prose(spans[j].text));
+		if (lies_inside(spans[i].text, spans[j].text) && !set_off) {
 			return false;
 		}
 	}
