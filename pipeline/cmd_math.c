@@ -39,7 +39,8 @@ static int check_pair(const char *gold_text, const char *pred, const struct math
 	printf("%s\n", math_outcome_name(v.outcome));
 	print_value("gold", gold);
 	print_value("pred", v.pred);
-	printf("  %-8s %s\n  %-8s %s\n", "rule", math_rule_name(v.rule), "method", math_method_name(v.method));
+	printf("  %-8s %s\n  %-8s %s\n", "rule", math_rule_name(v.rule), "method",
+		math_method_name(v.method));
 	arena_release(&arena);
 	return v.outcome == MATH_EQUAL ? 0 : 1;
 }
@@ -81,7 +82,8 @@ static const char *reason_of(const struct math_verdict *v)
 	return math_rule_name(v->rule);
 }
 
-static bool string_member(const struct json *object, const char *key, struct slice *out, struct error *err)
+static bool string_member(
+	const struct json *object, const char *key, struct slice *out, struct error *err)
 {
 	const struct json *v = json_get(object, key);
 	out->data = v ? json_str(v, &out->len) : NULL;
@@ -92,7 +94,8 @@ static bool check_line(struct batch *b, struct line *line, struct arena *arena)
 {
 	AUTO_JSON struct json *row = json_parse(b->text.data + line->from, line->len, &line->err);
 	struct slice gold, pred;
-	if (!row || !string_member(row, "gold", &gold, &line->err) || !string_member(row, "pred", &pred, &line->err)) {
+	if (!row || !string_member(row, "gold", &gold, &line->err) ||
+		!string_member(row, "pred", &pred, &line->err)) {
 		return false;
 	}
 	struct math_verdict v;
@@ -141,7 +144,8 @@ static bool run_batch(struct batch *b, struct workers *workers, struct error *er
 		struct line *line = &b->lines[i];
 		if (ok && line->bad) {
 			*err = line->err;
-			ok = error_context(err, "line %llu", (unsigned long long)(b->n_before + i + 1));
+			ok = error_context(
+				err, "line %llu", (unsigned long long)(b->n_before + i + 1));
 		} else if (ok) {
 			fwrite(line->out.data, 1, line->out.len, stdout);
 			putchar('\n');
@@ -220,12 +224,19 @@ int cmd_math(int argc, char **argv)
 	const char *rules = "default";
 	bool lines = false;
 	struct cli_option options[] = {
-		{"rules", "NAME", "default, strict (boxed and #### only) or lax", CLI_STRING, &rules},
-		{"jsonl", NULL, "read {\"id\", \"gold\", \"pred\"} lines from stdin, write a verdict a line", CLI_FLAG, &lines},
+		{"rules", "NAME", "default, strict (boxed and #### only) or lax", CLI_STRING,
+			&rules},
+		{"jsonl", NULL,
+			"read {\"id\", \"gold\", \"pred\"} lines from stdin, write a verdict a "
+			"line",
+			CLI_FLAG, &lines},
 		{0},
 	};
-	struct cli cli = {"math", "GOLD PRED", "Compares an output with the right answer, as the math verifier does.", options, 0, 2,
-		"PRED may be a whole chain of thought. Exit code: 0 equal, 1 anything else; with --jsonl 0 once all lines are\n"
+	struct cli cli = {"math", "GOLD PRED",
+		"Compares an output with the right answer, as the math verifier does.", options, 0,
+		2,
+		"PRED may be a whole chain of thought. Exit code: 0 equal, 1 anything else; with "
+		"--jsonl 0 once all lines are\n"
 		"checked.",
 		NULL, 0};
 	int exit_code;
@@ -233,12 +244,16 @@ int cmd_math(int argc, char **argv)
 		return exit_code;
 	}
 	const struct math_policy *policy = strcmp(rules, "strict") == 0 ? &math_policy_strict
-		: strcmp(rules, "lax") == 0				? &math_policy_lax
+		: strcmp(rules, "lax") == 0                             ? &math_policy_lax
 									: &math_policy_default;
 	if (cli.n_args != (lines ? 0 : 2)) {
 		struct error err;
-		(void)error_set(&err, FAIL_USAGE, lines ? "math --jsonl takes no arguments, not %zu" : "math takes GOLD and PRED, not %zu arguments", cli.n_args);
+		(void)error_set(&err, FAIL_USAGE,
+			lines ? "math --jsonl takes no arguments, not %zu"
+			      : "math takes GOLD and PRED, not %zu arguments",
+			cli.n_args);
 		return cli_fail(&err);
 	}
-	return lines ? check_stdin(policy) : cli_finish_stdout(check_pair(cli.args[0], cli.args[1], policy));
+	return lines ? check_stdin(policy)
+		     : cli_finish_stdout(check_pair(cli.args[0], cli.args[1], policy));
 }

@@ -40,7 +40,8 @@ static double seconds(void)
 	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static void add(struct set *set, const struct json *gold, const struct json *pred, bool hard, bool once)
+static void add(
+	struct set *set, const struct json *gold, const struct json *pred, bool hard, bool once)
 {
 	struct pair *p = &set->pairs[set->n];
 	const char *g = json_str(gold, &p->gold_len), *o = json_str(pred, &p->pred_len);
@@ -50,7 +51,8 @@ static void add(struct set *set, const struct json *gold, const struct json *pre
 	p->gold = arena_memdup0(&set->arena, g, p->gold_len);
 	p->pred = arena_memdup0(&set->arena, o, p->pred_len);
 	p->hard = hard;
-	p->parsed = once ? math_parse_gold((struct slice){p->gold, p->gold_len}, &set->arena) : NULL;
+	p->parsed = once ? math_parse_gold((struct slice){p->gold, p->gold_len}, &set->arena)
+			 : NULL;
 	set->n++;
 }
 
@@ -85,7 +87,8 @@ static bool load(const char *path, bool outputs, struct set *set, struct error *
 			json_each(row, add_output, &r);
 		} else {
 			const char *note = json_z(json_get(row, "note"));
-			add(set, json_get(row, "gold"), json_get(row, "pred"), note && strstr(note, "in time"), false);
+			add(set, json_get(row, "gold"), json_get(row, "pred"),
+				note && strstr(note, "in time"), false);
 		}
 	}
 	lines_release(&in);
@@ -95,7 +98,9 @@ static bool load(const char *path, bool outputs, struct set *set, struct error *
 static void check(const struct pair *p, struct arena *arena)
 {
 	struct math_verdict v;
-	const struct math_value *gold = p->parsed ? p->parsed : math_parse_gold((struct slice){p->gold, p->gold_len}, arena);
+	const struct math_value *gold = p->parsed
+		? p->parsed
+		: math_parse_gold((struct slice){p->gold, p->gold_len}, arena);
 	math_check(gold, (struct slice){p->pred, p->pred_len}, &math_policy_default, arena, &v);
 	arena_reset(arena);
 }
@@ -131,8 +136,10 @@ static void measure(const struct set *set)
 		}
 		spent = seconds() - begun;
 	} while (spent < SECONDS_MIN && n > 0);
-	printf("{\"pairs\": %zu, \"pairs_per_s\": %.0f, \"slowest_ms\": %.3f, \"slowest_hard_ms\": %.3f}\n", set->n,
-		(double)n / spent, slowest(set, false, &arena) * 1e3, slowest(set, true, &arena) * 1e3);
+	printf("{\"pairs\": %zu, \"pairs_per_s\": %.0f, \"slowest_ms\": %.3f, \"slowest_hard_ms\": "
+	       "%.3f}\n",
+		set->n, (double)n / spent, slowest(set, false, &arena) * 1e3,
+		slowest(set, true, &arena) * 1e3);
 	arena_release(&arena);
 }
 

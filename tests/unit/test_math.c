@@ -321,8 +321,10 @@ static const struct {
 	{"x<2 \\text{ or } x>3", "(-\\infty,2)\\cup(3,\\infty)", true},
 	{"x \\in (-\\infty,2)\\cup(3,\\infty)", "(-\\infty,2)\\cup(3,\\infty)", true},
 	{"(-\\infty,0)\\cup(0,\\infty)", "\\mathbb{R}\\setminus\\{0\\}", true},
-	{"\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "\\begin{bmatrix}1&2\\\\3&4\\end{bmatrix}", true},
-	{"\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "\\begin{bmatrix}1&2\\\\3&5\\end{bmatrix}", false},
+	{"\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "\\begin{bmatrix}1&2\\\\3&4\\end{bmatrix}",
+		true},
+	{"\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "\\begin{bmatrix}1&2\\\\3&5\\end{bmatrix}",
+		false},
 	{"\\begin{pmatrix}1\\\\2\\end{pmatrix}", "(1,2)", true},
 	{"3\\frac{1}{2}", "7/2", true},
 	{"4 4/9", "40/9", true},
@@ -470,9 +472,11 @@ static const struct {
 START_TEST(tells_values_apart)
 	{
 		struct arena arena = {0};
-		struct math_verdict v = check_with(values[_i].gold, values[_i].pred, &math_policy_default, &arena);
-		ck_assert_msg((v.outcome == MATH_EQUAL) == values[_i].equal, "gold '%s', output '%s': %s by %s",
-			values[_i].gold, values[_i].pred, math_outcome_name(v.outcome), math_method_name(v.method));
+		struct math_verdict v = check_with(
+			values[_i].gold, values[_i].pred, &math_policy_default, &arena);
+		ck_assert_msg((v.outcome == MATH_EQUAL) == values[_i].equal,
+			"gold '%s', output '%s': %s by %s", values[_i].gold, values[_i].pred,
+			math_outcome_name(v.outcome), math_method_name(v.method));
 		arena_release(&arena);
 	}
 END_TEST
@@ -486,13 +490,16 @@ START_TEST(all_pairs_are_symmetric)
 		const struct math_value *a = math_parse(slice_z(values[_i].gold), &arena, NULL);
 		for (size_t i = 0; i < ARRAY_LEN(values); i++) {
 			struct math_verdict ab, ba;
-			const struct math_value *b = math_parse(slice_z(values[i].pred), &arena, NULL);
+			const struct math_value *b = math_parse(
+				slice_z(values[i].pred), &arena, NULL);
 			ck_assert(a && b);
 			math_compare(a, b, &policy, &ab);
 			math_compare(b, a, &policy, &ba);
-			bool unread = ab.outcome == MATH_PRED_UNPARSED || ba.outcome == MATH_PRED_UNPARSED;
-			ck_assert_msg(unread || ab.outcome == ba.outcome, "'%s' and '%s': %s, %s", values[_i].gold,
-				values[i].pred, math_outcome_name(ab.outcome), math_outcome_name(ba.outcome));
+			bool unread = ab.outcome == MATH_PRED_UNPARSED ||
+				ba.outcome == MATH_PRED_UNPARSED;
+			ck_assert_msg(unread || ab.outcome == ba.outcome, "'%s' and '%s': %s, %s",
+				values[_i].gold, values[i].pred, math_outcome_name(ab.outcome),
+				math_outcome_name(ba.outcome));
 		}
 		arena_release(&arena);
 	}
@@ -515,13 +522,16 @@ START_TEST(equal_forms_hash_alike)
 		uint64_t hashes[ARRAY_LEN(classes)];
 		for (size_t i = 0; i < ARRAY_LEN(classes); i++) {
 			for (size_t j = 0; j < 3; j++) {
-				const struct math_value *v = math_parse(slice_z(classes[i][j]), &arena, NULL);
+				const struct math_value *v = math_parse(
+					slice_z(classes[i][j]), &arena, NULL);
 				ck_assert_ptr_nonnull(v);
 				hashes[i] = j == 0 ? math_value_hash(v) : hashes[i];
-				ck_assert_msg(math_value_hash(v) == hashes[i], "'%s' and '%s'", classes[i][0], classes[i][j]);
+				ck_assert_msg(math_value_hash(v) == hashes[i], "'%s' and '%s'",
+					classes[i][0], classes[i][j]);
 			}
 			for (size_t j = 0; j < i; j++) {
-				ck_assert_msg(hashes[i] != hashes[j], "'%s' and '%s'", classes[i][0], classes[j][0]);
+				ck_assert_msg(hashes[i] != hashes[j], "'%s' and '%s'",
+					classes[i][0], classes[j][0]);
 			}
 		}
 		arena_release(&arena);
@@ -532,10 +542,13 @@ START_TEST(an_inequality_may_be_copied_from_the_question)
 	{
 		struct arena arena = {0};
 		struct math_policy policy = math_policy_default;
-		ck_assert_int_eq(check_with("[-2,7]", "-2 \\le x \\le 7", &policy, &arena).outcome, UNDEC);
-		ck_assert_int_eq(check_with("-2 \\le x \\le 7", "[-2,7]", &policy, &arena).outcome, EQ);
+		ck_assert_int_eq(
+			check_with("[-2,7]", "-2 \\le x \\le 7", &policy, &arena).outcome, UNDEC);
+		ck_assert_int_eq(
+			check_with("-2 \\le x \\le 7", "[-2,7]", &policy, &arena).outcome, EQ);
 		policy.inequality_for_interval = true;
-		ck_assert_int_eq(check_with("[-2,7]", "-2 \\le x \\le 7", &policy, &arena).outcome, EQ);
+		ck_assert_int_eq(
+			check_with("[-2,7]", "-2 \\le x \\le 7", &policy, &arena).outcome, EQ);
 		arena_release(&arena);
 	}
 END_TEST
@@ -559,10 +572,13 @@ static const struct {
 START_TEST(chooses_by_letter)
 	{
 		struct arena arena = {0};
-		struct math_verdict v = check_with(choices[_i].gold, choices[_i].output, &math_policy_default, &arena);
+		struct math_verdict v = check_with(
+			choices[_i].gold, choices[_i].output, &math_policy_default, &arena);
 		bool vague = choices[_i].outcome == NONE_OR_UNREAD;
-		ck_assert_msg(vague ? v.outcome != MATH_EQUAL && v.outcome != MATH_DIFFERENT : (int)v.outcome == choices[_i].outcome,
-			"gold '%s', output '%s': %s", choices[_i].gold, choices[_i].output, math_outcome_name(v.outcome));
+		ck_assert_msg(vague ? v.outcome != MATH_EQUAL && v.outcome != MATH_DIFFERENT
+				    : (int)v.outcome == choices[_i].outcome,
+			"gold '%s', output '%s': %s", choices[_i].gold, choices[_i].output,
+			math_outcome_name(v.outcome));
 		arena_release(&arena);
 	}
 END_TEST

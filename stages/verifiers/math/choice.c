@@ -16,14 +16,17 @@ static bool is_option(char c)
 /* Neither letter, digit nor sign: a letter ends there. Bytes of other alphabets do not go on with a word. */
 static bool ends_word(struct slice s, size_t at)
 {
-	return at >= s.len || (!math_is_letter(s.data[at]) && !math_is_digit(s.data[at]) && !memchr("_'^", s.data[at], 3));
+	return at >= s.len ||
+		(!math_is_letter(s.data[at]) && !math_is_digit(s.data[at]) &&
+			!memchr("_'^", s.data[at], 3));
 }
 
 /* What goes before a letter and says nothing: brackets, emphasis, commands that set type. */
 static size_t skip_opening(struct slice s, size_t at)
 {
-	static const char *const openings[] = {"\\text{", "\\textbf{", "\\mathrm{", "\\mathbf{", "\\textit{", "\\(", "\\boxed{",
-		"(", "[", "{", "*", "$", "\"", "'", " ", "\n", "option ", "Option ", "choice ", "Choice "};
+	static const char *const openings[] = {"\\text{", "\\textbf{", "\\mathrm{", "\\mathbf{",
+		"\\textit{", "\\(", "\\boxed{", "(", "[", "{", "*", "$", "\"", "'", " ", "\n",
+		"option ", "Option ", "choice ", "Choice "};
 	for (size_t i = 0; i < ARRAY_LEN(openings); i++) {
 		size_t n = strlen(openings[i]);
 		if (math_starts(s, MIN(at, s.len), openings[i], n)) {
@@ -47,19 +50,24 @@ static char opening_letter(struct slice s, size_t *out_rest)
 		rest++;
 	}
 	/* E*2 is a product. */
-	if (rest > at + 1 && s.data[rest - 1] == '*' && rest < s.len && (math_is_digit(s.data[rest]) || math_is_letter(s.data[rest]))) {
+	if (rest > at + 1 && s.data[rest - 1] == '*' && rest < s.len &&
+		(math_is_digit(s.data[rest]) || math_is_letter(s.data[rest]))) {
 		return 0;
 	}
 	bool marked = rest > at + 1, blank = rest < s.len && s.data[rest] == ' ';
 	char after = rest + 1 < s.len ? s.data[rest + 1] : ' ';
 	/* "A dog", "I think", "B = 5", "E * 2" */
-	bool article = !marked && blank && (letter == 'A' || letter == 'I') && after >= 'a' && after <= 'z';
+	bool article = !marked && blank && (letter == 'A' || letter == 'I') && after >= 'a' &&
+		after <= 'z';
 	/* "\\ 3", "\\text{...}" and "\\quad" set a space or a text; any other command makes a formula of it. */
 	size_t command = rest + blank;
-	bool space = MATH_STARTS(s, MIN(command, s.len), "\\ ") || MATH_STARTS(s, MIN(command, s.len), "\\text") ||
-		MATH_STARTS(s, MIN(command, s.len), "\\q") || MATH_STARTS(s, MIN(command, s.len), "\\,") ||
+	bool space = MATH_STARTS(s, MIN(command, s.len), "\\ ") ||
+		MATH_STARTS(s, MIN(command, s.len), "\\text") ||
+		MATH_STARTS(s, MIN(command, s.len), "\\q") ||
+		MATH_STARTS(s, MIN(command, s.len), "\\,") ||
 		MATH_STARTS(s, MIN(command, s.len), "\\)");
-	bool formula = (blank && memchr("=+-*/<>^", after, 8)) || (rest < s.len && memchr("=+-*/<>^", s.data[rest], 8)) ||
+	bool formula = (blank && memchr("=+-*/<>^", after, 8)) ||
+		(rest < s.len && memchr("=+-*/<>^", s.data[rest], 8)) ||
 		(command < s.len && s.data[command] == '\\' && !space);
 	if (article || formula || (rest < s.len && s.data[rest] == '(')) {
 		return 0;
@@ -83,7 +91,9 @@ void math_read_choice(struct work *w, struct slice s, struct math_value *v)
 	if (option.len > 0 && v->kind != VALUE_TEXT && !label) {
 		return;
 	}
-	const struct math_value *read = option.len > 0 ? math_parse_on(w, math_sub(s, rest, s.len), NULL) : NULL;
+	const struct math_value *read = option.len > 0
+		? math_parse_on(w, math_sub(s, rest, s.len), NULL)
+		: NULL;
 	v->other = read && read->kind != VALUE_TEXT ? read : v->other;
 	v->choice = letter;
 	v->option = option;
@@ -101,9 +111,10 @@ static char only_letter(struct slice s)
 {
 	char only = 0;
 	for (size_t at = 0; at < s.len; at++) {
-		bool formula = (at + 1 < s.len && memchr("}*+-/=<>", s.data[at + 1], 8)) || (at > 0 && memchr("\\{*+-/=<>", s.data[at - 1], 9));
-		bool alone = is_option(s.data[at]) && !formula && ends_word(s, at + 1) && (at == 0 || ends_word(s, at - 1)) &&
-			s.data[at] != 'A' && s.data[at] != 'I';
+		bool formula = (at + 1 < s.len && memchr("}*+-/=<>", s.data[at + 1], 8)) ||
+			(at > 0 && memchr("\\{*+-/=<>", s.data[at - 1], 9));
+		bool alone = is_option(s.data[at]) && !formula && ends_word(s, at + 1) &&
+			(at == 0 || ends_word(s, at - 1)) && s.data[at] != 'A' && s.data[at] != 'I';
 		if (alone && only != 0 && only != s.data[at]) {
 			return 0;
 		}
@@ -112,12 +123,13 @@ static char only_letter(struct slice s)
 	return only;
 }
 
-bool math_check_choice(const struct math_value *gold, struct slice output, const struct math_span *spans, size_t n,
-	struct math_verdict *out)
+bool math_check_choice(const struct math_value *gold, struct slice output,
+	const struct math_span *spans, size_t n, struct math_verdict *out)
 {
 	size_t rest;
 	for (size_t i = 0; i < n; i++) {
-		char letter = spans[i].rule < MATH_RULE_MATH ? opening_letter(spans[i].text, &rest) : 0;
+		char letter = spans[i].rule < MATH_RULE_MATH ? opening_letter(spans[i].text, &rest)
+							     : 0;
 		out->rule = spans[i].rule;
 		out->span = spans[i].text;
 		if (letter != 0) {

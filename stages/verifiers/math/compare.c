@@ -44,21 +44,25 @@ static struct result result(enum math_outcome outcome, enum math_method method)
 
 static const struct result undecided = {MATH_UNDECIDED, MATH_BY_NOTHING};
 
-static struct result compare_values(struct comparison *c, const struct math_value *a, const struct math_value *b);
+static struct result compare_values(
+	struct comparison *c, const struct math_value *a, const struct math_value *b);
 
 /* --- Scalars --- */
 
 /* The two numbers, as one reading of the percent signs gives them. */
-static struct result compare_numbers(struct comparison *c, struct number a, struct number b, bool decimal)
+static struct result compare_numbers(
+	struct comparison *c, struct number a, struct number b, bool decimal)
 {
 	if (number_equal(a, b)) {
 		return result(MATH_EQUAL, MATH_BY_RATIONAL);
 	}
 	bool close = decimal && !c->policy->exact && number_close(a, b);
-	return close ? result(MATH_EQUAL, MATH_BY_TOLERANCE) : result(MATH_DIFFERENT, MATH_BY_RATIONAL);
+	return close ? result(MATH_EQUAL, MATH_BY_TOLERANCE)
+		     : result(MATH_DIFFERENT, MATH_BY_RATIONAL);
 }
 
-static struct result compare_exprs(struct comparison *c, const struct expr *a, const struct expr *b, bool decimal)
+static struct result compare_exprs(
+	struct comparison *c, const struct expr *a, const struct expr *b, bool decimal)
 {
 	struct number x, y;
 	if (!a || !b) {
@@ -83,7 +87,8 @@ static struct result compare_exprs(struct comparison *c, const struct expr *a, c
 	return undecided;
 }
 
-static struct result compare_scalars(struct comparison *c, const struct math_value *a, const struct math_value *b)
+static struct result compare_scalars(
+	struct comparison *c, const struct math_value *a, const struct math_value *b)
 {
 	bool decimal = a->decimal || b->decimal;
 	if (a->base.len > 0 && b->base.len > 0 && !slice_eq(a->base, b->base)) {
@@ -94,14 +99,18 @@ static struct result compare_scalars(struct comparison *c, const struct math_val
 		return undecided;
 	}
 	bool numbers = a->is_number && b->is_number;
-	const struct expr *x = numbers ? NULL : value_expr(c->w, a), *y = numbers ? NULL : value_expr(c->w, b);
-	struct result r = numbers ? compare_numbers(c, a->number, b->number, decimal) : compare_exprs(c, x, y, decimal);
+	const struct expr *x = numbers ? NULL : value_expr(c->w, a),
+			  *y = numbers ? NULL : value_expr(c->w, b);
+	struct result r = numbers ? compare_numbers(c, a->number, b->number, decimal)
+				  : compare_exprs(c, x, y, decimal);
 	/* 1:30 as a time is not 2:60, and nothing is known of it but what it says. */
-	if ((a->clock && (b->clock || r.outcome != MATH_EQUAL)) || (b->clock && r.outcome != MATH_EQUAL)) {
+	if ((a->clock && (b->clock || r.outcome != MATH_EQUAL)) ||
+		(b->clock && r.outcome != MATH_EQUAL)) {
 		return undecided;
 	}
 	/* The m of "1000 m" may be a unit as well as a letter. */
-	if ((a->unit.len > 0 && y && expr_has(y, KERNEL_VARIABLE)) || (b->unit.len > 0 && x && expr_has(x, KERNEL_VARIABLE))) {
+	if ((a->unit.len > 0 && y && expr_has(y, KERNEL_VARIABLE)) ||
+		(b->unit.len > 0 && x && expr_has(x, KERNEL_VARIABLE))) {
 		return undecided;
 	}
 	if (r.outcome == MATH_EQUAL || a->percent == b->percent) {
@@ -119,7 +128,8 @@ static struct result compare_scalars(struct comparison *c, const struct math_val
 
 /* --- Several --- */
 
-static struct result compare_in_order(struct comparison *c, const struct math_value *a, const struct math_value *b, enum math_method method)
+static struct result compare_in_order(struct comparison *c, const struct math_value *a,
+	const struct math_value *b, enum math_method method)
 {
 	enum math_outcome all = MATH_EQUAL;
 	if (a->n != b->n) {
@@ -136,7 +146,8 @@ static struct result compare_in_order(struct comparison *c, const struct math_va
 }
 
 /* Is every element of `a` among those of `b`? */
-static enum math_outcome is_within(struct comparison *c, const struct math_value *a, const struct math_value *b)
+static enum math_outcome is_within(
+	struct comparison *c, const struct math_value *a, const struct math_value *b)
 {
 	enum math_outcome all = MATH_EQUAL;
 	for (size_t i = 0; i < a->n; i++) {
@@ -155,7 +166,8 @@ static enum math_outcome is_within(struct comparison *c, const struct math_value
 }
 
 /* Elements that are said twice count once. */
-static struct result compare_sets(struct comparison *c, const struct math_value *a, const struct math_value *b, enum math_method method)
+static struct result compare_sets(struct comparison *c, const struct math_value *a,
+	const struct math_value *b, enum math_method method)
 {
 	if (a->n == 0 || b->n == 0) {
 		return result(a->n == b->n ? MATH_EQUAL : MATH_DIFFERENT, method);
@@ -166,7 +178,8 @@ static struct result compare_sets(struct comparison *c, const struct math_value 
 	return result(back == MATH_DIFFERENT ? MATH_DIFFERENT : both, method);
 }
 
-static struct result compare_intervals(struct comparison *c, const struct math_value *a, const struct math_value *b)
+static struct result compare_intervals(
+	struct comparison *c, const struct math_value *a, const struct math_value *b)
 {
 	const struct math_value *x = value_interval(c->w, a), *y = value_interval(c->w, b);
 	if (!x || !y) {
@@ -177,7 +190,8 @@ static struct result compare_intervals(struct comparison *c, const struct math_v
 	return same ? ends : result(MATH_DIFFERENT, MATH_BY_INTERVAL);
 }
 
-static struct result compare_statements(struct comparison *c, const struct math_value *a, const struct math_value *b)
+static struct result compare_statements(
+	struct comparison *c, const struct math_value *a, const struct math_value *b)
 {
 	if (a->kind != b->kind || (a->kind == VALUE_INEQUALITY && a->open_low != b->open_low)) {
 		return undecided;
@@ -186,7 +200,9 @@ static struct result compare_statements(struct comparison *c, const struct math_
 		return result(MATH_EQUAL, MATH_BY_EQUATION);
 	}
 	/* x^2 = 4 and (x - 2)(x + 2) = 0 are one form; what differs in form may still have the same solutions. */
-	return math_numeric(c->w, a->expr, b->expr, false) == NUMERIC_EQUAL ? result(MATH_EQUAL, MATH_BY_EQUATION) : undecided;
+	return math_numeric(c->w, a->expr, b->expr, false) == NUMERIC_EQUAL
+		? result(MATH_EQUAL, MATH_BY_EQUATION)
+		: undecided;
 }
 
 static struct result compare_texts(const struct math_value *a, const struct math_value *b)
@@ -226,7 +242,8 @@ static const struct math_value *sole(const struct math_value *v)
 	return is_unordered(v) && v->n == 1 ? v->items[0] : v;
 }
 
-static struct result compare_sequences(struct comparison *c, const struct math_value *a, const struct math_value *b)
+static struct result compare_sequences(
+	struct comparison *c, const struct math_value *a, const struct math_value *b)
 {
 	bool matrices = a->kind == VALUE_MATRIX && b->kind == VALUE_MATRIX;
 	if (matrices && a->rows != b->rows) {
@@ -236,15 +253,20 @@ static struct result compare_sequences(struct comparison *c, const struct math_v
 		return compare_in_order(c, a, b, MATH_BY_SEQUENCE);
 	}
 	/* A column or a row may be written as a tuple; [a, b] is no pair. */
-	const struct math_value *matrix = a->kind == VALUE_MATRIX ? a : b->kind == VALUE_MATRIX ? b : NULL;
+	const struct math_value *matrix = a->kind == VALUE_MATRIX ? a
+		: b->kind == VALUE_MATRIX                         ? b
+								  : NULL;
 	bool vector = matrix && (matrix->rows == 1 || matrix->rows == matrix->n) &&
 		(a->n > 2 || a->kind == VALUE_TUPLE || b->kind == VALUE_TUPLE);
 	struct result r = vector ? compare_in_order(c, a, b, MATH_BY_SEQUENCE) : undecided;
-	return r.outcome == MATH_EQUAL ? r : matrix ? undecided : result(MATH_DIFFERENT, MATH_BY_SEQUENCE);
+	return r.outcome == MATH_EQUAL ? r
+		: matrix               ? undecided
+				       : result(MATH_DIFFERENT, MATH_BY_SEQUENCE);
 }
 
 /* "3/4 or 0.75" says one thing twice. */
-static struct result compare_with_one(struct comparison *c, const struct math_value *one, const struct math_value *many)
+static struct result compare_with_one(
+	struct comparison *c, const struct math_value *one, const struct math_value *many)
 {
 	bool all = many->kind == VALUE_LIST && many->n > 0;
 	for (size_t i = 0; i < many->n && all; i++) {
@@ -253,7 +275,8 @@ static struct result compare_with_one(struct comparison *c, const struct math_va
 	return result(all ? MATH_EQUAL : MATH_DIFFERENT, MATH_BY_SET);
 }
 
-static struct result compare_kinds(struct comparison *c, const struct math_value *a, const struct math_value *b)
+static struct result compare_kinds(
+	struct comparison *c, const struct math_value *a, const struct math_value *b)
 {
 	if (is_scalar(a) && is_scalar(b)) {
 		return compare_scalars(c, a, b);
@@ -268,7 +291,8 @@ static struct result compare_kinds(struct comparison *c, const struct math_value
 		return compare_sets(c, a, b, MATH_BY_SET);
 	}
 	if (a->kind == VALUE_INTERVAL || b->kind == VALUE_INTERVAL) {
-		return is_scalar(a) || is_scalar(b) ? result(MATH_DIFFERENT, MATH_BY_INTERVAL) : compare_intervals(c, a, b);
+		return is_scalar(a) || is_scalar(b) ? result(MATH_DIFFERENT, MATH_BY_INTERVAL)
+						    : compare_intervals(c, a, b);
 	}
 	if (is_sequence(a) && is_sequence(b)) {
 		return compare_sequences(c, a, b);
@@ -277,7 +301,9 @@ static struct result compare_kinds(struct comparison *c, const struct math_value
 		return compare_with_one(c, is_scalar(a) ? a : b, is_scalar(a) ? b : a);
 	}
 	/* "1, 2" without brackets is the pair if the other says so; a set is not. */
-	const struct math_value *list = a->kind == VALUE_LIST ? a : b->kind == VALUE_LIST ? b : NULL;
+	const struct math_value *list = a->kind == VALUE_LIST ? a
+		: b->kind == VALUE_LIST                       ? b
+							      : NULL;
 	const struct math_value *sequence = is_sequence(a) ? a : b;
 	if (list && is_sequence(sequence) && (sequence->kind != VALUE_BRACKET || sequence->n > 2)) {
 		struct result r = compare_in_order(c, a, b, MATH_BY_SEQUENCE);
@@ -286,7 +312,8 @@ static struct result compare_kinds(struct comparison *c, const struct math_value
 	return list ? undecided : result(MATH_DIFFERENT, MATH_BY_SET);
 }
 
-static struct result compare_readings(struct comparison *c, const struct math_value *a, const struct math_value *b)
+static struct result compare_readings(
+	struct comparison *c, const struct math_value *a, const struct math_value *b)
 {
 	struct result r = compare_kinds(c, a, b);
 	const struct math_value *pairs[3][2] = {{a->other, b}, {a, b->other}, {a->other, b->other}};
@@ -295,7 +322,9 @@ static struct result compare_readings(struct comparison *c, const struct math_va
 			continue;
 		}
 		struct result again = compare_kinds(c, sole(pairs[i][0]), sole(pairs[i][1]));
-		if (again.outcome == MATH_EQUAL || (r.outcome == MATH_DIFFERENT && again.outcome == MATH_UNDECIDED && !a->comma && !b->comma)) {
+		if (again.outcome == MATH_EQUAL ||
+			(r.outcome == MATH_DIFFERENT && again.outcome == MATH_UNDECIDED &&
+				!a->comma && !b->comma)) {
 			r = again;
 		}
 	}
@@ -314,7 +343,8 @@ static bool names_apart(const struct math_value *a, const struct math_value *b, 
 	return true;
 }
 
-static struct result compare_values(struct comparison *c, const struct math_value *a, const struct math_value *b)
+static struct result compare_values(
+	struct comparison *c, const struct math_value *a, const struct math_value *b)
 {
 	struct result r = undecided;
 	if (!work_spend(c->w, COMPARE_COST) || c->depth >= MATH_DEPTH_MAX) {
@@ -326,16 +356,19 @@ static struct result compare_values(struct comparison *c, const struct math_valu
 		bool equations = a->other && b->other;
 		r = equations ? compare_kinds(c, a->other, b->other) : r;
 	} else {
-		r = a == b ? result(MATH_EQUAL, MATH_BY_STRING) : compare_readings(c, sole(a), sole(b));
+		r = a == b ? result(MATH_EQUAL, MATH_BY_STRING)
+			   : compare_readings(c, sole(a), sole(b));
 	}
 	c->depth--;
 	return r;
 }
 
 /* An answer that states an inequality may be the question's; see math_policy. */
-static bool repeats_question(const struct math_value *gold, const struct math_value *pred, const struct math_policy *policy)
+static bool repeats_question(const struct math_value *gold, const struct math_value *pred,
+	const struct math_policy *policy)
 {
-	return pred->stated && !gold->stated && gold->kind != VALUE_TEXT && !policy->inequality_for_interval;
+	return pred->stated && !gold->stated && gold->kind != VALUE_TEXT &&
+		!policy->inequality_for_interval;
 }
 
 static void compare_on(struct work *w, const struct math_value *gold, const struct math_value *pred,
@@ -347,7 +380,8 @@ static void compare_on(struct work *w, const struct math_value *gold, const stru
 		return;
 	}
 	if (slice_eq(gold->source, pred->source)) {
-		enum math_method method = gold->is_number && pred->is_number ? MATH_BY_RATIONAL : MATH_BY_STRING;
+		enum math_method method = gold->is_number && pred->is_number ? MATH_BY_RATIONAL
+									     : MATH_BY_STRING;
 		set(out, MATH_EQUAL, method);
 		return;
 	}
@@ -356,8 +390,10 @@ static void compare_on(struct work *w, const struct math_value *gold, const stru
 		r = undecided;
 	}
 	/* The text of the option that the gold names. */
-	if ((gold->option.len > 0 && pred->kind == VALUE_TEXT && slice_eq(gold->option, pred->text)) ||
-		(pred->option.len > 0 && gold->kind == VALUE_TEXT && slice_eq(pred->option, gold->text))) {
+	if ((gold->option.len > 0 && pred->kind == VALUE_TEXT &&
+		    slice_eq(gold->option, pred->text)) ||
+		(pred->option.len > 0 && gold->kind == VALUE_TEXT &&
+			slice_eq(pred->option, gold->text))) {
 		r = result(MATH_EQUAL, MATH_BY_CHOICE);
 	}
 	bool word = gold->is_word && gold->text.len > 1 && pred->is_number;
@@ -471,7 +507,9 @@ void math_check(const struct math_value *gold, struct slice output,
 	work_init(&w, arena);
 	size_t n = math_extract(output, policy, arena, spans);
 	/* An opened box is no answer, so letters around it are none. */
-	bool prose = n > 0 || ((policy->rules & MATH_RULE_BIT(MATH_RULE_WHOLE)) && !memmem(output.data, output.len, "boxed", 5));
+	bool prose = n > 0 ||
+		((policy->rules & MATH_RULE_BIT(MATH_RULE_WHOLE)) &&
+			!memmem(output.data, output.len, "boxed", 5));
 	if (gold->choice && prose && math_check_choice(gold, output, spans, n, out)) {
 		return;
 	}
@@ -501,8 +539,9 @@ const struct math_value *math_answer(struct slice output, const struct math_poli
 	size_t n = math_extract(output, policy, arena, spans), best = 0;
 	const struct math_value *first = NULL;
 	for (size_t i = 0; i < n; i++) {
-		const struct math_value *v =
-			still_open(spans, i) ? math_parse(spans[i].text, arena, NULL) : NULL;
+		const struct math_value *v = still_open(spans, i)
+			? math_parse(spans[i].text, arena, NULL)
+			: NULL;
 		bool readable = v && v->kind != VALUE_TEXT;
 		if (v && (readable || !first)) {
 			first = v;
@@ -529,8 +568,9 @@ const char *math_outcome_name(enum math_outcome outcome)
 
 const char *math_method_name(enum math_method method)
 {
-	static const char *const names[] = {"none", "string", "rational", "tolerance", "normal_form",
-		"numeric", "equation", "set", "interval", "sequence", "choice", "text"};
+	static const char *const names[] = {"none", "string", "rational", "tolerance",
+		"normal_form", "numeric", "equation", "set", "interval", "sequence", "choice",
+		"text"};
 	return names[method];
 }
 

@@ -130,7 +130,8 @@ static const struct expr *from_terms(struct work *w, struct term *terms, size_t 
 		}
 	}
 	struct expr *e = arena_alloc(w->arena, sizeof(*e));
-	*e = (struct expr){.n = kept, .terms = terms, .hash = structure_hash(terms, kept), .size = 1};
+	*e = (struct expr){
+		.n = kept, .terms = terms, .hash = structure_hash(terms, kept), .size = 1};
 	for (size_t i = 0; i < kept; i++) {
 		for (size_t j = 0; j < terms[i].n; j++) {
 			e->size += terms[i].factors[j].kernel->size;
@@ -208,7 +209,8 @@ const struct expr *expr_variable(struct work *w, struct slice name)
 const struct expr *expr_function(struct work *w, enum function function, struct slice name,
 	const struct expr *a, const struct expr *b)
 {
-	struct kernel k = {.kind = KERNEL_FUNCTION, .function = function, .name = name, .args = {a, b}};
+	struct kernel k = {
+		.kind = KERNEL_FUNCTION, .function = function, .name = name, .args = {a, b}};
 	return a ? from_kernel(w, new_kernel(w, k), 1, 1) : NULL;
 }
 
@@ -322,7 +324,8 @@ static bool multiply_terms(
 	struct work *w, const struct term *a, const struct term *b, struct product *p)
 {
 	size_t i = 0, j = 0, n = a->n + b->n;
-	*p = (struct product){.factors = arena_alloc_array(w->arena, 2 * n + 1, sizeof(*p->factors))};
+	*p = (struct product){
+		.factors = arena_alloc_array(w->arena, 2 * n + 1, sizeof(*p->factors))};
 	p->sums = p->factors + n;
 	p->t.factors = p->factors;
 	if (!work_spend(w, TERM_COST) || !number_mul(w, a->c, b->c, &p->t.c)) {
@@ -409,7 +412,8 @@ const struct expr *expr_div(struct work *w, const struct expr *a, const struct e
 static const struct expr *root_of(struct work *w, struct number prime, int64_t num, int64_t den)
 {
 	struct kernel k = {.kind = KERNEL_PRIME, .prime = prime};
-	struct product p = {.t = {.c = number_int(1)}, .factors = arena_alloc(w->arena, sizeof(struct factor))};
+	struct product p = {
+		.t = {.c = number_int(1)}, .factors = arena_alloc(w->arena, sizeof(struct factor))};
 	p.t.factors = p.factors;
 	return put_factor(w, &p, new_kernel(w, k), num, den) ? from_term(w, p.t) : NULL;
 }
@@ -478,7 +482,9 @@ static const struct expr *term_power(struct work *w, const struct term *t, int64
 		}
 		/* Through a product, which takes whole powers out. */
 		struct factor room[2];
-		struct product p = {.t = {.c = number_int(1)}, .factors = arena_alloc(w->arena, sizeof(*f)), .sums = room};
+		struct product p = {.t = {.c = number_int(1)},
+			.factors = arena_alloc(w->arena, sizeof(*f)),
+			.sums = room};
 		p.t.factors = p.factors;
 		out = put_factor(w, &p, f->kernel, (int64_t)f->num * num, (int64_t)f->den * den)
 			? expr_mul(w, out, expanded(w, &p))
@@ -492,9 +498,11 @@ static struct number content(struct work *w, const struct expr *a)
 {
 	struct number top = number_int(0), bottom = number_int(1);
 	for (size_t i = 0; i < a->n; i++) {
-		struct number num = number_numerator(w, a->terms[i].c), den = number_denominator(w, a->terms[i].c), g;
+		struct number num = number_numerator(w, a->terms[i].c),
+			      den = number_denominator(w, a->terms[i].c), g;
 		if (!number_gcd(w, top, num, &top) || !number_gcd(w, bottom, den, &g) ||
-			!number_mul(w, bottom, den, &bottom) || !number_div(w, bottom, g, &bottom)) {
+			!number_mul(w, bottom, den, &bottom) ||
+			!number_div(w, bottom, g, &bottom)) {
 			return number_int(0);
 		}
 	}
@@ -522,11 +530,12 @@ static const struct expr *sum_power(struct work *w, const struct expr *a, int64_
 		return NULL;
 	}
 	struct factor room[2];
-	struct product p = {.t = {.c = number_int(1)}, .factors = arena_alloc(w->arena, sizeof(*room)), .sums = room};
+	struct product p = {.t = {.c = number_int(1)},
+		.factors = arena_alloc(w->arena, sizeof(*room)),
+		.sums = room};
 	p.t.factors = p.factors;
-	return put_factor(w, &p, new_kernel(w, k), num, den)
-		? expr_mul(w, outside, expanded(w, &p))
-		: NULL;
+	return put_factor(w, &p, new_kernel(w, k), num, den) ? expr_mul(w, outside, expanded(w, &p))
+							     : NULL;
 }
 
 static const struct expr *power_kernel(struct work *w, const struct expr *a, const struct expr *b)
@@ -535,7 +544,8 @@ static const struct expr *power_kernel(struct work *w, const struct expr *a, con
 	return from_kernel(w, new_kernel(w, k), 1, 1);
 }
 
-static const struct expr *rational_power(struct work *w, const struct expr *a, int64_t num, int64_t den)
+static const struct expr *rational_power(
+	struct work *w, const struct expr *a, int64_t num, int64_t den)
 {
 	if (a->n == 0) {
 		return num > 0 ? a : NULL;
@@ -544,11 +554,12 @@ static const struct expr *rational_power(struct work *w, const struct expr *a, i
 		return term_power(w, &a->terms[0], num, den);
 	}
 	return den == 1 && num >= 0 && num <= EXPAND_MAX ? power_of_sum(w, a, num)
-							  : sum_power(w, a, num, den);
+							 : sum_power(w, a, num, den);
 }
 
 /* base ^ (c * m) for one term of an exponent. Only kernels have a base of one kernel, so that 4^x is (2^x)^2. */
-static const struct expr *kernel_power(struct work *w, const struct expr *base, const struct term *exponent)
+static const struct expr *kernel_power(
+	struct work *w, const struct expr *base, const struct term *exponent)
 {
 	struct number c = exponent->c;
 	struct term bare = *exponent;
@@ -557,9 +568,9 @@ static const struct expr *kernel_power(struct work *w, const struct expr *base, 
 	}
 	/* e^(c ln u) is u^c. */
 	const struct kernel *k = bare.n == 1 ? bare.factors[0].kernel : NULL;
-	if (k && k->kind == KERNEL_FUNCTION && k->function == FUNCTION_LN && bare.factors[0].num == 1 &&
-		bare.factors[0].den == 1 && base->n == 1 && base->terms[0].n == 1 &&
-		base->terms[0].factors[0].kernel->kind == KERNEL_E) {
+	if (k && k->kind == KERNEL_FUNCTION && k->function == FUNCTION_LN &&
+		bare.factors[0].num == 1 && bare.factors[0].den == 1 && base->n == 1 &&
+		base->terms[0].n == 1 && base->terms[0].factors[0].kernel->kind == KERNEL_E) {
 		return expr_pow(w, k->args[0], expr_number(w, c));
 	}
 	bare.c = number_int(1);
@@ -568,12 +579,14 @@ static const struct expr *kernel_power(struct work *w, const struct expr *base, 
 }
 
 /* One factor u^e of a base, to the power b: the product over the terms of b of (u^term)^e. */
-static const struct expr *factor_power(struct work *w, const struct expr *base, const struct expr *b)
+static const struct expr *factor_power(
+	struct work *w, const struct expr *base, const struct expr *b)
 {
 	const struct expr *out = expr_int(w, 1);
 	for (size_t i = 0; i < b->n && out; i++) {
 		const struct term *t = &b->terms[i];
-		out = expr_mul(w, out, t->n == 0 ? expr_pow(w, base, from_term(w, *t)) : kernel_power(w, base, t));
+		out = expr_mul(w, out,
+			t->n == 0 ? expr_pow(w, base, from_term(w, *t)) : kernel_power(w, base, t));
 	}
 	return out;
 }
@@ -611,7 +624,9 @@ static const struct expr *sign_power(struct work *w, const struct expr *b)
 		const struct expr *term = from_term(w, b->terms[i]);
 		struct number c;
 		bool integer = term && expr_is_number(term, &c) && !c.big && c.den == 1;
-		out = expr_mul(w, out, integer ? expr_int(w, c.num % 2 == 0 ? 1 : -1) : power_kernel(w, minus, term));
+		out = expr_mul(w, out,
+			integer ? expr_int(w, c.num % 2 == 0 ? 1 : -1)
+				: power_kernel(w, minus, term));
 	}
 	return out;
 }
@@ -636,8 +651,10 @@ static const struct expr *general_power(struct work *w, const struct expr *a, co
 		if (f->kernel->kind == KERNEL_I) {
 			return power_kernel(w, a, b);
 		}
-		const struct expr *e = expr_number(w, (struct number){.num = f->num, .den = f->den});
-		out = expr_mul(w, out, factor_power(w, from_kernel(w, f->kernel, 1, 1), expr_mul(w, b, e)));
+		const struct expr *e = expr_number(
+			w, (struct number){.num = f->num, .den = f->den});
+		out = expr_mul(w, out,
+			factor_power(w, from_kernel(w, f->kernel, 1, 1), expr_mul(w, b, e)));
 	}
 	return out;
 }
@@ -648,7 +665,8 @@ static const struct expr *euler(struct work *w, const struct expr *a, const stru
 	const struct term *t = b->n == 1 ? &b->terms[0] : NULL;
 	if (!t || t->n != 2 || t->factors[0].kernel->kind != KERNEL_I ||
 		t->factors[1].kernel->kind != KERNEL_PI || a->n != 1 || a->terms[0].n != 1 ||
-		a->terms[0].factors[0].kernel->kind != KERNEL_E || !number_equal(a->terms[0].c, number_int(1))) {
+		a->terms[0].factors[0].kernel->kind != KERNEL_E ||
+		!number_equal(a->terms[0].c, number_int(1))) {
 		return NULL;
 	}
 	const struct expr *angle = expr_div(w, b, expr_constant(w, KERNEL_I));
@@ -751,7 +769,8 @@ size_t expr_variables(const struct expr *a, const struct kernel **out, size_t ma
 				found[n_found++] = k;
 			}
 			for (int arg = 0; arg < 2 && k->args[arg]; arg++) {
-				n_found += expr_variables(k->args[arg], found + n_found, MATH_VARIABLES_MAX - n_found);
+				n_found += expr_variables(k->args[arg], found + n_found,
+					MATH_VARIABLES_MAX - n_found);
 			}
 			for (size_t f = 0; f < n_found && n < max; f++) {
 				size_t known = 0;
@@ -806,7 +825,8 @@ static uint64_t field_kernel(const struct factor *f)
 	bool sum = k->kind == KERNEL_SUM;
 	uint64_t value = sum ? expr_hash(k->args[0]) : k->hash % FIELD;
 	/* Whole powers of a sum are powers of its value; a part of a power is drawn. */
-	int64_t whole = sum ? floor_div(f->num, f->den) : f->num, part = sum ? f->num - whole * f->den : 0;
+	int64_t whole = sum ? floor_div(f->num, f->den) : f->num,
+		part = sum ? f->num - whole * f->den : 0;
 	uint64_t root = sum ? math_hash_mix(value, (uint64_t)f->den) % FIELD
 			    : math_hash_mix(value, (uint64_t)f->den) % FIELD;
 	uint64_t base = sum ? value : root;
@@ -877,7 +897,10 @@ static void format_term(const struct term *t, bool first, struct str *out)
 	struct work none = {0};
 	bool minus = number_sign(t->c) < 0, one;
 	struct number c = minus && !t->c.big ? number_neg(&none, t->c) : t->c;
-	str_append_z(out, first ? (minus && !t->c.big ? "-" : "") : minus && !t->c.big ? " - " : " + ");
+	str_append_z(out,
+		first                        ? (minus && !t->c.big ? "-" : "")
+			: minus && !t->c.big ? " - "
+					     : " + ");
 	one = number_equal(c, number_int(1)) && t->n > 0;
 	if (!one) {
 		number_format(c, out);

@@ -251,7 +251,8 @@ static size_t assignment_at(struct slice gap, size_t at)
 		return 0;
 	}
 	end++;
-	while (end < gap.len && end < at + 8 && (math_is_digit(gap.data[end]) || memchr("_{} ", gap.data[end], 4))) {
+	while (end < gap.len && end < at + 8 &&
+		(math_is_digit(gap.data[end]) || memchr("_{} ", gap.data[end], 4))) {
 		end++;
 	}
 	return end < gap.len && gap.data[end] == '=' ? end + 1 - at : 0;
@@ -726,7 +727,8 @@ static bool has_currency(struct slice s, struct slice number)
 {
 	size_t from = (size_t)(number.data - s.data), to = from + number.len;
 	size_t blank = to < s.len && s.data[to] == ' ';
-	return (from > 0 && s.data[from - 1] == '$') || (to + blank < s.len && s.data[to + blank] == '$') ||
+	return (from > 0 && s.data[from - 1] == '$') ||
+		(to + blank < s.len && s.data[to + blank] == '$') ||
 		MATH_STARTS(s, MIN(to + blank, s.len), "\xe2\x82\xac");
 }
 
@@ -843,8 +845,10 @@ static size_t answer_letter(struct slice s)
 /* Offset behind the last "answer" of another language that has a colon or "is"; 0 if there is none. */
 static size_t foreign_answer(struct slice s)
 {
-	static const char *const words[] = {"r\xc3\xa9ponse", "reponse", "respuesta", "resposta", "antwort", "risposta", "\xe7\xad\x94\xe6\xa1\x88"};
-	static const char *const verbs[] = {":", " :", " est ", " es ", " is ", " ist ", "\xef\xbc\x9a", "\xe6\x98\xaf", "\xe4\xb8\xba", " finale :", " finale:", " final:"};
+	static const char *const words[] = {"r\xc3\xa9ponse", "reponse", "respuesta", "resposta",
+		"antwort", "risposta", "\xe7\xad\x94\xe6\xa1\x88"};
+	static const char *const verbs[] = {":", " :", " est ", " es ", " is ", " ist ",
+		"\xef\xbc\x9a", "\xe6\x98\xaf", "\xe4\xb8\xba", " finale :", " finale:", " final:"};
 	size_t best = 0, from = s.len > MATH_SPAN_BYTES_MAX ? s.len - MATH_SPAN_BYTES_MAX : 0;
 	for (size_t at = from; at < s.len; at++) {
 		char c = math_lower(s.data[at]);

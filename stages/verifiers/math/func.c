@@ -13,12 +13,14 @@ static const struct expr *sine_of_twelfths(struct work *w, int64_t n)
 {
 	static const struct {
 		int8_t whole, root2, root3, root6; /* quarters */
-	} table[] = {{0, 0, 0, 0}, {0, -1, 0, 1}, {2, 0, 0, 0}, {0, 2, 0, 0}, {0, 0, 2, 0}, {0, 1, 0, 1}, {4, 0, 0, 0}};
+	} table[] = {{0, 0, 0, 0}, {0, -1, 0, 1}, {2, 0, 0, 0}, {0, 2, 0, 0}, {0, 0, 2, 0},
+		{0, 1, 0, 1}, {4, 0, 0, 0}};
 	n = ((n % 24) + 24) % 24;
 	bool minus = n > 12;
 	n = minus ? n - 12 : n;
 	n = n > 6 ? 12 - n : n;
-	const int64_t parts[][2] = {{1, table[n].whole}, {2, table[n].root2}, {3, table[n].root3}, {6, table[n].root6}};
+	const int64_t parts[][2] = {
+		{1, table[n].whole}, {2, table[n].root2}, {3, table[n].root3}, {6, table[n].root6}};
 	const struct expr *sum = expr_int(w, 0);
 	const struct expr *half = expr_number(w, (struct number){.num = 1, .den = 2});
 	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
@@ -36,8 +38,9 @@ static bool twelfths(struct work *w, const struct expr *a, int64_t *out)
 	struct number c = number_int(0);
 	if (a->n == 1) {
 		const struct term *t = &a->terms[0];
-		if (t->n != 1 || t->factors[0].kernel->kind != KERNEL_PI || t->factors[0].num != 1 ||
-			t->factors[0].den != 1 || !number_mul(w, t->c, number_int(12), &c)) {
+		if (t->n != 1 || t->factors[0].kernel->kind != KERNEL_PI ||
+			t->factors[0].num != 1 || t->factors[0].den != 1 ||
+			!number_mul(w, t->c, number_int(12), &c)) {
 			return false;
 		}
 	} else if (a->n != 0) {
@@ -129,9 +132,11 @@ static const struct expr *factor_log(struct work *w, const struct factor *f)
 	} else if (k->kind == KERNEL_PI) {
 		out = kernel1(w, FUNCTION_LN, expr_constant(w, KERNEL_PI));
 	} else if (k->kind == KERNEL_FUNCTION) {
-		out = kernel1(w, FUNCTION_LN, expr_function(w, k->function, k->name, k->args[0], k->args[1]));
+		out = kernel1(w, FUNCTION_LN,
+			expr_function(w, k->function, k->name, k->args[0], k->args[1]));
 	}
-	return out ? expr_mul(w, out, expr_number(w, (struct number){.num = f->num, .den = f->den})) : NULL;
+	return out ? expr_mul(w, out, expr_number(w, (struct number){.num = f->num, .den = f->den}))
+		   : NULL;
 }
 
 static const struct expr *logarithm(struct work *w, const struct expr *a)
@@ -155,7 +160,8 @@ static const struct expr *logarithm(struct work *w, const struct expr *a)
 	return sum;
 }
 
-static const struct expr *half_of(struct work *w, const struct expr *a, const struct expr *b, bool minus)
+static const struct expr *half_of(
+	struct work *w, const struct expr *a, const struct expr *b, bool minus)
 {
 	return expr_div(w, minus ? expr_sub(w, a, b) : expr_add(w, a, b), expr_int(w, 2));
 }
@@ -170,7 +176,8 @@ static const struct expr *rounded(struct work *w, const struct expr *a, bool up)
 {
 	struct number c;
 	a = up ? expr_neg(w, a) : a;
-	const struct expr *out = a && expr_is_number(a, &c) ? expr_number(w, number_floor(w, c)) : kernel1(w, FUNCTION_FLOOR, a);
+	const struct expr *out = a && expr_is_number(a, &c) ? expr_number(w, number_floor(w, c))
+							    : kernel1(w, FUNCTION_FLOOR, a);
 	return up ? expr_neg(w, out) : out;
 }
 
@@ -194,8 +201,9 @@ static const struct expr *magnitude_of(struct work *w, const struct expr *a)
 static const struct expr *factorial(struct work *w, const struct expr *a)
 {
 	struct number c, out;
-	return a && expr_is_number(a, &c) && number_factorial(w, c, &out) ? expr_number(w, out)
-									  : kernel1(w, FUNCTION_FACTORIAL, a);
+	return a && expr_is_number(a, &c) && number_factorial(w, c, &out)
+		? expr_number(w, out)
+		: kernel1(w, FUNCTION_FACTORIAL, a);
 }
 
 typedef const struct expr *unary(struct work *w, const struct expr *a);
@@ -333,11 +341,13 @@ bool math_is_function(struct slice name)
 	return unary_of(name) != NULL;
 }
 
-static const struct expr *greatest_common(struct work *w, const struct expr *a, const struct expr *b, bool multiple)
+static const struct expr *greatest_common(
+	struct work *w, const struct expr *a, const struct expr *b, bool multiple)
 {
 	struct number x, y, g;
 	if (!expr_is_number(a, &x) || !expr_is_number(b, &y) || !number_gcd(w, x, y, &g)) {
-		return multiple ? NULL : expr_function(w, FUNCTION_GCD, (struct slice){"", 0}, a, b);
+		return multiple ? NULL
+				: expr_function(w, FUNCTION_GCD, (struct slice){"", 0}, a, b);
 	}
 	return multiple ? expr_div(w, expr_mul(w, a, b), expr_number(w, g)) : expr_number(w, g);
 }
@@ -352,7 +362,8 @@ static const struct expr *greater(struct work *w, const struct expr *a, const st
 	return expr_function(w, FUNCTION_MAX, (struct slice){"", 0}, swap ? b : a, swap ? a : b);
 }
 
-static const struct expr *call_binary(struct work *w, struct slice name, const struct expr *a, const struct expr *b)
+static const struct expr *call_binary(
+	struct work *w, struct slice name, const struct expr *a, const struct expr *b)
 {
 	struct number n, k, out;
 	if (!a || !b) {

@@ -112,8 +112,8 @@ static struct slice respell(struct slice s, struct arena *arena)
 {
 	static const struct {
 		const char *from, *to;
-	} brackets[] = {{"\\langle", "("}, {"\\rangle", ")"}, {"\\lbrack", "["}, {"\\rbrack", "]"}, {"\\lbrace", "\\{"},
-		{"\\rbrace", "\\}"}, {"\\lparen", "("}, {"\\rparen", ")"}};
+	} brackets[] = {{"\\langle", "("}, {"\\rangle", ")"}, {"\\lbrack", "["}, {"\\rbrack", "]"},
+		{"\\lbrace", "\\{"}, {"\\rbrace", "\\}"}, {"\\lparen", "("}, {"\\rparen", ")"}};
 	if (!memmem(s.data, s.len, "\\l", 2) && !memmem(s.data, s.len, "\\r", 2)) {
 		return s;
 	}
@@ -148,7 +148,8 @@ static struct slice unescape(struct slice s, struct arena *arena)
 	char *out = arena_alloc(arena, s.len + 1);
 	size_t n = 0;
 	for (size_t i = 0; i < s.len; i++) {
-		bool twice = s.data[i] == '\\' && i + 2 < s.len && s.data[i + 1] == '\\' && math_is_letter(s.data[i + 2]);
+		bool twice = s.data[i] == '\\' && i + 2 < s.len && s.data[i + 1] == '\\' &&
+			math_is_letter(s.data[i + 2]);
 		i += twice;
 		out[n++] = s.data[i];
 	}
@@ -547,7 +548,8 @@ static void lex_environment(struct lexer *lx, bool begin)
 	lx->tok.text = math_sub((struct slice){lx->s, lx->len}, lx->at + 1, end);
 	lx->tok.kind = begin ? TOKEN_BEGIN : TOKEN_ENVIRONMENT_END;
 	lx->at = end + 1;
-	if (begin && slice_eq_z(lx->tok.text, "array") && lx->at < lx->len && lx->s[lx->at] == '{') {
+	if (begin && slice_eq_z(lx->tok.text, "array") && lx->at < lx->len &&
+		lx->s[lx->at] == '{') {
 		close = memchr(lx->s + lx->at, '}', lx->len - lx->at);
 		lx->at = close ? (size_t)(close - lx->s) + 1 : lx->len;
 	}
@@ -758,7 +760,8 @@ static void normal_command(struct normalizer *m)
 	if (command == COMMAND_FRAC) {
 		memcpy(m->out + m->n, "\\frac", 5);
 		m->n += 5;
-	} else if (command != COMMAND_SPACE && command != COMMAND_WRAP && command != COMMAND_PERCENT) {
+	} else if (command != COMMAND_SPACE && command != COMMAND_WRAP &&
+		command != COMMAND_PERCENT) {
 		/* Greek letters keep their case: \Delta is not \delta. */
 		memcpy(m->out + m->n, m->s.data + m->at, end - m->at);
 		m->n += end - m->at;
@@ -804,7 +807,8 @@ struct slice math_normal_text(struct slice s, struct arena *arena, bool *out_wor
 			m.drop_next = false;
 			/* "p.m." is "pm". */
 			if (c == '.' && m.n > 0 && math_is_letter(m.out[m.n - 1]) &&
-				(m.at + 1 == s.len || math_is_letter(s.data[m.at + 1]) || s.data[m.at + 1] == ' ')) {
+				(m.at + 1 == s.len || math_is_letter(s.data[m.at + 1]) ||
+					s.data[m.at + 1] == ' ')) {
 				m.at++;
 				continue;
 			}

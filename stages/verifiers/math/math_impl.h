@@ -170,8 +170,7 @@ bool math_is_function(struct slice name);
 enum numeric { NUMERIC_UNKNOWN, NUMERIC_EQUAL, NUMERIC_CLOSE, NUMERIC_DIFFERENT };
 
 /* CLOSE, as number_close, only if `close` is allowed and neither has variables. */
-enum numeric math_numeric(
-	struct work *w, const struct expr *a, const struct expr *b, bool close);
+enum numeric math_numeric(struct work *w, const struct expr *a, const struct expr *b, bool close);
 /* Sign of a - b for constants; false if it cannot be told. */
 bool math_order(struct work *w, const struct expr *a, const struct expr *b, int *out_sign);
 
@@ -222,17 +221,24 @@ struct math_value {
 /* A number or an expression as an expression; NULL if it is neither. */
 const struct expr *value_expr(struct work *w, const struct math_value *v);
 /* A value of its own of this kind, with the items, which it takes. */
-struct math_value *value_new(struct work *w, enum value_kind kind, const struct math_value **items, size_t n);
+struct math_value *value_new(
+	struct work *w, enum value_kind kind, const struct math_value **items, size_t n);
 /* A number if it is one. NULL for NULL. */
 struct math_value *value_of_expr(struct work *w, const struct expr *e);
 /* Of scalars, matrices, and lists (element by element); NULL if it makes no sense. */
-struct math_value *value_add(struct work *w, const struct math_value *a, const struct math_value *b, bool minus);
-struct math_value *value_mul(struct work *w, const struct math_value *a, const struct math_value *b);
-struct math_value *value_div(struct work *w, const struct math_value *a, const struct math_value *b);
-struct math_value *value_pow(struct work *w, const struct math_value *a, const struct math_value *b);
+struct math_value *value_add(
+	struct work *w, const struct math_value *a, const struct math_value *b, bool minus);
+struct math_value *value_mul(
+	struct work *w, const struct math_value *a, const struct math_value *b);
+struct math_value *value_div(
+	struct work *w, const struct math_value *a, const struct math_value *b);
+struct math_value *value_pow(
+	struct work *w, const struct math_value *a, const struct math_value *b);
 /* Of intervals and sets. */
-struct math_value *value_union(struct work *w, const struct math_value *a, const struct math_value *b);
-struct math_value *value_without(struct work *w, const struct math_value *a, const struct math_value *b);
+struct math_value *value_union(
+	struct work *w, const struct math_value *a, const struct math_value *b);
+struct math_value *value_without(
+	struct work *w, const struct math_value *a, const struct math_value *b);
 /* An interval of this kind; TUPLE and BRACKET as intervals. NULL if v is none. */
 const struct math_value *value_interval(struct work *w, const struct math_value *v);
 /* "a < b" and the like. A chain of two is an interval. */
@@ -250,7 +256,55 @@ bool math_changes_value(struct slice word);
 /* What stands before "=": a name is kept in v, a label in words is not; false for an expression. */
 bool math_read_name(struct work *w, struct slice s, struct math_value *v);
 
-/* --- grammar.c --- */
+/* --- cut.c --- */
+
+#define MATH_ITEMS_MAX 256 /* of a list, a set, a matrix */
+#define MATH_CHARACTER_COST 20 /* of looking for brackets and separators, in limb products */
+
+/* The stronger the later. */
+enum separator {
+	SEPARATOR_NONE,
+	SEPARATOR_COMMA,
+	SEPARATOR_SEMICOLON,
+	SEPARATOR_AND,
+	SEPARATOR_OR
+};
+
+struct piece {
+	struct slice text; /* trimmed, never empty */
+	enum separator before;
+};
+
+/* +1 for what opens at s[at], -1 for what closes, 0 else. out_bytes: how much it takes. */
+int math_bracket_at(struct slice s, size_t at, size_t *out_bytes);
+/* Offset of what closes the bracket that opens before `from`; s.len if nothing does. */
+size_t math_closing(struct slice s, size_t from);
+/* Is the word (lower case) at s[at], as a word of its own? */
+bool math_word_at(struct slice s, size_t at, const char *word, size_t n);
+/* Without blanks, spacing commands and dollar signs around it, and without a full stop. */
+struct slice math_trim(struct slice s);
+/*
+ * Cuts at separators outside of brackets. Empty pieces ("2, and 3") are left out. With `pairs` a comma between digits always
+ * cuts. 0: nothing there, or more than max.
+ */
+size_t math_split(struct slice s, bool pairs, struct piece *pieces, size_t max);
+
+/* --- grammar.c, answer.c --- */
+
+/* One answer being read, from the outside in. */
+struct context {
+	struct work *w;
+	unsigned depth;
+	bool decimal; /* a decimal point was seen in the side that is being read */
+};
+
+/* An expression, a set, a matrix, with a unit. NULL if it is none. */
+struct math_value *math_parse_side(struct context *c, struct slice s);
+/* The same, with relations. */
+struct math_value *math_parse_item(struct context *c, struct slice s);
+/* Of two intervals of one letter, or of none. */
+struct math_value *math_intersection(
+	struct work *w, const struct math_value *a, const struct math_value *b);
 
 /* Everything that is more than a number with a unit. NULL if the grammar does not know it. */
 struct math_value *math_parse_full(struct work *w, struct slice s);
@@ -330,8 +384,8 @@ struct slice math_normal_text(struct slice s, struct arena *arena, bool *out_wor
 /* Is a gold the letter of an option, with or without its text? Fills choice and option. */
 void math_read_choice(struct work *w, struct slice s, struct math_value *v);
 /* Decides an output against such a gold by letters alone; false where there are none that state an option. */
-bool math_check_choice(const struct math_value *gold, struct slice output, const struct math_span *spans, size_t n,
-	struct math_verdict *out);
+bool math_check_choice(const struct math_value *gold, struct slice output,
+	const struct math_span *spans, size_t n, struct math_verdict *out);
 
 /* --- extract.c --- */
 

@@ -502,7 +502,8 @@ uint64_t number_hash(struct number a)
 	for (int i = 0; i < 2; i++) {
 		int sign = mpz_sgn(parts[i]);
 		h = math_hash_bytes(h, &sign, sizeof(sign));
-		h = math_hash_bytes(h, mpz_limbs_read(parts[i]), mpz_size(parts[i]) * sizeof(mp_limb_t));
+		h = math_hash_bytes(
+			h, mpz_limbs_read(parts[i]), mpz_size(parts[i]) * sizeof(mp_limb_t));
 	}
 	return h;
 }

@@ -76,8 +76,9 @@ static bool ball_rounded(struct ball *b, int inexact)
 static bool ball_add(struct ball *out, const struct ball *a, const struct ball *b, bool minus)
 {
 	mpfr_add(out->rad, a->rad, b->rad, MPFR_RNDU);
-	return ball_rounded(out, minus ? mpfr_sub(out->mid, a->mid, b->mid, MPFR_RNDN)
-				       : mpfr_add(out->mid, a->mid, b->mid, MPFR_RNDN));
+	return ball_rounded(out,
+		minus ? mpfr_sub(out->mid, a->mid, b->mid, MPFR_RNDN)
+		      : mpfr_add(out->mid, a->mid, b->mid, MPFR_RNDN));
 }
 
 /* |a| rb + |b| ra + ra rb */
@@ -175,7 +176,10 @@ static bool ball_arc(struct ball *a, bool sine)
 		mpfr_div(a->rad, a->rad, edge, MPFR_RNDU);
 		mpfr_clear(edge);
 	}
-	return ok && ball_rounded(a, sine ? mpfr_asin(a->mid, a->mid, MPFR_RNDN) : mpfr_acos(a->mid, a->mid, MPFR_RNDN));
+	return ok &&
+		ball_rounded(a,
+			sine ? mpfr_asin(a->mid, a->mid, MPFR_RNDN)
+			     : mpfr_acos(a->mid, a->mid, MPFR_RNDN));
 }
 
 static bool ball_floor(struct ball *a, const struct eval *e)
@@ -219,15 +223,17 @@ static bool eval_variable(struct eval *e, const struct kernel *k, struct ball *o
 
 static bool eval_function(struct eval *e, const struct kernel *k, struct ball *out)
 {
-	if (k->args[1] || !eval_expr(e, k->args[0], out) || !work_spend(e->work, (uint64_t)e->bits * FUNCTION_COST)) {
+	if (k->args[1] || !eval_expr(e, k->args[0], out) ||
+		!work_spend(e->work, (uint64_t)e->bits * FUNCTION_COST)) {
 		return false;
 	}
 	switch (k->function) {
 	case FUNCTION_SIN:
 	case FUNCTION_COS:
 		/* Slopes of at most 1: the radius stays. */
-		return ball_rounded(out, k->function == FUNCTION_SIN ? mpfr_sin(out->mid, out->mid, MPFR_RNDN)
-								     : mpfr_cos(out->mid, out->mid, MPFR_RNDN));
+		return ball_rounded(out,
+			k->function == FUNCTION_SIN ? mpfr_sin(out->mid, out->mid, MPFR_RNDN)
+						    : mpfr_cos(out->mid, out->mid, MPFR_RNDN));
 	case FUNCTION_ATAN:
 		return ball_rounded(out, mpfr_atan(out->mid, out->mid, MPFR_RNDN));
 	case FUNCTION_LN:
@@ -262,11 +268,13 @@ static bool ball_power(struct eval *e, struct ball *a, int64_t num, int64_t den)
 		ball_clear(&factor);
 		return ok && (num > 0 || ball_invert(a));
 	}
-	if (!work_spend(e->work, (uint64_t)e->bits * FUNCTION_COST) || !surely_positive(a) || !ball_ln(a)) {
+	if (!work_spend(e->work, (uint64_t)e->bits * FUNCTION_COST) || !surely_positive(a) ||
+		!ball_ln(a)) {
 		return false;
 	}
 	ball_init(&factor, e);
-	ok = ball_number(&factor, (struct number){.num = num, .den = den}) && ball_mul(a, a, &factor) && ball_exp(a);
+	ok = ball_number(&factor, (struct number){.num = num, .den = den}) &&
+		ball_mul(a, a, &factor) && ball_exp(a);
 	ball_clear(&factor);
 	return ok;
 }
@@ -282,7 +290,8 @@ static bool eval_power_kernel(struct eval *e, const struct kernel *k, struct bal
 		return ball_power(e, out, c.num, c.den);
 	}
 	ball_init(&exponent, e);
-	bool ok = work_spend(e->work, (uint64_t)e->bits * FUNCTION_COST) && eval_expr(e, k->args[1], &exponent) && surely_positive(out) && ball_ln(out) &&
+	bool ok = work_spend(e->work, (uint64_t)e->bits * FUNCTION_COST) &&
+		eval_expr(e, k->args[1], &exponent) && surely_positive(out) && ball_ln(out) &&
 		ball_mul(out, out, &exponent) && ball_exp(out);
 	ball_clear(&exponent);
 	return ok;
@@ -327,7 +336,8 @@ static bool eval_term(struct eval *e, const struct term *t, struct ball *out)
 	for (size_t i = is_imaginary(t); i < t->n && ok; i++) {
 		const struct factor *f = &t->factors[i];
 		mpfr_set_zero(factor.rad, 1);
-		ok = work_spend(e->work, (uint64_t)e->bits * FACTOR_COST) && eval_kernel(e, f->kernel, &factor) &&
+		ok = work_spend(e->work, (uint64_t)e->bits * FACTOR_COST) &&
+			eval_kernel(e, f->kernel, &factor) &&
 			ball_power(e, &factor, f->num, f->den) && ball_mul(out, out, &factor);
 	}
 	ball_clear(&factor);
@@ -364,7 +374,8 @@ static bool eval_expr(struct eval *e, const struct expr *a, struct ball *out)
 /* --- The decision --- */
 
 /* Is |d| <= 2^-shift * scale for sure, where the scale is max(|a|, |b|), at least `least`? */
-static bool within(const struct ball *d, const struct ball *a, const struct ball *b, mpfr_srcptr relative, double least)
+static bool within(const struct ball *d, const struct ball *a, const struct ball *b,
+	mpfr_srcptr relative, double least)
 {
 	mpfr_t high, scale, other;
 	mpfr_inits2(RADIUS_BITS, high, scale, other, (mpfr_ptr)NULL);
@@ -382,7 +393,8 @@ static bool within(const struct ball *d, const struct ball *a, const struct ball
 	return ok;
 }
 
-static enum numeric judge(const struct ball *a, const struct ball *b, const struct ball *d, bool close)
+static enum numeric judge(
+	const struct ball *a, const struct ball *b, const struct ball *d, bool close)
 {
 	enum numeric out = NUMERIC_UNKNOWN;
 	mpfr_t tolerance;
@@ -401,7 +413,8 @@ static enum numeric judge(const struct ball *a, const struct ball *b, const stru
 }
 
 /* One part at one point, with as many bits as it takes. */
-static enum numeric compare_at(struct eval *e, const struct expr *a, const struct expr *b, bool imaginary, bool close)
+static enum numeric compare_at(
+	struct eval *e, const struct expr *a, const struct expr *b, bool imaginary, bool close)
 {
 	for (e->bits = BITS_MIN; e->bits <= BITS_MAX; e->bits *= 2) {
 		struct ball x, y, d;
@@ -409,7 +422,8 @@ static enum numeric compare_at(struct eval *e, const struct expr *a, const struc
 		ball_init(&x, e);
 		ball_init(&y, e);
 		ball_init(&d, e);
-		bool ok = eval_terms(e, a, imaginary, &x) && eval_terms(e, b, imaginary, &y) && ball_add(&d, &x, &y, true);
+		bool ok = eval_terms(e, a, imaginary, &x) && eval_terms(e, b, imaginary, &y) &&
+			ball_add(&d, &x, &y, true);
 		if (ok) {
 			out = judge(&x, &y, &d, close);
 		}
@@ -438,7 +452,8 @@ static bool has_function(const struct expr *a, enum function function, unsigned 
 	return false;
 }
 
-static enum numeric compare_points(struct eval *e, const struct expr *a, const struct expr *b, bool close)
+static enum numeric compare_points(
+	struct eval *e, const struct expr *a, const struct expr *b, bool close)
 {
 	unsigned good = 0, points = e->n_variables == 0 ? 1 : POINTS;
 	bool near = false;
@@ -465,12 +480,13 @@ enum numeric math_numeric(struct work *w, const struct expr *a, const struct exp
 	const struct kernel *other[MATH_VARIABLES_MAX];
 	e.n_variables = expr_variables(a, e.variables, MATH_VARIABLES_MAX);
 	size_t n_other = expr_variables(b, other, MATH_VARIABLES_MAX);
-	if (e.n_variables >= MATH_VARIABLES_MAX || n_other >= MATH_VARIABLES_MAX || expr_has(a, KERNEL_INFINITY) ||
-		expr_has(b, KERNEL_INFINITY)) {
+	if (e.n_variables >= MATH_VARIABLES_MAX || n_other >= MATH_VARIABLES_MAX ||
+		expr_has(a, KERNEL_INFINITY) || expr_has(b, KERNEL_INFINITY)) {
 		return NUMERIC_UNKNOWN;
 	}
 	e.n_variables = e.n_variables > n_other ? e.n_variables : n_other;
-	e.negative = has_function(a, FUNCTION_ABS, EVAL_DEPTH_MAX) || has_function(b, FUNCTION_ABS, EVAL_DEPTH_MAX);
+	e.negative = has_function(a, FUNCTION_ABS, EVAL_DEPTH_MAX) ||
+		has_function(b, FUNCTION_ABS, EVAL_DEPTH_MAX);
 	enum numeric out = compare_points(&e, a, b, close && e.n_variables == 0);
 	/* MPFR keeps constants for the thread; nothing of ours is to stay behind. */
 	mpfr_free_cache2(MPFR_FREE_LOCAL_CACHE);
@@ -490,7 +506,8 @@ bool math_order(struct work *w, const struct expr *a, const struct expr *b, int 
 	}
 	/* Infinity is beyond everything that has none. */
 	if (expr_has(d, KERNEL_INFINITY)) {
-		bool alone = d->n >= 1 && d->terms[0].n == 1 && d->terms[0].factors[0].kernel->kind == KERNEL_INFINITY;
+		bool alone = d->n >= 1 && d->terms[0].n == 1 &&
+			d->terms[0].factors[0].kernel->kind == KERNEL_INFINITY;
 		*out_sign = alone ? number_sign(d->terms[0].c) : 0;
 		return alone;
 	}

@@ -192,7 +192,8 @@ static bool parse_factor(struct parser *p, bool first, struct number *out)
 /* "km/h", "m/s": behind a slash and a unit even one letter is one. */
 static bool is_letter_unit(const struct parser *p, struct slice word)
 {
-	return kind(p) == TOKEN_DIVIDE && p->in_unit && (slice_eq_z(word, "h") || slice_eq_z(word, "s"));
+	return kind(p) == TOKEN_DIVIDE && p->in_unit &&
+		(slice_eq_z(word, "h") || slice_eq_z(word, "s"));
 }
 
 /* "5/hour" and "5-foot" go on with a unit; "4-x" does not. */
@@ -201,7 +202,8 @@ static bool unit_follows(const struct parser *p)
 	struct lexer ahead = p->lx;
 	lexer_next(&ahead);
 	return (ahead.tok.kind == TOKEN_TEXT && ahead.tok.text.len > 1) ||
-		(ahead.tok.kind == TOKEN_WORD && (math_is_unit(ahead.tok.text, true) || is_letter_unit(p, ahead.tok.text)));
+		(ahead.tok.kind == TOKEN_WORD &&
+			(math_is_unit(ahead.tok.text, true) || is_letter_unit(p, ahead.tok.text)));
 }
 
 static bool parse_term(struct parser *p, struct number *out)
@@ -321,7 +323,9 @@ static int64_t multiplier(struct slice word)
 static bool is_speed(const struct parser *p, struct slice word)
 {
 	struct slice s = {p->lx.s, p->lx.len};
-	return slice_eq_z(word, "m") && (MATH_STARTS(s, p->lx.at, "/s") || MATH_STARTS(s, p->lx.at, " / s")) && p->lx.at + 4 >= s.len;
+	return slice_eq_z(word, "m") &&
+		(MATH_STARTS(s, p->lx.at, "/s") || MATH_STARTS(s, p->lx.at, " / s")) &&
+		p->lx.at + 4 >= s.len;
 }
 
 struct suffix {
@@ -409,7 +413,8 @@ static bool apply_multiplier(struct parser *p, const struct suffix *x, struct nu
 static bool is_scale(const struct parser *p)
 {
 	struct slice scale = p->lx.tok.text;
-	return p->degree && (kind(p) == TOKEN_WORD || kind(p) == TOKEN_TEXT) && scale.len == 1 && memchr("CF", *scale.data, 2);
+	return p->degree && (kind(p) == TOKEN_WORD || kind(p) == TOKEN_TEXT) && scale.len == 1 &&
+		memchr("CF", *scale.data, 2);
 }
 
 static bool parse_suffix(struct parser *p, struct number *number, struct suffix *x)
@@ -487,12 +492,14 @@ static struct slice unit_alias(struct slice unit)
 {
 	static const struct {
 		const char *name, *shorter;
-	} aliases[] = {{"centimeter", "cm"}, {"centimetre", "cm"}, {"meter", "m"}, {"metre", "m"}, {"kilometer", "km"},
-		{"kilometre", "km"}, {"millimeter", "mm"}, {"inche", "in"}, {"inch", "in"}, {"foot", "ft"}, {"feet", "ft"},
-		{"mile", "mi"}, {"hour", "hr"}, {"h", "hr"}, {"minute", "min"}, {"second", "sec"}, {"kilogram", "kg"},
-		{"gram", "g"}, {"liter", "l"}, {"litre", "l"}, {"yard", "yd"}, {"pound", "lb"}, {"degree", "deg"},
-		{"squareunit", "unit"}, {"unit^2", "unit"}, {"squareinche", "in^2"}, {"squarefeet", "ft^2"},
-		{"squarecentimeter", "cm^2"}, {"squaremeter", "m^2"}};
+	} aliases[] = {{"centimeter", "cm"}, {"centimetre", "cm"}, {"meter", "m"}, {"metre", "m"},
+		{"kilometer", "km"}, {"kilometre", "km"}, {"millimeter", "mm"}, {"inche", "in"},
+		{"inch", "in"}, {"foot", "ft"}, {"feet", "ft"}, {"mile", "mi"}, {"hour", "hr"},
+		{"h", "hr"}, {"minute", "min"}, {"second", "sec"}, {"kilogram", "kg"},
+		{"gram", "g"}, {"liter", "l"}, {"litre", "l"}, {"yard", "yd"}, {"pound", "lb"},
+		{"degree", "deg"}, {"squareunit", "unit"}, {"unit^2", "unit"},
+		{"squareinche", "in^2"}, {"squarefeet", "ft^2"}, {"squarecentimeter", "cm^2"},
+		{"squaremeter", "m^2"}};
 	for (size_t i = 0; i < ARRAY_LEN(aliases); i++) {
 		if (slice_eq_z(unit, aliases[i].name)) {
 			return slice_z(aliases[i].shorter);
@@ -582,7 +589,8 @@ static struct relations find_relations(struct slice s)
 /* A command that makes an expression of what holds it. */
 static bool is_operation(struct slice s, size_t at)
 {
-	static const char *const commands[] = {"\\sqrt", "\\frac", "\\dfrac", "\\tfrac", "\\pi", "\\ln", "\\log", "\\pm", "\\binom"};
+	static const char *const commands[] = {"\\sqrt", "\\frac", "\\dfrac", "\\tfrac", "\\pi",
+		"\\ln", "\\log", "\\pm", "\\binom"};
 	for (size_t i = 0; s.data[at] == '\\' && i < ARRAY_LEN(commands); i++) {
 		if (math_starts(s, at, commands[i], strlen(commands[i]))) {
 			return true;
@@ -784,7 +792,9 @@ static struct math_value *parse_any(struct work *w, struct slice s, size_t *out_
 		/* "\text{The answer is }5": what is said before is no part of it. */
 		const char *close = memchr(s.data, '}', s.len);
 		struct slice rest = close ? math_sub(s, (size_t)(close - s.data) + 1, s.len) : s;
-		full = close && rest.len > 0 && !math_is_letter(*rest.data) ? math_parse_full(w, rest) : NULL;
+		full = close && rest.len > 0 && !math_is_letter(*rest.data)
+			? math_parse_full(w, rest)
+			: NULL;
 	}
 	return !full || is_lone_word(w, s) ? parse_text(w, s, full) : full;
 }

@@ -49,8 +49,10 @@ struct math_value *value_of_expr(struct work *w, const struct expr *e)
 typedef struct math_value *binary(
 	struct work *w, const struct math_value *a, const struct math_value *b);
 
-static struct math_value *add(struct work *w, const struct math_value *a, const struct math_value *b);
-static struct math_value *subtract(struct work *w, const struct math_value *a, const struct math_value *b);
+static struct math_value *add(
+	struct work *w, const struct math_value *a, const struct math_value *b);
+static struct math_value *subtract(
+	struct work *w, const struct math_value *a, const struct math_value *b);
 
 /* f of every element of the list that one of the two is, or of both, and the other. */
 static struct math_value *over_list(
@@ -61,9 +63,11 @@ static struct math_value *over_list(
 	if (n_left * n_right > ITEMS_MAX || !work_spend(w, n_left * n_right * 100)) {
 		return NULL;
 	}
-	const struct math_value **items = arena_alloc_array(w->arena, n_left * n_right + 1, sizeof(*items));
+	const struct math_value **items = arena_alloc_array(
+		w->arena, n_left * n_right + 1, sizeof(*items));
 	for (size_t i = 0; i < n_left * n_right; i++) {
-		items[i] = f(w, left ? a->items[i / n_right] : a, right ? b->items[i % n_right] : b);
+		items[i] = f(
+			w, left ? a->items[i / n_right] : a, right ? b->items[i % n_right] : b);
 		if (!items[i]) {
 			return NULL;
 		}
@@ -89,7 +93,8 @@ static struct math_value *each(
 	return v;
 }
 
-static struct math_value *sum(struct work *w, const struct math_value *a, const struct math_value *b, bool minus)
+static struct math_value *sum(
+	struct work *w, const struct math_value *a, const struct math_value *b, bool minus)
 {
 	binary *f = minus ? subtract : add;
 	if (!a || !b) {
@@ -105,24 +110,29 @@ static struct math_value *sum(struct work *w, const struct math_value *a, const 
 	return value_of_expr(w, minus ? expr_sub(w, x, y) : expr_add(w, x, y));
 }
 
-static struct math_value *add(struct work *w, const struct math_value *a, const struct math_value *b)
+static struct math_value *add(
+	struct work *w, const struct math_value *a, const struct math_value *b)
 {
 	return sum(w, a, b, false);
 }
 
-static struct math_value *subtract(struct work *w, const struct math_value *a, const struct math_value *b)
+static struct math_value *subtract(
+	struct work *w, const struct math_value *a, const struct math_value *b)
 {
 	return sum(w, a, b, true);
 }
 
-struct math_value *value_add(struct work *w, const struct math_value *a, const struct math_value *b, bool minus)
+struct math_value *value_add(
+	struct work *w, const struct math_value *a, const struct math_value *b, bool minus)
 {
 	return sum(w, a, b, minus);
 }
 
-static struct math_value *scaled(struct work *w, const struct math_value *matrix, const struct math_value *by)
+static struct math_value *scaled(
+	struct work *w, const struct math_value *matrix, const struct math_value *by)
 {
-	const struct math_value **items = arena_alloc_array(w->arena, matrix->n + 1, sizeof(*items));
+	const struct math_value **items = arena_alloc_array(
+		w->arena, matrix->n + 1, sizeof(*items));
 	for (size_t i = 0; i < matrix->n; i++) {
 		items[i] = value_mul(w, matrix->items[i], by);
 		if (!items[i]) {
@@ -134,7 +144,8 @@ static struct math_value *scaled(struct work *w, const struct math_value *matrix
 	return v;
 }
 
-static struct math_value *matrix_product(struct work *w, const struct math_value *a, const struct math_value *b)
+static struct math_value *matrix_product(
+	struct work *w, const struct math_value *a, const struct math_value *b)
 {
 	size_t inner = a->n / a->rows, columns = b->n / b->rows, n = a->rows * columns;
 	if (inner != b->rows || n > ITEMS_MAX || !work_spend(w, n * inner * 100)) {
@@ -184,7 +195,8 @@ struct math_value *value_div(struct work *w, const struct math_value *a, const s
 	}
 	const struct expr *by = value_expr(w, b);
 	if (a->kind == VALUE_MATRIX) {
-		return by ? value_mul(w, a, value_of_expr(w, expr_div(w, expr_int(w, 1), by))) : NULL;
+		return by ? value_mul(w, a, value_of_expr(w, expr_div(w, expr_int(w, 1), by)))
+			  : NULL;
 	}
 	return value_of_expr(w, expr_div(w, value_expr(w, a), by));
 }
@@ -199,9 +211,11 @@ struct math_value *value_pow(struct work *w, const struct math_value *a, const s
 	}
 	if (a->kind == VALUE_MATRIX) {
 		struct math_value *out = NULL;
-		bool power = b->is_number && !b->number.big && b->number.den == 1 && b->number.num >= 1 && b->number.num <= 16;
+		bool power = b->is_number && !b->number.big && b->number.den == 1 &&
+			b->number.num >= 1 && b->number.num <= 16;
 		for (int64_t i = 0; power && i < b->number.num && (out || i == 0); i++) {
-			out = i == 0 ? scaled(w, a, value_of_expr(w, expr_int(w, 1))) : matrix_product(w, out, a);
+			out = i == 0 ? scaled(w, a, value_of_expr(w, expr_int(w, 1)))
+				     : matrix_product(w, out, a);
 		}
 		return out;
 	}
@@ -215,8 +229,8 @@ static bool is_infinite(const struct math_value *v)
 	return v->kind == VALUE_EXPR && expr_has(v->expr, KERNEL_INFINITY);
 }
 
-static struct math_value *interval(struct work *w, const struct math_value *low, const struct math_value *high,
-	bool open_low, bool open_high)
+static struct math_value *interval(struct work *w, const struct math_value *low,
+	const struct math_value *high, bool open_low, bool open_high)
 {
 	const struct math_value **ends = arena_alloc_array(w->arena, 2, sizeof(*ends));
 	ends[0] = low;
@@ -233,8 +247,8 @@ const struct math_value *value_interval(struct work *w, const struct math_value 
 	if (v->kind == VALUE_INTERVAL) {
 		return v;
 	}
-	if ((v->kind != VALUE_TUPLE && v->kind != VALUE_BRACKET) || v->n != 2 || !value_expr(w, v->items[0]) ||
-		!value_expr(w, v->items[1])) {
+	if ((v->kind != VALUE_TUPLE && v->kind != VALUE_BRACKET) || v->n != 2 ||
+		!value_expr(w, v->items[0]) || !value_expr(w, v->items[1])) {
 		return NULL;
 	}
 	bool open = v->kind == VALUE_TUPLE;
@@ -246,7 +260,8 @@ static size_t parts_of(const struct math_value *v)
 	return v->kind == VALUE_UNION ? v->n : 1;
 }
 
-static struct math_value *joined_sets(struct work *w, const struct math_value *a, const struct math_value *b)
+static struct math_value *joined_sets(
+	struct work *w, const struct math_value *a, const struct math_value *b)
 {
 	size_t n = a->n + b->n;
 	const struct math_value **items = arena_alloc_array(w->arena, n + 1, sizeof(*items));
@@ -256,7 +271,8 @@ static struct math_value *joined_sets(struct work *w, const struct math_value *a
 	return n <= ITEMS_MAX ? value_new(w, VALUE_SET, items, n) : NULL;
 }
 
-struct math_value *value_union(struct work *w, const struct math_value *a, const struct math_value *b)
+struct math_value *value_union(
+	struct work *w, const struct math_value *a, const struct math_value *b)
 {
 	const struct math_value *both[2] = {a, b};
 	size_t n = 0, all = a && b ? parts_of(a) + parts_of(b) : 0;
@@ -269,7 +285,9 @@ struct math_value *value_union(struct work *w, const struct math_value *a, const
 	const struct math_value **items = arena_alloc_array(w->arena, all, sizeof(*items));
 	for (int i = 0; i < 2; i++) {
 		for (size_t j = 0; j < parts_of(both[i]); j++) {
-			const struct math_value *one = both[i]->kind == VALUE_UNION ? both[i]->items[j] : both[i];
+			const struct math_value *one = both[i]->kind == VALUE_UNION
+				? both[i]->items[j]
+				: both[i];
 			items[n] = one->kind == VALUE_SET ? one : value_interval(w, one);
 			if (!items[n++]) {
 				return NULL;
@@ -280,7 +298,8 @@ struct math_value *value_union(struct work *w, const struct math_value *a, const
 }
 
 /* One interval without one point: itself, or two. */
-static struct math_value *without_point(struct work *w, const struct math_value *v, const struct math_value *point)
+static struct math_value *without_point(
+	struct work *w, const struct math_value *v, const struct math_value *point)
 {
 	int low, high;
 	const struct expr *p = value_expr(w, point);
@@ -296,7 +315,8 @@ static struct math_value *without_point(struct work *w, const struct math_value 
 	return low == 0 ? right : high == 0 ? left : value_union(w, left, right);
 }
 
-struct math_value *value_without(struct work *w, const struct math_value *a, const struct math_value *b)
+struct math_value *value_without(
+	struct work *w, const struct math_value *a, const struct math_value *b)
 {
 	if (!a || !b || b->kind != VALUE_SET || b->n == 0) {
 		return NULL;
@@ -310,7 +330,8 @@ struct math_value *value_without(struct work *w, const struct math_value *a, con
 			if (!part) {
 				return NULL;
 			}
-			out = out ? value_union(w, out, part) : value_union(w, part, value_new(w, VALUE_SET, NULL, 0));
+			out = out ? value_union(w, out, part)
+				  : value_union(w, part, value_new(w, VALUE_SET, NULL, 0));
 		}
 		/* The empty set that made a union of it goes again. */
 		size_t kept = 0;
@@ -339,8 +360,8 @@ static const struct kernel *linear_in(
 	const struct expr *name = expr_variable(w, x[0]->name);
 	for (size_t i = 0; i < e->n; i++) {
 		const struct term *t = &e->terms[i];
-		if (t->n == 1 && t->factors[0].kernel->kind == KERNEL_VARIABLE && t->factors[0].num == 1 &&
-			t->factors[0].den == 1) {
+		if (t->n == 1 && t->factors[0].kernel->kind == KERNEL_VARIABLE &&
+			t->factors[0].num == 1 && t->factors[0].den == 1) {
 			*out_c = t->c;
 			*out_rest = expr_sub(w, e, expr_mul(w, name, expr_number(w, t->c)));
 			return *out_rest && !expr_has(*out_rest, KERNEL_VARIABLE) ? x[0] : NULL;
@@ -361,7 +382,8 @@ struct math_value *value_inequality(
 		const struct math_value *end = value_of_expr(w, limit);
 		bool below = number_sign(c) < 0;
 		const struct expr *far = expr_constant(w, KERNEL_INFINITY);
-		const struct math_value *infinity = value_of_expr(w, below ? expr_neg(w, far) : far);
+		const struct math_value *infinity = value_of_expr(
+			w, below ? expr_neg(w, far) : far);
 		if (!end || !infinity) {
 			return NULL;
 		}
@@ -427,12 +449,17 @@ uint64_t math_value_hash(const struct math_value *v)
 	return h;
 }
 
-static void format_items(const struct math_value *v, const char *open, const char *close, struct str *out)
+static void format_items(
+	const struct math_value *v, const char *open, const char *close, struct str *out)
 {
 	str_append_z(out, open);
 	for (size_t i = 0; i < v->n && out->len < 600; i++) {
 		size_t columns = v->rows ? v->n / v->rows : 0;
-		str_append_z(out, i == 0 ? "" : columns && i % columns == 0 ? "; " : v->kind == VALUE_UNION ? " | " : ", ");
+		str_append_z(out,
+			i == 0                                ? ""
+				: columns && i % columns == 0 ? "; "
+				: v->kind == VALUE_UNION      ? " | "
+							      : ", ");
 		math_value_format(v->items[i], out);
 	}
 	str_append_z(out, close);
@@ -490,7 +517,8 @@ void math_value_format(const struct math_value *v, struct str *out)
 {
 	if (v->name.len > 0) {
 		str_append(out, v->name.data, MIN(v->name.len, (size_t)40));
-		str_append_z(out, v->kind == VALUE_INTERVAL || v->kind == VALUE_UNION ? " in " : " = ");
+		str_append_z(
+			out, v->kind == VALUE_INTERVAL || v->kind == VALUE_UNION ? " in " : " = ");
 	}
 	format_bare(v, out);
 	if (v->base.len > 0) {
