@@ -1,6 +1,7 @@
 /*
- * Decides whether a model's output gives the same answer as a gold answer. A small library of its own: it needs base/ (arena,
- * slices, UTF-8) and GMP, knows nothing of prompts or candidates, and keeps no state: no globals, no locale, no signals.
+ * Decides whether a model's output gives the same answer as a gold answer: numbers, expressions, lists, sets, intervals, tuples,
+ * matrices, equations, inequalities, options by letter, text. A small library of its own: it needs base/ (arena, slices, UTF-8),
+ * GMP and MPFR, knows nothing of prompts or candidates, and keeps no state: no globals, no locale, no signals.
  *
  *	struct arena golds = {0}, scratch = {0};
  *	const struct math_value *gold = math_parse_gold(slice_z("#### 1,234"), &golds);
@@ -101,7 +102,7 @@ size_t math_extract(struct slice text, const struct math_policy *policy, struct 
 struct math_value;
 
 /*
- * Reads one answer: a number in any of the usual notations, else text. NULL when it is empty, too long, or over a limit;
+ * Reads one answer: what it can be read as, else text. NULL when it is empty, too long, or over a limit;
  * out_error_at (may be NULL) then gets the offset. The value borrows from `span` and from `arena`.
  */
 const struct math_value *math_parse(struct slice span, struct arena *arena, size_t *out_error_at);
@@ -121,7 +122,7 @@ const struct math_value *math_answer(struct slice output, const struct math_poli
 uint64_t math_value_hash(const struct math_value *v);
 
 bool math_value_is_number(const struct math_value *v);
-/* For people and logs: 3/4, -12, 0.25 as 1/4, 10%; text normalised. Long numbers are cut. */
+/* For people and logs: 3/4, 0.25 as 1/4, 10%, 2*3^(1/2), x^2 - 1 = 0, {1, 2}; text normalised. Long ones are cut. */
 void math_value_format(const struct math_value *v, struct str *out);
 
 struct math_verdict {
@@ -129,10 +130,10 @@ struct math_verdict {
 	enum math_method method;
 	enum math_rule rule; /* that gave the answer */
 	struct slice span; /* the answer as it stands in the output */
-	const struct math_value *pred; /* NULL if it could not be read */
+	const struct math_value *pred; /* NULL if it could not be read, and where a letter decided */
 };
 
-/* Symmetric. gold or pred NULL: GOLD_UNPARSED, PRED_UNPARSED. Fills outcome and method only. */
+/* Symmetric but for an inequality against an interval, see math_policy. gold or pred NULL: GOLD_UNPARSED, PRED_UNPARSED. Fills outcome and method only. */
 void math_compare(const struct math_value *gold, const struct math_value *pred,
 	const struct math_policy *policy, struct math_verdict *out);
 /* extract, parse and compare in one. */
