@@ -19,6 +19,7 @@ struct math_config {
 	char *gold;
 	uint32_t rules;
 	bool exact;
+	bool inequality;
 };
 
 static const char *const rules_names[] = {"default", "strict", "lax", NULL};
@@ -32,6 +33,8 @@ static const struct param params[] = {
 			"unclosed \\boxed{ too"),
 	PARAM_BOOL("exact", struct math_config, exact, .def = "false",
 		.help = "do not accept decimals that are rounded beyond the sixth place"),
+	PARAM_BOOL("inequality", struct math_config, inequality, .def = "false",
+		.help = "accept an inequality for a gold interval; it may be the question's own"),
 	{0},
 };
 
@@ -54,6 +57,7 @@ static bool open_math(void *state, const void *config, struct run *run, struct e
 		: c->rules == RULES_LAX      ? math_policy_lax
 					     : math_policy_default;
 	s->policy.exact = c->exact;
+	s->policy.inequality_for_interval = c->inequality;
 	return true;
 }
 
@@ -146,7 +150,7 @@ const struct verifier_ops verify_math = {
 	.name = "math",
 	.summary = "1: the answer equals the gold; 0: it differs, or there is none; null: it could "
 		   "not be read or decided",
-	.version = 1,
+	.version = 2,
 	.params = params,
 	.config_size = sizeof(struct math_config),
 	.state_size = sizeof(struct math_state),

@@ -16,7 +16,8 @@ enum {
 	NE = MATH_DIFFERENT,
 	NONE = MATH_NO_ANSWER,
 	UNREAD = MATH_PRED_UNPARSED,
-	UNDEC = MATH_UNDECIDED
+	UNDEC = MATH_UNDECIDED,
+	NONE_OR_UNREAD /* no verdict of any kind */
 };
 
 static struct math_verdict check_with(
@@ -70,8 +71,8 @@ static const struct {
 	{"1234.5", "1,234.5", EQ},
 	{"123", "0,123", NE},
 	{"0,111", "0.111", EQ},
-	{"12", "1, 2", UNREAD},
-	{"1234567", "1,234,56", UNREAD},
+	{"12", "1, 2", NE},
+	{"1234567", "1,234,56", NE},
 	/* Fractions and mixed numbers. */
 	{"1/2", "\\frac{1}{2}", EQ},
 	{"1/2", "\\dfrac{1}{2}", EQ},
@@ -137,22 +138,22 @@ static const struct {
 	{"90", "90^{\\circ}", EQ},
 	{"5 km", "5 miles", UNDEC},
 	{"5 mile", "5 miles", EQ},
-	{"1 km", "1000 m", UNREAD},
+	{"1 km", "1000 m", UNDEC},
 	{"1 km", "1000 mm", UNDEC},
-	{"5", "5x", UNREAD},
-	{"5", "5 x", UNREAD},
-	{"5", "5xy", UNREAD},
-	{"5", "5 pi", UNREAD},
-	{"5", "5\\pi", UNREAD},
-	{"5", "5i", UNREAD},
+	{"5", "5x", NE},
+	{"5", "5 x", NE},
+	{"5", "5xy", NE},
+	{"5", "5 pi", NE},
+	{"5", "5\\pi", NE},
+	{"5", "5i", NE},
 	{"7", "7 pm", UNREAD},
-	{"5", "5 or 6", UNREAD},
-	{"6", "5 or 6", UNREAD},
-	{"6", "5 and 6", UNREAD},
+	{"5", "5 or 6", NE},
+	{"6", "5 or 6", NE},
+	{"6", "5 and 6", NE},
 	{"2", "2 thirds", UNREAD},
-	{"7", "7:30", UNREAD},
-	{"204", "204_5", UNREAD},
-	{"2045", "204_5", UNREAD},
+	{"7", "7:30", UNDEC},
+	{"204", "204_5", EQ},
+	{"2045", "204_5", NE},
 	/* Large and small. */
 	{"120000", "1.2e5", EQ},
 	{"120000", "1.2E+5", EQ},
@@ -193,11 +194,11 @@ static const struct {
 	{"1/3", "x=1/3\\approx0.33", EQ},
 	{"11", "x\\approx11", EQ},
 	{"6", "\\text{Area} = 6", EQ},
-	{"0", "a^2 + b = 0", UNREAD},
-	{"1", "2x+z=1", UNREAD},
-	{"7", "x < 7", UNREAD},
-	{"7", "x \\le 7", UNREAD},
-	{"2", "x = 1, x = 2", UNREAD},
+	{"0", "a^2 + b = 0", UNDEC},
+	{"1", "2x+z=1", UNDEC},
+	{"7", "x < 7", NE},
+	{"7", "x \\le 7", NE},
+	{"2", "x = 1, x = 2", NE},
 	/* Fences. */
 	{"$2/3$", "\\(2/3\\)", EQ},
 	{"\\boxed{\\dfrac{9}{7}}", "\\frac{9}{7}", EQ},
@@ -218,11 +219,11 @@ static const struct {
 	{"x+1", "x + 1", EQ},
 	{"\\frac{x}{2}", "\\dfrac{x}{2}", EQ},
 	{"x^{2}", "x^2", EQ},
-	{"x^{2y}", "x^2y", UNDEC},
-	{"x+1", "1+x", UNDEC},
-	{"\\sqrt{4}", "2", UNDEC},
-	{"2", "\\sqrt{4}", UNREAD},
-	{"17", "\\sqrt{17}", UNREAD},
+	{"x^{2y}", "x^2y", NE},
+	{"x+1", "1+x", EQ},
+	{"\\sqrt{4}", "2", EQ},
+	{"2", "\\sqrt{4}", EQ},
+	{"17", "\\sqrt{17}", NE},
 	{"18", "eighteen", UNREAD},
 	{"12:00", "1:00", UNDEC},
 	{"12:00", "12:00", EQ},
@@ -263,6 +264,325 @@ START_TEST(comparing_is_symmetric)
 	}
 END_TEST
 
+/* --- Values that are more than a number --- */
+
+static const struct {
+	const char *gold, *pred;
+	bool equal;
+} values[] = {
+	{"4-x", "4", false},
+	{"4-x^2", "4", false},
+	{"5/x", "5", false},
+	{"3-2n", "3", false},
+	{"\\frac{1}{2}", "0.5", true},
+	{"\\frac{\\sqrt{2}}{2}", "\\frac{1}{\\sqrt{2}}", true},
+	{"\\frac{1}{1+\\sqrt{2}}", "\\sqrt{2}-1", true},
+	{"\\sqrt{12}", "2\\sqrt{3}", true},
+	{"\\sqrt{4+2\\sqrt{3}}", "1+\\sqrt{3}", true},
+	{"2\\pi", "6.283185307", true},
+	{"\\pi", "3.14", false},
+	{"3.14", "\\pi", false},
+	{"(1,2)", "(2,1)", false},
+	{"\\{1,2\\}", "\\{2,1\\}", true},
+	{"1,2", "2,1", true},
+	{"(1,2)", "\\{1,2\\}", false},
+	{"[1,2]", "(1,2)", false},
+	{"(1,2)", "1,2", true},
+	{"10\\%", "0.1", true},
+	{"10\\%", "10", true},
+	{"x=5", "5", true},
+	{"x=5", "y=5", false},
+	{"x=5", "x=6", false},
+	{"y = 2x+3", "2x+3", true},
+	{"y = 2x+3", "y-2x=3", true},
+	{"2x+3", "y=2x+3", true},
+	{"x^2+y^2=4", "y^2+x^2-4=0", true},
+	{"x^2+y^2=4", "2x^2+2y^2=8", true},
+	{"x^2+y^2=4", "x^2+y^2=5", false},
+	{"(x+1)^2", "x^2+2x+1", true},
+	{"\\frac{x^2-1}{x-1}", "x+1", true},
+	{"\\sin^2 x + \\cos^2 x", "1", true},
+	{"\\tan x", "\\frac{\\sin x}{\\cos x}", true},
+	{"\\sin 2x", "2\\sin x\\cos x", true},
+	{"\\ln 4", "2\\ln 2", true},
+	{"\\log_2 8", "3", true},
+	{"e^{i\\pi}", "-1", true},
+	{"e^{2x}", "(e^x)^2", true},
+	{"\\frac{\\pi}{4}", "\\arctan(1)", true},
+	{"\\sin 30^\\circ", "1/2", true},
+	{"\\cos(\\pi/3)", "0.5", true},
+	{"5!", "120", true},
+	{"\\binom{5}{2}", "10", true},
+	{"\\lfloor 3.7 \\rfloor", "3", true},
+	{"-2 \\le x \\le 7", "[-2,7]", true},
+	{"[-2,7]", "-2 \\le x \\le 7", false},
+	{"(-\\infty, 2)", "x<2", false},
+	{"x<2", "(-\\infty,2)", true},
+	{"x<2 \\text{ or } x>3", "(-\\infty,2)\\cup(3,\\infty)", true},
+	{"x \\in (-\\infty,2)\\cup(3,\\infty)", "(-\\infty,2)\\cup(3,\\infty)", true},
+	{"(-\\infty,0)\\cup(0,\\infty)", "\\mathbb{R}\\setminus\\{0\\}", true},
+	{"\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "\\begin{bmatrix}1&2\\\\3&4\\end{bmatrix}",
+		true},
+	{"\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "\\begin{bmatrix}1&2\\\\3&5\\end{bmatrix}",
+		false},
+	{"\\begin{pmatrix}1\\\\2\\end{pmatrix}", "(1,2)", true},
+	{"3\\frac{1}{2}", "7/2", true},
+	{"4 4/9", "40/9", true},
+	{"3 1/2", "3.5", true},
+	{"1{,}234", "1234", true},
+	{"1,234", "1234", true},
+	{"12,345,678", "12345678", true},
+	{"2.5\\times 10^3", "2500", true},
+	{"1.2e5", "120000", true},
+	{"3 million", "3000000", true},
+	{"0.\\overline{3}", "1/3", true},
+	{"0.\\overline{3}", "\\frac{1}{3}", true},
+	{"204_5", "204", true},
+	{"204_5", "204_6", false},
+	{"204_5", "54", false},
+	{"7:32", "7/32", true},
+	{"3:4", "3/4", true},
+	{"12:00", "1:00", false},
+	{"5\\text{ cm}", "5", true},
+	{"5\\text{ cm}", "5\\text{ m}", false},
+	{"5\\sqrt{3}\\text{ cm}", "5\\sqrt{3}", true},
+	{"10\\pi", "10\\pi\\text{ cm}^2", true},
+	{"10\\pi \\text{ square units}", "10\\pi", true},
+	{"36\\pi", "36 \\pi \\, \\text{in}^3", true},
+	{"\\text{east}", "East", true},
+	{"\\text{(A)}", "A", true},
+	{"\\text{(A)}", "\\text{(B)}", false},
+	{"A", "\\boxed{\\text{A}}", true},
+	{"C", "The correct option is (C).", true},
+	{"1 \\pm \\sqrt{2}", "1+\\sqrt{2}, 1-\\sqrt{2}", true},
+	{"\\frac{1\\pm\\sqrt{5}}{2}", "\\frac{1-\\sqrt5}{2},\\frac{1+\\sqrt5}{2}", true},
+	{"\\pm 2", "2,-2", true},
+	{"x=2,x=-3", "x=-3 \\text{ or } x=2", true},
+	{"x=2,x=-3", "2,-3", true},
+	{"x = -2, 3", "\\{3,-2\\}", true},
+	{"2^{10}", "1024", true},
+	{"2^{100}", "1267650600228229401496703205376", true},
+	{"1/2^{99}", "1/2^{98}", false},
+	{"\\frac{1}{2004!}", "\\frac{1}{2006!}", false},
+	{"2^{2005}+1", "2^{2005}", false},
+	{"5^{5^{5^{5^5}}}", "5^{5^{5^{5^4}}}", false},
+	{"5^{5^{5^{5^5}}}", "5^{5^{5^{5^5}}}", true},
+	{"70000", "70001", false},
+	{"x^2+2x", "x(x+2)", true},
+	{"\\frac{a}{b}", "a/b", true},
+	{"a^2b", "ba^2", true},
+	{"3xy", "3yx", true},
+	{"2n+1", "2k+1", false},
+	{"f(x)=x^2", "x^2", true},
+	{"\\emptyset", "\\varnothing", true},
+	{"\\emptyset", "\\{\\}", true},
+	{"\\frac{3}{4}i", "0.75i", true},
+	{"1+2i", "2i+1", true},
+	{"(1+i)^2", "2i", true},
+	{"\\frac{1}{i}", "-i", true},
+	{"\\sqrt{-4}", "2i", true},
+	{"\\$5.00", "5", true},
+	{"\\$1,000", "1000", true},
+	{"50\\%", "\\frac{1}{2}", true},
+	{"12 \\text{ hours}", "12", true},
+	{"90^\\circ", "90", true},
+	{"45^\\circ", "\\frac{\\pi}{4}", false},
+	{"\\frac{3\\pi}{4}", "0.75\\pi", true},
+	{"6 - 5i", "6-5i", true},
+	{"\\sqrt[3]{16}", "2\\sqrt[3]{2}", true},
+	{"\\sqrt[3]{-8}", "-2", true},
+	{"x^{1/2}", "\\sqrt{x}", true},
+	{"(-1,0)\\cup(0,1)", "(0,1)\\cup(-1,0)", true},
+	{"[0,\\infty)", "x\\geq 0", false},
+	{"x\\ge 0", "[0,\\infty)", true},
+	{"2x-y<3", "y>2x-3", true},
+	{"(3,4),(4,3)", "(4,3),(3,4)", true},
+	{"(3,4),(4,3)", "(3,4)", false},
+	{"\\left(\\frac{1}{2},3\\right)", "(0.5,3)", true},
+	{"\\log 100", "2", true},
+	{"\\frac{\\ln 2}{\\ln 3}", "\\log_3 2", true},
+	{"x\\neq 3", "x \\ne 3", true},
+	{"-\\frac{1}{2}", "\\frac{-1}{2}", true},
+	{"\\frac{-1}{2}", "-0.5", true},
+	{"\\frac12", "0.5", true},
+	{"\\tfrac{1}{2}", "\\dfrac12", true},
+	{"100", "100.0", true},
+	{"5", "5.0", true},
+	{"10,\\!000", "10000", true},
+	{"10\\,000", "10000", true},
+	{"1 234 567", "1234567", true},
+	{"0.1", ".1", true},
+	{"\\text{Monday}", "monday", true},
+	{"4n^2+4n+1", "(2n+1)^2", true},
+	{"n(n+1)/2", "\\frac{n^2+n}{2}", true},
+	{"k = 3", "3", true},
+	{"-\\infty", "\\infty", false},
+	{"\\infty", "\\infty", true},
+	{"2\\sqrt{2}+\\sqrt{8}", "4\\sqrt2", true},
+	{"\\cot x", "\\frac{1}{\\tan x}", true},
+	{"\\frac{\\pi}{6}+2\\pi k", "\\frac\\pi6+2k\\pi", true},
+	{"8 \\sqrt{2}", "8\\sqrt2", true},
+	{"8\\sqrt{2}", "8\\sqrt{3}", false},
+	{"(x-1)(x-2)", "x^2-3x+2", true},
+	{"(2, \\infty)", "(2, +\\infty)", true},
+	{"(-\\infty, -1) \\cup (1, \\infty)", "(-\\infty, -1) \\cup [1, \\infty)", false},
+	{"13 \\text{ and } 14", "13, 14", true},
+	{"\\frac{5}{6} \\text{ hours}", "5/6", true},
+	{"6,10,12", "6, 10, 12", true},
+	{"6:10", "3/5", true},
+	{"2 \\cdot 3^5", "486", true},
+	{"3x^2y - 2", "3 y x^2-2", true},
+	{"y=\\frac{1}{2}x+3", "y = 0.5x + 3", true},
+	{"\\{-1,0,1\\}", "-1,0,1", true},
+	{"1.5", "3/2", true},
+	{"\\cos\\theta", "cos(theta)", true},
+	{"\\sqrt{x^2+1}", "sqrt(x^2+1)", true},
+	{"2*sqrt(3)", "2\\sqrt{3}", true},
+	{"pi/4", "\\frac{\\pi}{4}", true},
+	{"3**2", "9", true},
+	{"(a+b)(a-b)", "a^2-b^2", true},
+	{"\\sum_{k=1}^n k", "\\sum_{k=1}^{n} k", true},
+	{"\\overline{AB}", "AB", true},
+	{"\\vec{v}", "\\vec{v}", true},
+	{"\\angle ABC = 30^\\circ", "30", true},
+	{"p - q", "q - p", false},
+	{"p-q", "-q+p", true},
+	{"(0,0)", "0", false},
+	{"5", "5,6", false},
+	{"1000", "1,000", true},
+	{"\\frac{10\\sqrt{10.5}}{27}", "\\frac{5\\sqrt{42}}{27}", true},
+	{"\\text{No solution}", "no solution", true},
+	{"\\text{yes}", "Yes", true},
+	{"\\text{yes}", "No", false},
+	{"0.333", "1/3", false},
+	{"0.3333333", "1/3", true},
+	{"x + y = 5", "5 = x + y", true},
+	{"x = 5", "5 = x", true},
+	{"3(x-2)", "3x-6", true},
+	{"\\frac{x}{2}", "0.5x", true},
+	{"\\frac{2}{4}", "\\frac12", true},
+	{"x^2 = 4", "x=\\pm 2", false},
+	{"y \\le 3", "3 \\ge y", true},
+	{"a = 1, b = 2", "b=2, a=1", true},
+	{"a = 1, b = 2", "a=2, b=1", false},
+	{"(a,b)=(1,2)", "(1,2)", true},
+	{"(a,b)=(1,2)", "a=1,b=2", true},
+};
+
+START_TEST(tells_values_apart)
+	{
+		struct arena arena = {0};
+		struct math_verdict v = check_with(
+			values[_i].gold, values[_i].pred, &math_policy_default, &arena);
+		ck_assert_msg((v.outcome == MATH_EQUAL) == values[_i].equal,
+			"gold '%s', output '%s': %s by %s", values[_i].gold, values[_i].pred,
+			math_outcome_name(v.outcome), math_method_name(v.method));
+		arena_release(&arena);
+	}
+END_TEST
+
+/* Every gold against every output: in both directions the same, but for the one rule that is off here. */
+START_TEST(all_pairs_are_symmetric)
+	{
+		struct arena arena = {0};
+		struct math_policy policy = math_policy_default;
+		policy.inequality_for_interval = true;
+		const struct math_value *a = math_parse(slice_z(values[_i].gold), &arena, NULL);
+		for (size_t i = 0; i < ARRAY_LEN(values); i++) {
+			struct math_verdict ab, ba;
+			const struct math_value *b = math_parse(
+				slice_z(values[i].pred), &arena, NULL);
+			ck_assert(a && b);
+			math_compare(a, b, &policy, &ab);
+			math_compare(b, a, &policy, &ba);
+			bool unread = ab.outcome == MATH_PRED_UNPARSED ||
+				ba.outcome == MATH_PRED_UNPARSED;
+			ck_assert_msg(unread || ab.outcome == ba.outcome, "'%s' and '%s': %s, %s",
+				values[_i].gold, values[i].pred, math_outcome_name(ab.outcome),
+				math_outcome_name(ba.outcome));
+		}
+		arena_release(&arena);
+	}
+END_TEST
+
+static const char *const classes[][3] = {
+	{"1/2", "0.5", "\\frac{2}{4}"},
+	{"x^2+2x+1", "(x+1)^2", "1+2x+x^2"},
+	{"\\frac{x^2-1}{x-1}", "x+1", "1+x"},
+	{"\\frac{1}{\\sqrt{2}}", "\\frac{\\sqrt{2}}{2}", "\\sqrt{0.5}"},
+	{"\\{1,2\\}", "2, 1", "1 and 2"},
+	{"(1,2)", "\\left(1, 2\\right)", "(1.0, 4/2)"},
+	{"x^2+y^2=4", "2x^2+2y^2=8", "y^2=4-x^2"},
+	{"-2 < x < 3", "(-2,3)", "x > -2 and x < 3"},
+};
+
+START_TEST(equal_forms_hash_alike)
+	{
+		struct arena arena = {0};
+		uint64_t hashes[ARRAY_LEN(classes)];
+		for (size_t i = 0; i < ARRAY_LEN(classes); i++) {
+			for (size_t j = 0; j < 3; j++) {
+				const struct math_value *v = math_parse(
+					slice_z(classes[i][j]), &arena, NULL);
+				ck_assert_ptr_nonnull(v);
+				hashes[i] = j == 0 ? math_value_hash(v) : hashes[i];
+				ck_assert_msg(math_value_hash(v) == hashes[i], "'%s' and '%s'",
+					classes[i][0], classes[i][j]);
+			}
+			for (size_t j = 0; j < i; j++) {
+				ck_assert_msg(hashes[i] != hashes[j], "'%s' and '%s'",
+					classes[i][0], classes[j][0]);
+			}
+		}
+		arena_release(&arena);
+	}
+END_TEST
+
+START_TEST(an_inequality_may_be_copied_from_the_question)
+	{
+		struct arena arena = {0};
+		struct math_policy policy = math_policy_default;
+		ck_assert_int_eq(
+			check_with("[-2,7]", "-2 \\le x \\le 7", &policy, &arena).outcome, UNDEC);
+		ck_assert_int_eq(
+			check_with("-2 \\le x \\le 7", "[-2,7]", &policy, &arena).outcome, EQ);
+		policy.inequality_for_interval = true;
+		ck_assert_int_eq(
+			check_with("[-2,7]", "-2 \\le x \\le 7", &policy, &arena).outcome, EQ);
+		arena_release(&arena);
+	}
+END_TEST
+
+static const struct {
+	const char *gold, *output;
+	int outcome;
+} choices[] = {
+	{"A", "\\boxed{\\text{A}}", EQ},
+	{"(A) Cecile", "A", EQ},
+	{"(A) Cecile", "C", NE},
+	{"(A) Cecile", "\\boxed{Cecile}", EQ},
+	{"C", "The correct option is (C).", EQ},
+	{"D", "The answer: D, it cannot be A or B", EQ},
+	{"B", "B. It is not A.", EQ},
+	{"A", "A good question without an answer", NONE_OR_UNREAD},
+	{"E", "\\mathrm{E}*2", NONE_OR_UNREAD},
+	{"B", "so it is \\boxed{B", NONE},
+};
+
+START_TEST(chooses_by_letter)
+	{
+		struct arena arena = {0};
+		struct math_verdict v = check_with(
+			choices[_i].gold, choices[_i].output, &math_policy_default, &arena);
+		bool vague = choices[_i].outcome == NONE_OR_UNREAD;
+		ck_assert_msg(vague ? v.outcome != MATH_EQUAL && v.outcome != MATH_DIFFERENT
+				    : (int)v.outcome == choices[_i].outcome,
+			"gold '%s', output '%s': %s", choices[_i].gold, choices[_i].output,
+			math_outcome_name(v.outcome));
+		arena_release(&arena);
+	}
+END_TEST
+
 /* --- Where answers stand --- */
 
 static const struct {
@@ -279,12 +599,12 @@ static const struct {
 	{"\\boxed{\\boxed{18}}", MATH_RULE_BOXED, EQ},
 	{"\\boxed{18\\text{ dollars}}", MATH_RULE_BOXED, EQ},
 	{"\\boxed{18} \\boxed{18}", MATH_RULE_BOXED, EQ},
-	{"\\boxed{1}\\boxed{8}", MATH_RULE_BOXED, UNREAD},
-	{"\\boxed{17} and \\boxed{18}", MATH_RULE_BOXED, UNREAD},
-	{"\\boxed{x = \\{18\\}}", MATH_RULE_BOXED, UNREAD},
+	{"\\boxed{1}\\boxed{8}", MATH_RULE_BOXED, NE},
+	{"\\boxed{17} and \\boxed{18}", MATH_RULE_BOXED, NE},
+	{"\\boxed{x = \\{18\\}}", MATH_RULE_BOXED, EQ},
 	{"The answer is 18. \\boxed{19}", MATH_RULE_BOXED, NE},
-	{"\\boxed{x+18}", MATH_RULE_BOXED, UNREAD},
-	{"\\boxed{x+18} so 18", MATH_RULE_BOXED, UNREAD},
+	{"\\boxed{x+18}", MATH_RULE_BOXED, NE},
+	{"\\boxed{x+18} so 18", MATH_RULE_BOXED, NE},
 	{"\\boxed{255} cents. Final Answer: The final answer is $18$. I hope it is correct.",
 		MATH_RULE_FINAL, EQ},
 	{"The final answer is $\\boxed{18}$. I hope it is correct.", MATH_RULE_BOXED, EQ},
@@ -310,9 +630,9 @@ static const struct {
 	{"\\[Answer: 018\\]", MATH_RULE_ANSWER, EQ},
 	{"So the answer is that she makes 18 dollars.", MATH_RULE_ANSWER, EQ},
 	{"The answer is 18 because 9 * 2 is 18 and not 20.", MATH_RULE_ANSWER, EQ},
-	{"The answer is 17 or 18.", MATH_RULE_ANSWER, UNREAD},
-	{"The answer is x = 17 or x = 18.", MATH_RULE_ANSWER, UNREAD},
-	{"The answer is $\\sqrt{18}$.", MATH_RULE_ANSWER, UNREAD},
+	{"The answer is 17 or 18.", MATH_RULE_ANSWER, NE},
+	{"The answer is x = 17 or x = 18.", MATH_RULE_ANSWER, NE},
+	{"The answer is $\\sqrt{18}$.", MATH_RULE_ANSWER, NE},
 	{"To answer this, we add. 9 + 9 = 18", MATH_RULE_NUMBER, EQ},
 	{"Add it to the answer from the step before to find the total: 9 + 9 = 18\nA: 18",
 		MATH_RULE_ANSWER, EQ},
@@ -323,10 +643,10 @@ static const struct {
 	{"We add up.\nThus the sum is $x = 18$ apples.", MATH_RULE_MATH, EQ},
 	{"We add up.\nThe sum $x = 17$ grows to 18.", MATH_RULE_NUMBER, EQ},
 	{"9 * 2 = <<9*2=18>>18 eggs\nshe sells all of them", MATH_RULE_NUMBER, EQ},
-	{"We find \\sqrt{18}\nand that is it.", MATH_RULE_NUMBER, UNREAD},
-	{"so we get\nx+18", MATH_RULE_NUMBER, UNREAD},
-	{"so we get\n18x", MATH_RULE_NUMBER, UNREAD},
-	{"They meet at\n7:18 then", MATH_RULE_NUMBER, UNREAD},
+	{"We find \\sqrt{18}\nand that is it.", MATH_RULE_NUMBER, UNDEC},
+	{"so we get\nx+18", MATH_RULE_NUMBER, UNDEC},
+	{"so we get\n18x", MATH_RULE_NUMBER, UNDEC},
+	{"They meet at\n7:18 then", MATH_RULE_NUMBER, UNDEC},
 	{"See H18.\nNo number", MATH_RULE_NONE, NONE},
 	{"I do not know.\nSorry.", MATH_RULE_NONE, NONE},
 	{"", MATH_RULE_NONE, NONE},
@@ -510,6 +830,30 @@ static const struct {
 	{"\\boxed{1e", "9", "}"},
 	{"\\boxed{", "1 million ", "}"},
 	{"\\boxed{5", "^{5", "}"},
+	{"\\boxed{", "(x+y+z+w)^{64}", "1}"},
+	{"\\boxed{", "\\sqrt{x+", "1}"},
+	{"\\boxed{", "\\sin(", "1}"},
+	{"\\boxed{", "(a+b+c)(d+e+f)", "1}"},
+	{"\\boxed{", "x^{y^{", "1}"},
+	{"\\boxed{", "\\frac{1}{x+", "1}"},
+	{"\\boxed{", "|x+", "1}"},
+	{"\\boxed{", "\\{1,", "1}"},
+	{"\\boxed{", "x<1,", "1}"},
+	{"\\boxed{", "1\\pm ", "1}"},
+	{"\\boxed{", "\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", "1}"},
+	{"\\boxed{", "\\begin{pmatrix}", "1}"},
+	{"\\boxed{", "(1,2)\\cup ", "1}"},
+	{"\\boxed{", "\\mathbb{R}\\setminus\\{1\\}\\cup ", "1}"},
+	{"\\boxed{", "\\sqrt{99999999999971}*", "1}"},
+	{"\\boxed{", "\\ln(99999999999971)+", "1}"},
+	{"\\boxed{", "3000!*", "1}"},
+	{"\\boxed{", "e^{", "1}"},
+	{"\\boxed{", "\\log_2 ", "1}"},
+	{"\\boxed{", "f(", "1}"},
+	{"\\boxed{", "(1+\\sqrt{x+1})^{63}*", "1}"},
+	{"\\boxed{", "\\cos(", "1}"},
+	{"\\boxed{", "\\vec ", "1}"},
+	{"\\boxed{", "3\\frac{3}{", "1}"},
 };
 
 static double seconds(void)
@@ -652,7 +996,6 @@ static size_t run_cases(const char *path, size_t *out_n, size_t *out_false_equal
 	return right;
 }
 
-/* Numbers and text only, so far: expressions, sets, intervals and matrices are undecided, which counts as not right here. */
 START_TEST(decides_most_open_cases)
 	{
 		AUTO_FREE char *path = shared_file("cases/answers-open.jsonl");
@@ -663,7 +1006,7 @@ START_TEST(decides_most_open_cases)
 		size_t right = run_cases(path, &n, &false_equal);
 		printf("# answers-open: %zu of %zu right, %zu false equal\n", right, n,
 			false_equal);
-		ck_assert_uint_ge(right * 100, n * 80);
+		ck_assert_uint_ge(right * 100, n * 98);
 		ck_assert_uint_le(false_equal, 1);
 	}
 END_TEST
@@ -687,6 +1030,11 @@ int main(void)
 	Suite *s = suite_create("math");
 	TCase *tc = tcase_create("math");
 	tcase_add_loop_test(tc, decides, 0, (int)ARRAY_LEN(pairs));
+	tcase_add_loop_test(tc, tells_values_apart, 0, (int)ARRAY_LEN(values));
+	tcase_add_loop_test(tc, all_pairs_are_symmetric, 0, (int)ARRAY_LEN(values));
+	tcase_add_test(tc, equal_forms_hash_alike);
+	tcase_add_test(tc, an_inequality_may_be_copied_from_the_question);
+	tcase_add_loop_test(tc, chooses_by_letter, 0, (int)ARRAY_LEN(choices));
 	tcase_add_loop_test(tc, comparing_is_symmetric, 0, (int)ARRAY_LEN(pairs));
 	tcase_add_loop_test(tc, finds_answers, 0, (int)ARRAY_LEN(outputs));
 	tcase_add_test(tc, policies_limit_the_rules);

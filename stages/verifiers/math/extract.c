@@ -62,12 +62,8 @@ static bool is_digits(struct slice s)
 /* Does s have `z` (lower case) at `at`, whatever its case? */
 static bool says(struct slice s, size_t at, const char *z)
 {
-	size_t n = strlen(z);
-	if (at > s.len || s.len - at < n) {
-		return false;
-	}
-	for (size_t i = 0; i < n; i++) {
-		if (math_lower(s.data[at + i]) != z[i]) {
+	for (size_t i = 0; z[i] != '\0'; i++) {
+		if (at + i >= s.len || math_lower(s.data[at + i]) != z[i]) {
 			return false;
 		}
 	}
@@ -111,6 +107,9 @@ static const struct {
 static bool strip_fence(struct slice *s)
 {
 	for (size_t i = 0; i < ARRAY_LEN(fences); i++) {
+		if (s->len == 0 || *s->data != *fences[i].open) {
+			continue;
+		}
 		size_t open = strlen(fences[i].open), close = strlen(fences[i].close);
 		if (s->len < open + close || memcmp(s->data, fences[i].open, open) != 0 ||
 			memcmp(s->data + s->len - close, fences[i].close, close) != 0) {
@@ -244,6 +243,21 @@ static size_t list_glue(struct slice gap, size_t at)
 	return 0;
 }
 
+/* "y_2 = " before the next box: bytes, 0 if there is none. */
+static size_t assignment_at(struct slice gap, size_t at)
+{
+	size_t end = at;
+	if (!math_is_letter(gap.data[at])) {
+		return 0;
+	}
+	end++;
+	while (end < gap.len && end < at + 8 &&
+		(math_is_digit(gap.data[end]) || memchr("_{} ", gap.data[end], 4))) {
+		end++;
+	}
+	return end < gap.len && gap.data[end] == '=' ? end + 1 - at : 0;
+}
+
 /* "\boxed{1} and \boxed{2}", "\boxed{1},\boxed{2}", "\boxed{1}\boxed{2}" are one answer. */
 static bool boxes_joined(struct slice s, const struct box *a, const struct box *b)
 {
@@ -254,6 +268,7 @@ static bool boxes_joined(struct slice s, const struct box *a, const struct box *
 	unsigned words = 0;
 	for (size_t at = 0; at < gap.len;) {
 		size_t n = list_glue(gap, at);
+		n = n > 0 ? n : assignment_at(gap, at);
 		words += n > 0 && (says(gap, at, "and") || says(gap, at, "or"));
 		if (n == 0 || words > 1) {
 			return false;
@@ -593,7 +608,10 @@ static struct slice in_context(struct slice s, struct slice number)
 /* The formula that s begins with, without its fences; len 0 if it begins with none. */
 static struct slice leading_math(struct slice s)
 {
-	for (size_t i = 2; i < 6; i++) {
+	for (size_t i = 2; i < 6 && s.len > 0; i++) {
+		if (*s.data != *fences[i].open) {
+			continue;
+		}
 		size_t open = strlen(fences[i].open), close = strlen(fences[i].close);
 		if (s.len <= open || memcmp(s.data, fences[i].open, open) != 0) {
 			continue;
@@ -705,6 +723,33 @@ static size_t skip_filler(struct slice s, size_t at)
 	}
 }
 
+static bool has_currency(struct slice s, struct slice number)
+{
+	size_t from = (size_t)(number.data - s.data), to = from + number.len;
+	size_t blank = to < s.len && s.data[to] == ' ';
+	return (from > 0 && s.data[from - 1] == '$') ||
+		(to + blank < s.len && s.data[to + blank] == '$') ||
+		MATH_STARTS(s, MIN(to + blank, s.len), "\xe2\x82\xac");
+}
+
+/* Of several numbers the one that is an amount of money, if there is one only: *out_count is then 1. */
+static struct slice money(struct slice s, struct slice number, unsigned *out_count)
+{
+	struct slice found = number;
+	unsigned n = 0;
+	for (size_t at = 0; at < s.len;) {
+		size_t bytes = number_bytes(s, at);
+		struct slice one = math_sub(s, at, at + bytes);
+		if (bytes > 0 && has_currency(s, one)) {
+			found = one;
+			n++;
+		}
+		at += MAX(bytes, (size_t)1);
+	}
+	*out_count = n == 1 ? 1 : *out_count;
+	return n == 1 ? found : number;
+}
+
 /* What is stated at s[at]: the formula, the sentence, and the number in it if there is only one. False if nothing is. */
 static bool add_statement(struct finder *f, enum math_rule rule, size_t at)
 {
@@ -723,6 +768,9 @@ static bool add_statement(struct finder *f, enum math_rule rule, size_t at)
 	struct slice number = last_number(sentence, &count);
 	if (math.len == 0 || *s.data == '$') {
 		add(f, rule, sentence);
+	}
+	if (count > 1) {
+		number = money(sentence, number, &count);
 	}
 	if (count == 1 && math.len == 0) {
 		add(f, rule, in_context(sentence, number));
@@ -794,6 +842,36 @@ static size_t answer_letter(struct slice s)
 	return 0;
 }
 
+/* Offset behind the last "answer" of another language that has a colon or "is"; 0 if there is none. */
+static size_t foreign_answer(struct slice s)
+{
+	static const char *const words[] = {"r\xc3\xa9ponse", "reponse", "respuesta", "resposta",
+		"antwort", "risposta", "\xe7\xad\x94\xe6\xa1\x88"};
+	static const char *const verbs[] = {":", " :", " est ", " es ", " is ", " ist ",
+		"\xef\xbc\x9a", "\xe6\x98\xaf", "\xe4\xb8\xba", " finale :", " finale:", " final:"};
+	size_t best = 0, from = s.len > MATH_SPAN_BYTES_MAX ? s.len - MATH_SPAN_BYTES_MAX : 0;
+	for (size_t at = from; at < s.len; at++) {
+		char c = math_lower(s.data[at]);
+		bool first = c == 'r' || c == 'a' || c == '\xe7';
+		for (size_t i = 0; first && i < ARRAY_LEN(words); i++) {
+			size_t behind = at + strlen(words[i]);
+			if (!says(s, at, words[i])) {
+				continue;
+			}
+			for (size_t v = 0; v < ARRAY_LEN(verbs); v++) {
+				best = says(s, behind, verbs[v]) ? behind + strlen(verbs[v]) : best;
+			}
+		}
+	}
+	return best;
+}
+
+static bool by_foreign_answer(struct finder *f)
+{
+	size_t at = foreign_answer(f->text);
+	return at > 0 && add_statement(f, MATH_RULE_ANSWER, at);
+}
+
 /* What is said last counts. */
 static bool by_answer(struct finder *f)
 {
@@ -801,7 +879,8 @@ static bool by_answer(struct finder *f)
 	return by_answer_word(f, 'w', letter) || by_answer_word(f, 'W', letter) ||
 		(letter > 0 &&
 			(add_statement(f, MATH_RULE_ANSWER, letter) || by_answer_word(f, 'w', 0) ||
-				by_answer_word(f, 'W', 0)));
+				by_answer_word(f, 'W', 0))) ||
+		by_foreign_answer(f);
 }
 
 /* True when boxes decide: found, or opened and cut off, which is no answer rather than a number from somewhere else. */

@@ -30,7 +30,13 @@ static const struct {
 	{0xbe, "\\frac34 "},
 	{0xd7, "\\times "},
 	{0xf7, "\\div "},
+	{0x3b1, "\\alpha "},
+	{0x3b2, "\\beta "},
+	{0x3b8, "\\theta "},
+	{0x3bb, "\\lambda "},
+	{0x3bc, "\\mu "},
 	{0x3c0, "\\pi "},
+	{0x3c6, "\\phi "},
 	{0x2009, "\\,"},
 	{0x200a, "\\,"},
 	{0x200b, ""},
@@ -44,15 +50,28 @@ static const struct {
 	{0x201d, "\""},
 	{0x2026, "\\ldots "},
 	{0x202f, "\\,"},
+	{0x2032, "'"},
 	{0x2044, "/"},
+	{0x2070, "^0"},
+	{0x2074, "^4"},
+	{0x2075, "^5"},
+	{0x2076, "^6"},
+	{0x2077, "^7"},
+	{0x2078, "^8"},
+	{0x2079, "^9"},
 	{0x20ac, "$"},
 	{0x2153, "\\frac13 "},
 	{0x2154, "\\frac23 "},
 	{0x215b, "\\frac18 "},
+	{0x2205, "\\emptyset "},
+	{0x2208, "\\in "},
+	{0x211d, "\\mathbb{R}"},
 	{0x2212, "-"},
 	{0x2215, "/"},
 	{0x221a, "\\sqrt "},
 	{0x221e, "\\infty "},
+	{0x222a, "\\cup "},
+	{0x2229, "\\cap "},
 	{0x2248, "\\approx "},
 	{0x2260, "\\neq "},
 	{0x2264, "\\le "},
@@ -88,12 +107,62 @@ static bool is_ascii(struct slice s)
 	return true;
 }
 
+/* Brackets that are spelt as commands. */
+static struct slice respell(struct slice s, struct arena *arena)
+{
+	static const struct {
+		const char *from, *to;
+	} brackets[] = {{"\\langle", "("}, {"\\rangle", ")"}, {"\\lbrack", "["}, {"\\rbrack", "]"},
+		{"\\lbrace", "\\{"}, {"\\rbrace", "\\}"}, {"\\lparen", "("}, {"\\rparen", ")"}};
+	if (!memmem(s.data, s.len, "\\l", 2) && !memmem(s.data, s.len, "\\r", 2)) {
+		return s;
+	}
+	char *out = arena_alloc(arena, s.len + 1);
+	size_t n = 0;
+	for (size_t at = 0; at < s.len;) {
+		size_t i = 0, from = 0;
+		for (; s.data[at] == '\\' && i < ARRAY_LEN(brackets); i++) {
+			from = strlen(brackets[i].from);
+			if (math_starts(s, at, brackets[i].from, from)) {
+				break;
+			}
+		}
+		if (s.data[at] != '\\' || i == ARRAY_LEN(brackets)) {
+			out[n++] = s.data[at++];
+			continue;
+		}
+		memcpy(out + n, brackets[i].to, strlen(brackets[i].to));
+		n += strlen(brackets[i].to);
+		at += from;
+	}
+	return (struct slice){out, n};
+}
+
+/* "\\\\frac": a text that was escaped once too often. Where rows are separated, two backslashes are what they seem. */
+static struct slice unescape(struct slice s, struct arena *arena)
+{
+	s = respell(s, arena);
+	if (!memmem(s.data, s.len, "\\\\", 2) || memmem(s.data, s.len, "\\begin", 6)) {
+		return s;
+	}
+	char *out = arena_alloc(arena, s.len + 1);
+	size_t n = 0;
+	for (size_t i = 0; i < s.len; i++) {
+		bool twice = s.data[i] == '\\' && i + 2 < s.len && s.data[i + 1] == '\\' &&
+			math_is_letter(s.data[i + 2]);
+		i += twice;
+		out[n++] = s.data[i];
+	}
+	return (struct slice){out, n};
+}
+
 struct slice math_ascii(struct slice s, struct arena *arena)
 {
+	s = unescape(s, arena);
 	if (is_ascii(s)) {
 		return s;
 	}
-	/* The longest replacement of a code point of two bytes or more is nine bytes. */
+	/* The longest replacement of a code point is ten bytes, for three. */
 	char *out = arena_alloc(arena, s.len * 5 + 1);
 	size_t n = 0;
 	for (size_t i = 0; i < s.len;) {
@@ -120,6 +189,16 @@ enum command {
 	COMMAND_DIVIDE,
 	COMMAND_PERCENT,
 	COMMAND_DEGREE,
+	COMMAND_SQRT,
+	COMMAND_PLUS_MINUS,
+	COMMAND_UNION,
+	COMMAND_WITHOUT,
+	COMMAND_BRACE,
+	COMMAND_BRACE_END,
+	COMMAND_BAR,
+	COMMAND_ROW,
+	COMMAND_BEGIN,
+	COMMAND_END,
 };
 
 static const struct {
@@ -134,7 +213,6 @@ static const struct {
 	{"textbf", COMMAND_WRAP},
 	{"textit", COMMAND_WRAP},
 	{"textrm", COMMAND_WRAP},
-	{"textnormal", COMMAND_WRAP},
 	{"texttt", COMMAND_WRAP},
 	{"mbox", COMMAND_WRAP},
 	{"hbox", COMMAND_WRAP},
@@ -168,6 +246,36 @@ static const struct {
 	{"div", COMMAND_DIVIDE},
 	{"percent", COMMAND_PERCENT},
 	{"circ", COMMAND_DEGREE},
+	{"sqrt", COMMAND_SQRT},
+	{"pm", COMMAND_PLUS_MINUS},
+	{"cup", COMMAND_UNION},
+	{"setminus", COMMAND_WITHOUT},
+	{"backslash", COMMAND_WITHOUT},
+	{"lbrace", COMMAND_BRACE},
+	{"rbrace", COMMAND_BRACE_END},
+	{"lvert", COMMAND_BAR},
+	{"rvert", COMMAND_BAR},
+	{"vert", COMMAND_BAR},
+	{"begin", COMMAND_BEGIN},
+	{"end", COMMAND_END},
+	{"textnormal", COMMAND_WRAP},
+	{"textsf", COMMAND_WRAP},
+	{"textup", COMMAND_WRAP},
+	{"mathcal", COMMAND_WRAP},
+	{"bm", COMMAND_WRAP},
+	{"emph", COMMAND_WRAP},
+	{"underline", COMMAND_WRAP},
+	{"rm", COMMAND_SPACE},
+	{"bigg", COMMAND_SPACE},
+	{"Bigg", COMMAND_SPACE},
+	{"biggl", COMMAND_SPACE},
+	{"biggr", COMMAND_SPACE},
+	{"Biggl", COMMAND_SPACE},
+	{"Biggr", COMMAND_SPACE},
+	{"middle", COMMAND_SPACE},
+	{"enspace", COMMAND_SPACE},
+	{"scriptstyle", COMMAND_SPACE},
+	{"nobreak", COMMAND_SPACE},
 	{"degree", COMMAND_DEGREE},
 };
 
@@ -195,6 +303,14 @@ static enum command command_at(struct slice s, size_t at, size_t *out_end)
 			return COMMAND_SPACE;
 		case '%':
 			return COMMAND_PERCENT;
+		case '{':
+			return COMMAND_BRACE;
+		case '}':
+			return COMMAND_BRACE_END;
+		case '|':
+			return COMMAND_BAR;
+		case '\\':
+			return COMMAND_ROW;
 		default:
 			return COMMAND_OTHER;
 		}
@@ -418,10 +534,31 @@ static void lex_wrapper(struct lexer *lx)
 	lx->at = at + 1;
 }
 
+/* \begin{name} or \end{name}; the columns of an array, {cc}, go with the name. */
+static void lex_environment(struct lexer *lx, bool begin)
+{
+	lx->tok.kind = TOKEN_BAD;
+	const char *close = lx->at < lx->len && lx->s[lx->at] == '{'
+		? memchr(lx->s + lx->at, '}', lx->len - lx->at)
+		: NULL;
+	if (!close) {
+		return;
+	}
+	size_t end = (size_t)(close - lx->s);
+	lx->tok.text = math_sub((struct slice){lx->s, lx->len}, lx->at + 1, end);
+	lx->tok.kind = begin ? TOKEN_BEGIN : TOKEN_ENVIRONMENT_END;
+	lx->at = end + 1;
+	if (begin && slice_eq_z(lx->tok.text, "array") && lx->at < lx->len &&
+		lx->s[lx->at] == '{') {
+		close = memchr(lx->s + lx->at, '}', lx->len - lx->at);
+		lx->at = close ? (size_t)(close - lx->s) + 1 : lx->len;
+	}
+}
+
 static void lex_command(struct lexer *lx)
 {
 	struct slice s = {lx->s, lx->len};
-	size_t end;
+	size_t end, start = lx->at;
 	enum command command = command_at(s, lx->at, &end);
 	lx->at = end;
 	switch (command) {
@@ -443,9 +580,38 @@ static void lex_command(struct lexer *lx)
 	case COMMAND_WRAP:
 		lex_wrapper(lx);
 		break;
+	case COMMAND_SQRT:
+		lx->tok.kind = TOKEN_SQRT;
+		break;
+	case COMMAND_PLUS_MINUS:
+		lx->tok.kind = TOKEN_PLUS_MINUS;
+		break;
+	case COMMAND_UNION:
+		lx->tok.kind = TOKEN_UNION;
+		break;
+	case COMMAND_WITHOUT:
+		lx->tok.kind = TOKEN_WITHOUT;
+		break;
+	case COMMAND_BRACE:
+		lx->tok.kind = TOKEN_BRACE;
+		break;
+	case COMMAND_BRACE_END:
+		lx->tok.kind = TOKEN_BRACE_END;
+		break;
+	case COMMAND_BAR:
+		lx->tok.kind = TOKEN_BAR;
+		break;
+	case COMMAND_ROW:
+		lx->tok.kind = TOKEN_ROW;
+		break;
+	case COMMAND_BEGIN:
+	case COMMAND_END:
+		lex_environment(lx, command == COMMAND_BEGIN);
+		break;
 	case COMMAND_SPACE:
 	case COMMAND_OTHER:
-		lx->tok.kind = TOKEN_BAD;
+		lx->tok.kind = TOKEN_COMMAND;
+		lx->tok.text = math_sub(s, start + 1, end);
 		break;
 	}
 }
@@ -487,6 +653,24 @@ static enum token_kind operator_kind(char c)
 		return TOKEN_PERCENT;
 	case '.':
 		return TOKEN_DOT;
+	case ',':
+		return TOKEN_COMMA;
+	case '[':
+		return TOKEN_SQUARE;
+	case ']':
+		return TOKEN_SQUARE_END;
+	case '|':
+		return TOKEN_BAR;
+	case ':':
+		return TOKEN_COLON;
+	case '_':
+		return TOKEN_SUBSCRIPT;
+	case '!':
+		return TOKEN_BANG;
+	case '\'':
+		return TOKEN_PRIME;
+	case '&':
+		return TOKEN_COLUMN;
 	default:
 		return TOKEN_BAD;
 	}
@@ -576,8 +760,8 @@ static void normal_command(struct normalizer *m)
 	if (command == COMMAND_FRAC) {
 		memcpy(m->out + m->n, "\\frac", 5);
 		m->n += 5;
-	} else if (command == COMMAND_OTHER || command == COMMAND_TIMES ||
-		command == COMMAND_DIVIDE || command == COMMAND_DEGREE) {
+	} else if (command != COMMAND_SPACE && command != COMMAND_WRAP &&
+		command != COMMAND_PERCENT) {
 		/* Greek letters keep their case: \Delta is not \delta. */
 		memcpy(m->out + m->n, m->s.data + m->at, end - m->at);
 		m->n += end - m->at;
@@ -621,6 +805,13 @@ struct slice math_normal_text(struct slice s, struct arena *arena, bool *out_wor
 			normal_close(&m);
 		} else {
 			m.drop_next = false;
+			/* "p.m." is "pm". */
+			if (c == '.' && m.n > 0 && math_is_letter(m.out[m.n - 1]) &&
+				(m.at + 1 == s.len || math_is_letter(s.data[m.at + 1]) ||
+					s.data[m.at + 1] == ' ')) {
+				m.at++;
+				continue;
+			}
 			m.out[m.n++] = math_lower(c);
 			m.at++;
 		}

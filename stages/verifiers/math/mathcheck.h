@@ -1,6 +1,7 @@
 /*
- * Decides whether a model's output gives the same answer as a gold answer. A small library of its own: it needs base/ (arena,
- * slices, UTF-8) and GMP, knows nothing of prompts or candidates, and keeps no state: no globals, no locale, no signals.
+ * Decides whether a model's output gives the same answer as a gold answer: numbers, expressions, lists, sets, intervals, tuples,
+ * matrices, equations, inequalities, options by letter, text. A small library of its own: it needs base/ (arena, slices, UTF-8),
+ * GMP and MPFR, knows nothing of prompts or candidates, and keeps no state: no globals, no locale, no signals.
  *
  *	struct arena golds = {0}, scratch = {0};
  *	const struct math_value *gold = math_parse_gold(slice_z("#### 1,234"), &golds);
@@ -21,6 +22,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define MATH_SCAN_BYTES_MAX (64 << 10) /* the end of an output that is looked at */
 #define MATH_SPAN_BYTES_MAX (4 << 10) /* an answer longer than this is not read */
@@ -45,6 +47,13 @@ enum math_method {
 	MATH_BY_STRING, /* the same characters */
 	MATH_BY_RATIONAL, /* exact numbers */
 	MATH_BY_TOLERANCE, /* a rounded decimal, see math_policy */
+	MATH_BY_NORMAL_FORM, /* exact expressions: the difference is zero */
+	MATH_BY_NUMERIC, /* evaluated at several points, with proven error bounds */
+	MATH_BY_EQUATION, /* the same up to a factor; inequalities too */
+	MATH_BY_SET, /* elements without order */
+	MATH_BY_INTERVAL, /* ends and whether they belong to it */
+	MATH_BY_SEQUENCE, /* elements in order: tuples, matrices */
+	MATH_BY_CHOICE, /* the letter of an option */
 	MATH_BY_TEXT /* the same after case, spacing and wrappers are taken away */
 };
 
@@ -70,6 +79,8 @@ struct math_policy {
 	 * |a - b| <= 0.5e-6 * max(1, |a|, |b|), and relatively so where both are below 1e-3.
 	 */
 	bool exact;
+	/* An inequality in the output is an answer for a gold interval. It could have been copied from the question. */
+	bool inequality_for_interval;
 };
 
 extern const struct math_policy math_policy_default; /* every rule */
@@ -91,15 +102,27 @@ size_t math_extract(struct slice text, const struct math_policy *policy, struct 
 struct math_value;
 
 /*
- * Reads one answer: a number in any of the usual notations, else text. NULL when it is empty, too long, or over a limit;
+ * Reads one answer: what it can be read as, else text. NULL when it is empty, too long, or over a limit;
  * out_error_at (may be NULL) then gets the offset. The value borrows from `span` and from `arena`.
  */
 const struct math_value *math_parse(struct slice span, struct arena *arena, size_t *out_error_at);
 /* Copies what it needs. A gold may be a bare answer or a worked solution that ends in \boxed{}, #### or "A: ". */
 const struct math_value *math_parse_gold(struct slice text, struct arena *arena);
 
+/*
+ * The answer of an output alone, for voting: the best span that can be read, as a value; NULL if there is none. out_span (may be
+ * NULL) then gets it. The value borrows from `output` and `arena`.
+ */
+const struct math_value *math_answer(struct slice output, const struct math_policy *policy,
+	struct arena *arena, struct math_span *out_span);
+/*
+ * Equal for values of the same canonical form, so classes may be made by hash first. Values that compare equal all the same (a
+ * rounded decimal, 10% and 0.1, what only numeric evaluation shows) may differ in it: compare one value of each class.
+ */
+uint64_t math_value_hash(const struct math_value *v);
+
 bool math_value_is_number(const struct math_value *v);
-/* For people and logs: 3/4, -12, 0.25 as 1/4, 10%; text normalised. Long numbers are cut. */
+/* For people and logs: 3/4, 0.25 as 1/4, 10%, 2*3^(1/2), x^2 - 1 = 0, {1, 2}; text normalised. Long ones are cut. */
 void math_value_format(const struct math_value *v, struct str *out);
 
 struct math_verdict {
@@ -107,10 +130,10 @@ struct math_verdict {
 	enum math_method method;
 	enum math_rule rule; /* that gave the answer */
 	struct slice span; /* the answer as it stands in the output */
-	const struct math_value *pred; /* NULL if it could not be read */
+	const struct math_value *pred; /* NULL if it could not be read, and where a letter decided */
 };
 
-/* Symmetric. gold or pred NULL: GOLD_UNPARSED, PRED_UNPARSED. Fills outcome and method only. */
+/* Symmetric but for an inequality against an interval, see math_policy. gold or pred NULL: GOLD_UNPARSED, PRED_UNPARSED. Fills outcome and method only. */
 void math_compare(const struct math_value *gold, const struct math_value *pred,
 	const struct math_policy *policy, struct math_verdict *out);
 /* extract, parse and compare in one. */

@@ -23,6 +23,8 @@ struct parser {
 	struct work *work;
 	unsigned depth;
 	bool decimal;
+	bool in_unit; /* a unit has been read */
+	bool degree; /* a sign of degrees */
 };
 
 static bool parse_expr(struct parser *p, struct number *out);
@@ -174,7 +176,9 @@ static bool parse_factor(struct parser *p, bool first, struct number *out)
 		}
 	} else {
 		ok = parse_primary(p, first, out);
-		if (ok && kind(p) == TOKEN_POWER && !parse_degree(p)) {
+		bool power = ok && kind(p) == TOKEN_POWER;
+		p->degree = power && parse_degree(p);
+		if (power && !p->degree) {
 			struct number exponent;
 			next(p);
 			ok = parse_factor(p, false, &exponent) &&
@@ -185,11 +189,21 @@ static bool parse_factor(struct parser *p, bool first, struct number *out)
 	return ok;
 }
 
-/* "5/hour" and "5-foot" go on with a unit, not with a number. */
+/* "km/h", "m/s": behind a slash and a unit even one letter is one. */
+static bool is_letter_unit(const struct parser *p, struct slice word)
+{
+	return kind(p) == TOKEN_DIVIDE && p->in_unit &&
+		(slice_eq_z(word, "h") || slice_eq_z(word, "s"));
+}
+
+/* "5/hour" and "5-foot" go on with a unit; "4-x" does not. */
 static bool unit_follows(const struct parser *p)
 {
-	enum token_kind after = peek(p);
-	return after == TOKEN_WORD || after == TOKEN_TEXT;
+	struct lexer ahead = p->lx;
+	lexer_next(&ahead);
+	return (ahead.tok.kind == TOKEN_TEXT && ahead.tok.text.len > 1) ||
+		(ahead.tok.kind == TOKEN_WORD &&
+			(math_is_unit(ahead.tok.text, true) || is_letter_unit(p, ahead.tok.text)));
 }
 
 static bool parse_term(struct parser *p, struct number *out)
@@ -267,6 +281,21 @@ static const char *const no_units[] = {"pi", "sqrt", "sin", "cos", "tan", "cot",
 	"between", "plus", "minus", "over", "divided", "dozen", "dozens", "not", "but", "if",
 	"else"};
 
+static int64_t multiplier(struct slice word);
+
+bool math_changes_value(struct slice word)
+{
+	return WORD_IN(word, no_units) || multiplier(word) != 0;
+}
+
+bool math_is_unit(struct slice word, bool space_before)
+{
+	if (WORD_IN(word, no_units) || math_is_function(word)) {
+		return false;
+	}
+	return (word.len >= 4 && space_before) || (WORD_IN(word, short_units) && word.len > 1);
+}
+
 static const char *const percent_words[] = {"percent", "percentage", "pct"};
 
 static const struct {
@@ -290,6 +319,15 @@ static int64_t multiplier(struct slice word)
 	return 0;
 }
 
+/* The m of "m/s". */
+static bool is_speed(const struct parser *p, struct slice word)
+{
+	struct slice s = {p->lx.s, p->lx.len};
+	return slice_eq_z(word, "m") &&
+		(MATH_STARTS(s, p->lx.at, "/s") || MATH_STARTS(s, p->lx.at, " / s")) &&
+		p->lx.at + 4 >= s.len;
+}
+
 struct suffix {
 	bool percent;
 	bool unit; /* one was seen */
@@ -308,6 +346,7 @@ static bool add_word(struct parser *p, struct suffix *x, struct slice word, bool
 	}
 	if (factor == 0 && !x->unit && !text) {
 		bool known = WORD_IN(word, short_units);
+		known = known || is_speed(p, word);
 		/* "5x" is a product, and so may "5 x" and "5xyz" be. */
 		if (!known && (word.len < 3 || !p->lx.tok.space_before)) {
 			return false;
@@ -370,9 +409,21 @@ static bool apply_multiplier(struct parser *p, const struct suffix *x, struct nu
 	return factor == 0 || number_mul(p->work, *number, number_int(factor), number);
 }
 
+/* The C or F of a temperature. */
+static bool is_scale(const struct parser *p)
+{
+	struct slice scale = p->lx.tok.text;
+	return p->degree && (kind(p) == TOKEN_WORD || kind(p) == TOKEN_TEXT) && scale.len == 1 &&
+		memchr("CF", *scale.data, 2);
+}
+
 static bool parse_suffix(struct parser *p, struct number *number, struct suffix *x)
 {
 	for (; kind(p) != TOKEN_END; next(p)) {
+		p->in_unit = x->unit;
+		if (is_scale(p)) {
+			continue;
+		}
 		switch (kind(p)) {
 		case TOKEN_PERCENT:
 			if (x->unit || x->percent) {
@@ -381,6 +432,7 @@ static bool parse_suffix(struct parser *p, struct number *number, struct suffix 
 			x->percent = true;
 			break;
 		case TOKEN_DEGREE:
+			p->degree = true;
 			break;
 		case TOKEN_WORD:
 			if (!apply_multiplier(p, x, number) ||
@@ -435,6 +487,27 @@ static struct slice trim(struct slice s)
 	return s;
 }
 
+/* One word for one unit. The plural's s is gone already. */
+static struct slice unit_alias(struct slice unit)
+{
+	static const struct {
+		const char *name, *shorter;
+	} aliases[] = {{"centimeter", "cm"}, {"centimetre", "cm"}, {"meter", "m"}, {"metre", "m"},
+		{"kilometer", "km"}, {"kilometre", "km"}, {"millimeter", "mm"}, {"inche", "in"},
+		{"inch", "in"}, {"foot", "ft"}, {"feet", "ft"}, {"mile", "mi"}, {"hour", "hr"},
+		{"h", "hr"}, {"minute", "min"}, {"second", "sec"}, {"kilogram", "kg"},
+		{"gram", "g"}, {"liter", "l"}, {"litre", "l"}, {"yard", "yd"}, {"pound", "lb"},
+		{"degree", "deg"}, {"squareunit", "unit"}, {"unit^2", "unit"},
+		{"squareinche", "in^2"}, {"squarefeet", "ft^2"}, {"squarecentimeter", "cm^2"},
+		{"squaremeter", "m^2"}};
+	for (size_t i = 0; i < ARRAY_LEN(aliases); i++) {
+		if (slice_eq_z(unit, aliases[i].name)) {
+			return slice_z(aliases[i].shorter);
+		}
+	}
+	return unit;
+}
+
 /* One side: a number with what may stand behind it. Fills the number's part of `v`. */
 static bool parse_side(struct work *w, struct slice s, struct math_value *v, size_t *out_error_at)
 {
@@ -463,7 +536,7 @@ static bool parse_side(struct work *w, struct slice s, struct math_value *v, siz
 		if (unit.len > 1 && unit.data[unit.len - 1] == 's') {
 			unit.len--;
 		}
-		v->unit = unit;
+		v->unit = unit_alias(unit);
 	}
 	return true;
 }
@@ -513,11 +586,24 @@ static struct relations find_relations(struct slice s)
 	return r;
 }
 
+/* A command that makes an expression of what holds it. */
+static bool is_operation(struct slice s, size_t at)
+{
+	static const char *const commands[] = {"\\sqrt", "\\frac", "\\dfrac", "\\tfrac", "\\pi",
+		"\\ln", "\\log", "\\pm", "\\binom"};
+	for (size_t i = 0; s.data[at] == '\\' && i < ARRAY_LEN(commands); i++) {
+		if (math_starts(s, at, commands[i], strlen(commands[i]))) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /*
  * What stands before the first sign: a name ("x", "|AB|", "f(2)") is kept, a label in words is dropped, an expression with
  * operators makes the whole an equation, which is not a number.
  */
-static bool read_name(struct work *w, struct slice s, struct math_value *v)
+bool math_read_name(struct work *w, struct slice s, struct math_value *v)
 {
 	struct slice name = trim(s);
 	unsigned depth = 0, words = 0;
@@ -532,6 +618,9 @@ static bool read_name(struct work *w, struct slice s, struct math_value *v)
 		depth += c == '(' || c == '{';
 		depth -= (c == ')' || c == '}') && depth > 0;
 		if (depth == 0 && memchr("+-*/^<>,;", c, 9)) {
+			return false;
+		}
+		if (depth == 0 && is_operation(name, i)) {
 			return false;
 		}
 		words += i > 0 && math_is_letter(c) && math_is_blank(name.data[i - 1]);
@@ -579,6 +668,11 @@ static bool parse_number(struct work *w, struct slice s, struct math_value *v, s
 			side = left;
 			name_end = r.equals ? name_end : 0;
 		} else if (!r.equals) {
+			struct math_value name = {0};
+			if (!math_read_name(w, left, &name)) {
+				*out_error_at = 0;
+				return false;
+			}
 			side = math_sub(s, r.last_approx_end, s.len);
 		}
 	}
@@ -593,7 +687,7 @@ static bool parse_number(struct work *w, struct slice s, struct math_value *v, s
 	struct math_value left = {0};
 	size_t ignored;
 	struct slice name = math_sub(s, 0, name_end);
-	if (name_end > 0 && !parse_side(w, name, &left, &ignored) && !read_name(w, name, v)) {
+	if (name_end > 0 && !parse_side(w, name, &left, &ignored) && !math_read_name(w, name, v)) {
 		*out_error_at = name_end;
 		return false;
 	}
@@ -647,7 +741,65 @@ static bool parse_plain_integer(struct slice s, struct math_value *v)
 	return true;
 }
 
-const struct math_value *math_parse(struct slice span, struct arena *arena, size_t *out_error_at)
+struct math_value *math_parse_quantity(struct work *w, struct slice s)
+{
+	struct math_value room = {0};
+	size_t error_at;
+	if (s.len == 0 || !parse_side(w, s, &room, &error_at)) {
+		return NULL;
+	}
+	struct math_value *v = arena_alloc(w->arena, sizeof(*v));
+	*v = room;
+	return v;
+}
+
+/* Text, and for a word of one or two letters the letters as well. */
+static struct math_value *parse_text(struct work *w, struct slice s, struct math_value *full)
+{
+	struct math_value *v = arena_alloc(w->arena, sizeof(*v));
+	*v = (struct math_value){.kind = VALUE_TEXT};
+	v->text = math_normal_text(s, w->arena, &v->is_word);
+	v->other = full;
+	return v->text.len > 0 ? v : NULL;
+}
+
+/* A lone word is not the product of its letters: "dog" is not "god". */
+static bool is_lone_word(struct work *w, struct slice s)
+{
+	bool word;
+	struct slice text = math_normal_text(s, w->arena, &word);
+	return word && text.len > 0 && text.len != 2 && !slice_eq_z(text, "pi");
+}
+
+static struct math_value *parse_any(struct work *w, struct slice s, size_t *out_error_at)
+{
+	struct math_value room = {0}, *v = NULL;
+	if (parse_number(w, s, &room, out_error_at)) {
+		v = arena_alloc(w->arena, sizeof(*v));
+		*v = room;
+		return v;
+	}
+	room = (struct math_value){0};
+	bool comma = parse_decimal_comma(w, s, &room);
+	struct math_value *full = math_parse_full(w, s);
+	if (comma) {
+		v = arena_alloc(w->arena, sizeof(*v));
+		*v = room;
+		v->other = full;
+		return v;
+	}
+	if (!full && MATH_STARTS(s, 0, "\\text{")) {
+		/* "\text{The answer is }5": what is said before is no part of it. */
+		const char *close = memchr(s.data, '}', s.len);
+		struct slice rest = close ? math_sub(s, (size_t)(close - s.data) + 1, s.len) : s;
+		full = close && rest.len > 0 && !math_is_letter(*rest.data)
+			? math_parse_full(w, rest)
+			: NULL;
+	}
+	return !full || is_lone_word(w, s) ? parse_text(w, s, full) : full;
+}
+
+const struct math_value *math_parse_on(struct work *w, struct slice span, size_t *out_error_at)
 {
 	size_t error_at = 0;
 	struct slice source = math_strip(span);
@@ -657,26 +809,30 @@ const struct math_value *math_parse(struct slice span, struct arena *arena, size
 	if (source.len == 0 || source.len > MATH_SPAN_BYTES_MAX) {
 		return NULL;
 	}
-	struct math_value *v = arena_alloc(arena, sizeof(*v));
-	v->source = source;
-	if (parse_plain_integer(source, v)) {
+	struct math_value plain = {0}, *v;
+	if (parse_plain_integer(source, &plain)) {
+		v = arena_alloc(w->arena, sizeof(*v));
+		*v = plain;
+		v->source = source;
 		return v;
 	}
-	struct slice s = math_ascii(source, arena);
+	struct slice s = math_ascii(source, w->arena);
 	s = s.data == source.data ? s : math_strip(s);
-	struct work w;
-	work_init(&w, arena);
-	if (parse_number(&w, s, v, &error_at) || parse_decimal_comma(&w, s, v)) {
-		v->number = number_keep(&w, v->number);
-	} else {
-		*v = (struct math_value){.source = source};
-		v->text = math_normal_text(s, arena, &v->is_word);
+	v = parse_any(w, s, &error_at);
+	if (v) {
+		v->source = source;
 	}
-	work_release(&w);
-	if (!v->is_number && out_error_at) {
+	if (out_error_at && (!v || v->kind == VALUE_TEXT)) {
 		*out_error_at = error_at;
 	}
-	return v->is_number || v->text.len > 0 ? v : NULL;
+	return v;
+}
+
+const struct math_value *math_parse(struct slice span, struct arena *arena, size_t *out_error_at)
+{
+	struct work w;
+	work_init(&w, arena);
+	return math_parse_on(&w, span, out_error_at);
 }
 
 /* Rules under which a gold's answer stands at the end of a worked solution. */
@@ -694,30 +850,21 @@ const struct math_value *math_parse_gold(struct slice text, struct arena *arena)
 	if (n == 0 && memchr(copy.data, '\n', copy.len)) {
 		n = math_extract(copy, &long_gold_policy, arena, spans);
 	}
+	struct work w;
+	work_init(&w, arena);
 	for (size_t i = 0; i < n; i++) {
-		const struct math_value *v = math_parse(spans[i].text, arena, NULL);
-		if (v && v->is_number) {
+		const struct math_value *v = math_parse_on(&w, spans[i].text, NULL);
+		if (v && v->kind != VALUE_TEXT) {
 			return v;
 		}
 	}
-	return math_parse(n > 0 ? spans[0].text : copy, arena, NULL);
-}
-
-bool math_value_is_number(const struct math_value *v)
-{
-	return v->is_number;
-}
-
-void math_value_format(const struct math_value *v, struct str *out)
-{
-	if (!v->is_number) {
-		str_append(out, v->text.data, MIN(v->text.len, (size_t)200));
-		return;
+	struct slice best = n > 0 ? spans[0].text : copy;
+	const struct math_value *read = math_parse_on(&w, best, NULL);
+	if (!read) {
+		return NULL;
 	}
-	if (v->name.len > 0) {
-		str_append(out, v->name.data, MIN(v->name.len, (size_t)40));
-		str_append_z(out, " = ");
-	}
-	number_format(v->number, out);
-	str_append_z(out, v->percent ? "%" : "");
+	struct math_value *v = arena_alloc(arena, sizeof(*v));
+	*v = *read;
+	math_read_choice(&w, best, v);
+	return v;
 }

@@ -1,401 +1,528 @@
 /*
- * Exact rational numbers. Nearly every answer is a small integer, so a number is two 64-bit words and GMP is only called when
- * a result does not fit. GMP numbers made on the way are kept in a list of the parse that made them and cleared at its end; the
- * one that becomes the value is copied into the arena, whose memory needs no clearing.
- *
- * Work is counted, not timed: every GMP operation pays by the product of its operands' sizes, which is what reducing a fraction
- * costs at worst. Whoever runs out fails in the same place on every machine.
+ * What can be done with values that are more than one expression: element by element for lists (a \pm b is a list of two) and
+ * matrices, unions and differences of sets of reals, inequalities as intervals. NULL stands for "makes no sense" throughout, so
+ * that callers chain.
  */
 #include "math_impl.h"
 
-#include "base/mem.h"
+#include "base/text.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#define FUEL_MAX (6u << 20) /* limb products; a few milliseconds */
-#define FORMAT_DIGITS_MAX 120
+#define ITEMS_MAX 256
 
-struct big {
-	struct big *next;
-	mpq_t q;
-};
-
-void work_init(struct work *w, struct arena *arena)
+const struct expr *value_expr(struct work *w, const struct math_value *v)
 {
-	*w = (struct work){.arena = arena, .fuel = FUEL_MAX};
-}
-
-void work_release(struct work *w)
-{
-	for (struct big *b = w->bigs; b; b = b->next) {
-		mpq_clear(b->q);
+	if (!v || (v->kind != VALUE_NUMBER && v->kind != VALUE_EXPR)) {
+		return NULL;
 	}
-	w->bigs = NULL;
+	return v->kind == VALUE_EXPR ? v->expr : expr_number(w, v->number);
 }
 
-static mpq_ptr new_big(struct work *w)
+struct math_value *value_new(
+	struct work *w, enum value_kind kind, const struct math_value **items, size_t n)
 {
-	struct big *b = arena_alloc(w->arena, sizeof(*b));
-	mpq_init(b->q);
-	b->next = w->bigs;
-	w->bigs = b;
-	return b->q;
+	struct math_value *v = arena_alloc(w->arena, sizeof(*v));
+	*v = (struct math_value){.kind = kind, .items = items, .n = n};
+	return v;
 }
 
-static bool spend(struct work *w, uint64_t cost)
+struct math_value *value_of_expr(struct work *w, const struct expr *e)
 {
-	if (w->fuel < cost) {
-		w->fuel = 0;
-		return false;
+	struct number number;
+	if (!e) {
+		return NULL;
 	}
-	w->fuel -= cost;
-	return true;
-}
-
-/* A number as GMP sees it: a view of a big one, or the two words in `room`. */
-struct view {
-	mpq_t room;
-	mp_limb_t limbs[2];
-	mpq_srcptr q;
-};
-
-_Static_assert(GMP_NUMB_BITS == 64, "a limb holds an int64_t");
-
-static void view_of(struct number a, struct view *v)
-{
-	if (a.big) {
-		v->q = a.big;
-		return;
-	}
-	v->limbs[0] = (mp_limb_t)(a.num < 0 ? -(uint64_t)a.num : (uint64_t)a.num);
-	v->limbs[1] = (mp_limb_t)a.den;
-	mpz_roinit_n(mpq_numref(v->room), &v->limbs[0], a.num < 0 ? -1 : a.num > 0);
-	mpz_roinit_n(mpq_denref(v->room), &v->limbs[1], 1);
-	v->q = v->room;
-}
-
-static size_t limbs_of(mpq_srcptr q)
-{
-	return mpz_size(mpq_numref(q)) + mpz_size(mpq_denref(q));
-}
-
-static bool within_bits(mpq_srcptr q)
-{
-	return mpz_sizeinbase(mpq_numref(q), 2) <= MATH_BITS_MAX &&
-		mpz_sizeinbase(mpq_denref(q), 2) <= MATH_BITS_MAX;
-}
-
-struct number number_int(int64_t v)
-{
-	return (struct number){.num = v, .den = 1};
-}
-
-static uint64_t gcd64(uint64_t a, uint64_t b)
-{
-	while (b != 0) {
-		uint64_t r = a % b;
-		a = b;
-		b = r;
-	}
-	return a;
-}
-
-static uint64_t magnitude(int64_t v)
-{
-	return v < 0 ? -(uint64_t)v : (uint64_t)v;
-}
-
-/* num / den in lowest terms; den > 0. */
-static struct number small(int64_t num, int64_t den)
-{
-	uint64_t g = den == 1 ? 1 : gcd64(magnitude(num), (uint64_t)den);
-	return (struct number){.num = num / (int64_t)g, .den = den / (int64_t)g};
-}
-
-static bool mul64(int64_t a, int64_t b, int64_t *out)
-{
-	return !__builtin_mul_overflow(a, b, out) && *out != INT64_MIN;
-}
-
-static bool finish(mpq_ptr q, struct number *out)
-{
-	if (!within_bits(q)) {
-		return false;
-	}
-	*out = (struct number){.big = q};
-	return true;
-}
-
-static bool power_of_ten(unsigned e, int64_t *out)
-{
-	int64_t p = 1;
-	if (e > 18) {
-		return false;
-	}
-	while (e-- > 0) {
-		p *= 10;
-	}
-	*out = p;
-	return true;
-}
-
-bool number_from_digits(
-	struct work *w, const char *digits, size_t n, int64_t exponent, struct number *out)
-{
-	int64_t scale;
-	while (n > 1 && *digits == '0') {
-		digits++;
-		n--;
-	}
-	uint64_t places = exponent < 0 ? -(uint64_t)exponent : (uint64_t)exponent;
-	/* 10 has 3.33 bits. */
-	if (places > MATH_BITS_MAX / 4) {
-		return false;
-	}
-	if (n <= 18 && power_of_ten((unsigned)places, &scale)) {
-		int64_t v = 0;
-		for (size_t i = 0; i < n; i++) {
-			v = v * 10 + (digits[i] - '0');
-		}
-		if (exponent <= 0) {
-			*out = small(v, scale);
-			return true;
-		}
-		if (mul64(v, scale, &v)) {
-			*out = number_int(v);
-			return true;
-		}
-	}
-	uint64_t limbs = (n + places) / 19 + 1;
-	if (!spend(w, limbs * limbs)) {
-		return false;
-	}
-	char *z = arena_memdup0(w->arena, digits, n);
-	mpq_ptr q = new_big(w);
-	mpz_set_str(mpq_numref(q), z, 10);
-	mpz_t ten;
-	mpz_init(ten);
-	mpz_ui_pow_ui(ten, 10, places);
-	if (exponent < 0) {
-		mpz_set(mpq_denref(q), ten);
-		mpq_canonicalize(q);
+	struct math_value *v = value_new(w, VALUE_EXPR, NULL, 0);
+	if (expr_is_number(e, &number)) {
+		v->kind = VALUE_NUMBER;
+		v->is_number = true;
+		v->number = number;
 	} else {
-		mpz_mul(mpq_numref(q), mpq_numref(q), ten);
+		v->expr = e;
 	}
-	mpz_clear(ten);
-	return finish(q, out);
+	return v;
 }
 
-struct number number_neg(struct work *w, struct number a)
-{
-	if (!a.big) {
-		a.num = -a.num;
-		return a;
-	}
-	mpq_ptr q = new_big(w);
-	mpq_neg(q, a.big);
-	return (struct number){.big = q};
-}
+/* --- Arithmetic --- */
 
-static bool spend_pair(struct work *w, mpq_srcptr a, mpq_srcptr b)
-{
-	uint64_t size = limbs_of(a) + limbs_of(b);
-	return spend(w, size * size / 4 + 1);
-}
+typedef struct math_value *binary(
+	struct work *w, const struct math_value *a, const struct math_value *b);
 
-bool number_add(struct work *w, struct number a, struct number b, struct number *out)
-{
-	int64_t left, right, den;
-	if (!a.big && !b.big && mul64(a.num, b.den, &left) && mul64(b.num, a.den, &right) &&
-		mul64(a.den, b.den, &den) && !__builtin_add_overflow(left, right, &left) &&
-		left != INT64_MIN) {
-		*out = small(left, den);
-		return true;
-	}
-	struct view va, vb;
-	view_of(a, &va);
-	view_of(b, &vb);
-	if (!spend_pair(w, va.q, vb.q)) {
-		return false;
-	}
-	mpq_ptr q = new_big(w);
-	mpq_add(q, va.q, vb.q);
-	return finish(q, out);
-}
+static struct math_value *add(
+	struct work *w, const struct math_value *a, const struct math_value *b);
+static struct math_value *subtract(
+	struct work *w, const struct math_value *a, const struct math_value *b);
 
-bool number_mul(struct work *w, struct number a, struct number b, struct number *out)
+/* f of every element of the list that one of the two is, or of both, and the other. */
+static struct math_value *over_list(
+	struct work *w, binary *f, const struct math_value *a, const struct math_value *b)
 {
-	if (!a.big && !b.big) {
-		struct number x = small(a.num, b.den), y = small(b.num, a.den);
-		struct number r;
-		if (mul64(x.num, y.num, &r.num) && mul64(x.den, y.den, &r.den)) {
-			*out = (struct number){.num = r.num, .den = r.den};
-			return true;
+	bool left = a->kind == VALUE_LIST, right = b->kind == VALUE_LIST;
+	size_t n_left = left ? a->n : 1, n_right = right ? b->n : 1;
+	if (n_left * n_right > ITEMS_MAX || !work_spend(w, n_left * n_right * 100)) {
+		return NULL;
+	}
+	const struct math_value **items = arena_alloc_array(
+		w->arena, n_left * n_right + 1, sizeof(*items));
+	for (size_t i = 0; i < n_left * n_right; i++) {
+		items[i] = f(
+			w, left ? a->items[i / n_right] : a, right ? b->items[i % n_right] : b);
+		if (!items[i]) {
+			return NULL;
 		}
 	}
-	struct view va, vb;
-	view_of(a, &va);
-	view_of(b, &vb);
-	if (!spend_pair(w, va.q, vb.q)) {
-		return false;
-	}
-	mpq_ptr q = new_big(w);
-	mpq_mul(q, va.q, vb.q);
-	return finish(q, out);
+	return value_new(w, VALUE_LIST, items, n_left * n_right);
 }
 
-bool number_div(struct work *w, struct number a, struct number b, struct number *out)
+static struct math_value *each(
+	struct work *w, binary *f, const struct math_value *a, const struct math_value *b)
 {
-	if (number_sign(b) == 0) {
-		return false;
+	if (a->n != b->n || a->rows != b->rows) {
+		return NULL;
 	}
-	if (!b.big) {
-		struct number inverse = {
-			.num = b.num < 0 ? -b.den : b.den, .den = (int64_t)magnitude(b.num)};
-		return number_mul(w, a, inverse, out);
+	const struct math_value **items = arena_alloc_array(w->arena, a->n + 1, sizeof(*items));
+	for (size_t i = 0; i < a->n; i++) {
+		items[i] = f(w, a->items[i], b->items[i]);
+		if (!items[i]) {
+			return NULL;
+		}
 	}
-	mpq_ptr q = new_big(w);
-	mpq_inv(q, b.big);
-	return number_mul(w, a, (struct number){.big = q}, out);
+	struct math_value *v = value_new(w, a->kind, items, a->n);
+	v->rows = a->rows;
+	return v;
 }
 
-bool number_pow(struct work *w, struct number a, struct number exponent, struct number *out)
+static struct math_value *sum(
+	struct work *w, const struct math_value *a, const struct math_value *b, bool minus)
 {
-	if (exponent.big || exponent.den != 1 || magnitude(exponent.num) > MATH_BITS_MAX ||
-		(exponent.num <= 0 && number_sign(a) == 0)) {
-		return false;
+	binary *f = minus ? subtract : add;
+	if (!a || !b) {
+		return NULL;
 	}
-	struct view va;
-	view_of(a, &va);
-	uint64_t e = magnitude(exponent.num);
-	uint64_t bits = MAX(
-		mpz_sizeinbase(mpq_numref(va.q), 2), mpz_sizeinbase(mpq_denref(va.q), 2));
-	bool unit = !a.big && a.den == 1 && magnitude(a.num) <= 1;
-	/* The bits of a power lie within one factor of the exponent of this. */
-	if (!unit && bits * e > MATH_BITS_MAX) {
-		return false;
+	if (a->kind == VALUE_LIST || b->kind == VALUE_LIST) {
+		return over_list(w, f, a, b);
 	}
-	uint64_t limbs = unit ? 1 : bits * e / 64 + 1;
-	if (!spend(w, limbs * 16)) {
-		return false;
+	if (a->kind == VALUE_MATRIX && b->kind == VALUE_MATRIX) {
+		return each(w, f, a, b);
 	}
-	mpq_ptr q = new_big(w);
-	mpz_pow_ui(mpq_numref(q), mpq_numref(va.q), e);
-	mpz_pow_ui(mpq_denref(q), mpq_denref(va.q), e);
-	if (exponent.num < 0) {
-		mpq_inv(q, q);
-	}
-	return finish(q, out);
+	const struct expr *x = value_expr(w, a), *y = value_expr(w, b);
+	return value_of_expr(w, minus ? expr_sub(w, x, y) : expr_add(w, x, y));
 }
 
-int number_sign(struct number a)
+static struct math_value *add(
+	struct work *w, const struct math_value *a, const struct math_value *b)
 {
-	return a.big ? mpq_sgn(a.big) : (a.num > 0) - (a.num < 0);
+	return sum(w, a, b, false);
 }
 
-bool number_is_integer(struct number a)
+static struct math_value *subtract(
+	struct work *w, const struct math_value *a, const struct math_value *b)
 {
-	return a.big ? mpz_cmp_ui(mpq_denref(a.big), 1) == 0 : a.den == 1;
+	return sum(w, a, b, true);
 }
 
-int number_compare(struct number a, struct number b)
+struct math_value *value_add(
+	struct work *w, const struct math_value *a, const struct math_value *b, bool minus)
 {
-	struct view va, vb;
-	view_of(a, &va);
-	view_of(b, &vb);
-	int c = mpq_cmp(va.q, vb.q);
-	return (c > 0) - (c < 0);
+	return sum(w, a, b, minus);
 }
 
-bool number_equal(struct number a, struct number b)
+static struct math_value *scaled(
+	struct work *w, const struct math_value *matrix, const struct math_value *by)
 {
-	if (!a.big && !b.big) {
-		return a.num == b.num && a.den == b.den;
+	const struct math_value **items = arena_alloc_array(
+		w->arena, matrix->n + 1, sizeof(*items));
+	for (size_t i = 0; i < matrix->n; i++) {
+		items[i] = value_mul(w, matrix->items[i], by);
+		if (!items[i]) {
+			return NULL;
+		}
 	}
-	struct view va, vb;
-	view_of(a, &va);
-	view_of(b, &vb);
-	return mpq_equal(va.q, vb.q) != 0;
+	struct math_value *v = value_new(w, VALUE_MATRIX, items, matrix->n);
+	v->rows = matrix->rows;
+	return v;
 }
 
-struct number number_keep(struct work *w, struct number a)
+static struct math_value *matrix_product(
+	struct work *w, const struct math_value *a, const struct math_value *b)
 {
-	if (!a.big) {
-		return a;
+	size_t inner = a->n / a->rows, columns = b->n / b->rows, n = a->rows * columns;
+	if (inner != b->rows || n > ITEMS_MAX || !work_spend(w, n * inner * 100)) {
+		return NULL;
 	}
-	/* A result that is small after all gets the small form, so that equality is cheap. */
-	mpz_srcptr num = mpq_numref(a.big), den = mpq_denref(a.big);
-	if (mpz_sizeinbase(num, 2) <= 63 && mpz_sizeinbase(den, 2) <= 63) {
-		return (struct number){
-			.num = (int64_t)mpz_get_si(num), .den = (int64_t)mpz_get_si(den)};
+	const struct math_value **items = arena_alloc_array(w->arena, n + 1, sizeof(*items));
+	for (size_t i = 0; i < n; i++) {
+		const struct math_value *sum = value_of_expr(w, expr_int(w, 0));
+		for (size_t k = 0; k < inner && sum; k++) {
+			const struct math_value *x = a->items[i / columns * inner + k];
+			sum = add(w, sum, value_mul(w, x, b->items[k * columns + i % columns]));
+		}
+		if (!sum) {
+			return NULL;
+		}
+		items[i] = sum;
 	}
-	mpz_srcptr parts[2] = {num, den};
-	mpq_ptr kept = arena_alloc(w->arena, sizeof(mpq_t));
+	struct math_value *v = value_new(w, VALUE_MATRIX, items, n);
+	v->rows = a->rows;
+	return v;
+}
+
+struct math_value *value_mul(struct work *w, const struct math_value *a, const struct math_value *b)
+{
+	if (!a || !b) {
+		return NULL;
+	}
+	if (a->kind == VALUE_LIST || b->kind == VALUE_LIST) {
+		return over_list(w, value_mul, a, b);
+	}
+	if (a->kind == VALUE_MATRIX) {
+		return b->kind == VALUE_MATRIX ? matrix_product(w, a, b) : scaled(w, a, b);
+	}
+	if (b->kind == VALUE_MATRIX) {
+		return scaled(w, b, a);
+	}
+	return value_of_expr(w, expr_mul(w, value_expr(w, a), value_expr(w, b)));
+}
+
+struct math_value *value_div(struct work *w, const struct math_value *a, const struct math_value *b)
+{
+	if (!a || !b) {
+		return NULL;
+	}
+	if (a->kind == VALUE_LIST || b->kind == VALUE_LIST) {
+		return over_list(w, value_div, a, b);
+	}
+	const struct expr *by = value_expr(w, b);
+	if (a->kind == VALUE_MATRIX) {
+		return by ? value_mul(w, a, value_of_expr(w, expr_div(w, expr_int(w, 1), by)))
+			  : NULL;
+	}
+	return value_of_expr(w, expr_div(w, value_expr(w, a), by));
+}
+
+struct math_value *value_pow(struct work *w, const struct math_value *a, const struct math_value *b)
+{
+	if (!a || !b) {
+		return NULL;
+	}
+	if (a->kind == VALUE_LIST || b->kind == VALUE_LIST) {
+		return over_list(w, value_pow, a, b);
+	}
+	if (a->kind == VALUE_MATRIX) {
+		struct math_value *out = NULL;
+		bool power = b->is_number && !b->number.big && b->number.den == 1 &&
+			b->number.num >= 1 && b->number.num <= 16;
+		for (int64_t i = 0; power && i < b->number.num && (out || i == 0); i++) {
+			out = i == 0 ? scaled(w, a, value_of_expr(w, expr_int(w, 1)))
+				     : matrix_product(w, out, a);
+		}
+		return out;
+	}
+	return value_of_expr(w, expr_pow(w, value_expr(w, a), value_expr(w, b)));
+}
+
+/* --- Sets of reals --- */
+
+static bool is_infinite(const struct math_value *v)
+{
+	return v->kind == VALUE_EXPR && expr_has(v->expr, KERNEL_INFINITY);
+}
+
+static struct math_value *interval(struct work *w, const struct math_value *low,
+	const struct math_value *high, bool open_low, bool open_high)
+{
+	const struct math_value **ends = arena_alloc_array(w->arena, 2, sizeof(*ends));
+	ends[0] = low;
+	ends[1] = high;
+	struct math_value *v = value_new(w, VALUE_INTERVAL, ends, 2);
+	/* Nobody means that infinity belongs to it. */
+	v->open_low = open_low || is_infinite(low);
+	v->open_high = open_high || is_infinite(high);
+	return v;
+}
+
+const struct math_value *value_interval(struct work *w, const struct math_value *v)
+{
+	if (v->kind == VALUE_INTERVAL) {
+		return v;
+	}
+	if ((v->kind != VALUE_TUPLE && v->kind != VALUE_BRACKET) || v->n != 2 ||
+		!value_expr(w, v->items[0]) || !value_expr(w, v->items[1])) {
+		return NULL;
+	}
+	bool open = v->kind == VALUE_TUPLE;
+	return interval(w, v->items[0], v->items[1], open, open);
+}
+
+static size_t parts_of(const struct math_value *v)
+{
+	return v->kind == VALUE_UNION ? v->n : 1;
+}
+
+static struct math_value *joined_sets(
+	struct work *w, const struct math_value *a, const struct math_value *b)
+{
+	size_t n = a->n + b->n;
+	const struct math_value **items = arena_alloc_array(w->arena, n + 1, sizeof(*items));
+	for (size_t i = 0; i < n; i++) {
+		items[i] = i < a->n ? a->items[i] : b->items[i - a->n];
+	}
+	return n <= ITEMS_MAX ? value_new(w, VALUE_SET, items, n) : NULL;
+}
+
+struct math_value *value_union(
+	struct work *w, const struct math_value *a, const struct math_value *b)
+{
+	const struct math_value *both[2] = {a, b};
+	size_t n = 0, all = a && b ? parts_of(a) + parts_of(b) : 0;
+	if (all == 0 || all > ITEMS_MAX || !work_spend(w, all * 100)) {
+		return NULL;
+	}
+	if (a->kind == VALUE_SET && b->kind == VALUE_SET) {
+		return joined_sets(w, a, b);
+	}
+	const struct math_value **items = arena_alloc_array(w->arena, all, sizeof(*items));
 	for (int i = 0; i < 2; i++) {
-		size_t n = mpz_size(parts[i]);
-		mp_limb_t *limbs = arena_alloc_array(w->arena, n + 1, sizeof(*limbs));
-		memcpy(limbs, mpz_limbs_read(parts[i]), n * sizeof(*limbs));
-		mpz_roinit_n(i == 0 ? mpq_numref(kept) : mpq_denref(kept), limbs,
-			mpz_sgn(parts[i]) < 0 ? -(mp_size_t)n : (mp_size_t)n);
+		for (size_t j = 0; j < parts_of(both[i]); j++) {
+			const struct math_value *one = both[i]->kind == VALUE_UNION
+				? both[i]->items[j]
+				: both[i];
+			items[n] = one->kind == VALUE_SET ? one : value_interval(w, one);
+			if (!items[n++]) {
+				return NULL;
+			}
+		}
 	}
-	return (struct number){.big = kept};
+	return value_new(w, VALUE_UNION, items, n);
 }
 
-bool number_close(struct number a, struct number b)
+/* One interval without one point: itself, or two. */
+static struct math_value *without_point(
+	struct work *w, const struct math_value *v, const struct math_value *point)
 {
-	struct view va, vb;
-	view_of(a, &va);
-	view_of(b, &vb);
-	mpq_t distance, scale, other;
-	mpq_inits(distance, scale, other, (mpq_ptr)NULL);
-	mpq_sub(distance, va.q, vb.q);
-	mpq_abs(distance, distance);
-	mpq_abs(scale, va.q);
-	mpq_abs(other, vb.q);
-	if (mpq_cmp(other, scale) > 0) {
-		mpq_swap(scale, other);
+	int low, high;
+	const struct expr *p = value_expr(w, point);
+	if (!p || !math_order(w, p, value_expr(w, v->items[0]), &low) ||
+		!math_order(w, value_expr(w, v->items[1]), p, &high)) {
+		return NULL;
 	}
-	/* distance * 2,000,000 <= scale, where scale is at least 1 unless both numbers are tiny. */
-	if (mpq_cmp_ui(scale, 1, 1000) >= 0 && mpq_cmp_ui(scale, 1, 1) < 0) {
-		mpq_set_ui(scale, 1, 1);
+	struct math_value *left = interval(w, v->items[0], point, v->open_low, true);
+	struct math_value *right = interval(w, point, v->items[1], true, v->open_high);
+	if (low < 0 || high < 0) {
+		return interval(w, v->items[0], v->items[1], v->open_low, v->open_high);
 	}
-	mpq_set_ui(other, 2000000, 1);
-	mpq_mul(distance, distance, other);
-	bool close = mpq_cmp(distance, scale) <= 0;
-	mpq_clears(distance, scale, other, (mpq_ptr)NULL);
-	return close;
+	return low == 0 ? right : high == 0 ? left : value_union(w, left, right);
 }
 
-struct number number_percent(struct work *w, struct number a)
+struct math_value *value_without(
+	struct work *w, const struct math_value *a, const struct math_value *b)
 {
-	struct number out = a;
-	/* Cannot run out: one division by a small number after a parse that stayed within its limits. */
-	w->fuel = FUEL_MAX;
-	if (!number_mul(w, a, (struct number){.num = 1, .den = 100}, &out)) {
-		out = a;
+	if (!a || !b || b->kind != VALUE_SET || b->n == 0) {
+		return NULL;
 	}
-	return out;
+	for (size_t i = 0; i < b->n && a; i++) {
+		struct math_value *out = NULL;
+		bool many = a->kind == VALUE_UNION;
+		for (size_t j = 0; j < (many ? a->n : 1); j++) {
+			const struct math_value *part = value_interval(w, many ? a->items[j] : a);
+			part = part ? without_point(w, part, b->items[i]) : NULL;
+			if (!part) {
+				return NULL;
+			}
+			out = out ? value_union(w, out, part)
+				  : value_union(w, part, value_new(w, VALUE_SET, NULL, 0));
+		}
+		/* The empty set that made a union of it goes again. */
+		size_t kept = 0;
+		for (size_t j = 0; out && j < out->n; j++) {
+			if (out->items[j]->kind != VALUE_SET || out->items[j]->n > 0) {
+				out->items[kept++] = out->items[j];
+			}
+		}
+		if (!out) {
+			return NULL;
+		}
+		out->n = kept;
+		a = out;
+	}
+	return value_new(w, VALUE_UNION, a->items, a->n);
 }
 
-static void format_integer(mpz_srcptr z, struct str *out)
+/* c * x + k: the variable, else NULL. */
+static const struct kernel *linear_in(
+	struct work *w, const struct expr *e, struct number *out_c, const struct expr **out_rest)
 {
-	size_t digits = mpz_sizeinbase(z, 10);
-	if (digits > FORMAT_DIGITS_MAX) {
-		str_printf(out, "%s(a number of %zu digits)", mpz_sgn(z) < 0 ? "-" : "", digits);
-		return;
+	const struct kernel *x[2];
+	if (!e || expr_variables(e, x, 2) != 1) {
+		return NULL;
 	}
-	char buf[FORMAT_DIGITS_MAX + 3];
-	str_append_z(out, mpz_get_str(buf, 10, z));
+	const struct expr *name = expr_variable(w, x[0]->name);
+	for (size_t i = 0; i < e->n; i++) {
+		const struct term *t = &e->terms[i];
+		if (t->n == 1 && t->factors[0].kernel->kind == KERNEL_VARIABLE &&
+			t->factors[0].num == 1 && t->factors[0].den == 1) {
+			*out_c = t->c;
+			*out_rest = expr_sub(w, e, expr_mul(w, name, expr_number(w, t->c)));
+			return *out_rest && !expr_has(*out_rest, KERNEL_VARIABLE) ? x[0] : NULL;
+		}
+	}
+	return NULL;
 }
 
-void number_format(struct number a, struct str *out)
+struct math_value *value_inequality(
+	struct work *w, const struct expr *low, const struct expr *high, bool closed)
 {
-	struct view v;
-	view_of(a, &v);
-	format_integer(mpq_numref(v.q), out);
-	if (!number_is_integer(a)) {
-		str_append_c(out, '/');
-		format_integer(mpq_denref(v.q), out);
+	struct number c, size;
+	const struct expr *rest, *e = expr_sub(w, high, low);
+	const struct kernel *x = linear_in(w, e, &c, &rest);
+	if (x) {
+		/* c x + rest > 0 */
+		const struct expr *limit = expr_neg(w, expr_div(w, rest, expr_number(w, c)));
+		const struct math_value *end = value_of_expr(w, limit);
+		bool below = number_sign(c) < 0;
+		const struct expr *far = expr_constant(w, KERNEL_INFINITY);
+		const struct math_value *infinity = value_of_expr(
+			w, below ? expr_neg(w, far) : far);
+		if (!end || !infinity) {
+			return NULL;
+		}
+		struct math_value *v = below ? interval(w, infinity, end, true, !closed)
+					     : interval(w, end, infinity, !closed, true);
+		v->stated = true;
+		v->name = x->name;
+		return v;
+	}
+	if (!e || e->n == 0 || !expr_has(e, KERNEL_VARIABLE)) {
+		return NULL;
+	}
+	size = number_sign(e->terms[0].c) < 0 ? number_neg(w, e->terms[0].c) : e->terms[0].c;
+	struct math_value *v = value_new(w, VALUE_INEQUALITY, NULL, 0);
+	v->expr = expr_div(w, e, expr_number(w, size));
+	v->open_low = !closed;
+	return v->expr ? v : NULL;
+}
+
+/* --- Hash, and for people --- */
+
+bool math_value_is_number(const struct math_value *v)
+{
+	return v->kind == VALUE_NUMBER;
+}
+
+uint64_t math_value_hash(const struct math_value *v)
+{
+	uint64_t h = 0;
+	struct arena room = {0};
+	struct work w;
+	switch (v->kind) {
+	case VALUE_NUMBER:
+		return number_hash(v->number);
+	case VALUE_EXPR:
+	case VALUE_EQUATION:
+	case VALUE_UNEQUAL:
+	case VALUE_INEQUALITY:
+		return math_hash_mix(expr_hash(v->expr), v->kind);
+	case VALUE_TEXT:
+		return math_hash_bytes(VALUE_TEXT, v->text.data, v->text.len);
+	case VALUE_LIST:
+	case VALUE_SET:
+	case VALUE_UNION:
+		/* Without order, and the same for {1, 2} and "1, 2". */
+		for (size_t i = 0; i < v->n; i++) {
+			h += math_hash_mix(math_value_hash(v->items[i]), 1);
+		}
+		return v->n == 1 && v->kind != VALUE_UNION ? math_value_hash(v->items[0]) : h;
+	case VALUE_MATRIX:
+	case VALUE_TUPLE:
+	case VALUE_BRACKET:
+	case VALUE_INTERVAL:
+		break;
+	}
+	work_init(&w, &room);
+	const struct math_value *range = value_interval(&w, v);
+	h = range ? 1000u + range->open_low * 2u + range->open_high : v->kind + v->rows * 64u;
+	for (size_t i = 0; i < v->n; i++) {
+		h = math_hash_mix(h, math_value_hash(v->items[i]));
+	}
+	arena_release(&room);
+	return h;
+}
+
+static void format_items(
+	const struct math_value *v, const char *open, const char *close, struct str *out)
+{
+	str_append_z(out, open);
+	for (size_t i = 0; i < v->n && out->len < 600; i++) {
+		size_t columns = v->rows ? v->n / v->rows : 0;
+		str_append_z(out,
+			i == 0                                ? ""
+				: columns && i % columns == 0 ? "; "
+				: v->kind == VALUE_UNION      ? " | "
+							      : ", ");
+		math_value_format(v->items[i], out);
+	}
+	str_append_z(out, close);
+}
+
+static void format_bare(const struct math_value *v, struct str *out)
+{
+	switch (v->kind) {
+	case VALUE_NUMBER:
+		number_format(v->number, out);
+		str_append_z(out, v->percent ? "%" : "");
+		break;
+	case VALUE_EXPR:
+		expr_format(v->expr, out);
+		str_append_z(out, v->percent ? "%" : "");
+		break;
+	case VALUE_EQUATION:
+		expr_format(v->expr, out);
+		str_append_z(out, " = 0");
+		break;
+	case VALUE_UNEQUAL:
+		expr_format(v->expr, out);
+		str_append_z(out, " != 0");
+		break;
+	case VALUE_INEQUALITY:
+		expr_format(v->expr, out);
+		str_append_z(out, v->open_low ? " > 0" : " >= 0");
+		break;
+	case VALUE_TEXT:
+		str_append(out, v->text.data, MIN(v->text.len, (size_t)200));
+		break;
+	case VALUE_SET:
+		format_items(v, "{", "}", out);
+		break;
+	case VALUE_TUPLE:
+		format_items(v, "(", ")", out);
+		break;
+	case VALUE_BRACKET:
+		format_items(v, "[", "]", out);
+		break;
+	case VALUE_INTERVAL:
+		format_items(v, v->open_low ? "(" : "[", v->open_high ? ")" : "]", out);
+		break;
+	case VALUE_MATRIX:
+		format_items(v, "matrix(", ")", out);
+		break;
+	case VALUE_LIST:
+	case VALUE_UNION:
+		format_items(v, "", "", out);
+		break;
+	}
+}
+
+void math_value_format(const struct math_value *v, struct str *out)
+{
+	if (v->name.len > 0) {
+		str_append(out, v->name.data, MIN(v->name.len, (size_t)40));
+		str_append_z(
+			out, v->kind == VALUE_INTERVAL || v->kind == VALUE_UNION ? " in " : " = ");
+	}
+	format_bare(v, out);
+	if (v->base.len > 0) {
+		str_append_c(out, '_');
+		str_append(out, v->base.data, MIN(v->base.len, (size_t)8));
 	}
 }
