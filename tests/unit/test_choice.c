@@ -1,5 +1,5 @@
 /* Letters: where they are found, what is none, and what the verifier makes of them. */
-#include "verifiers/choice.h"
+#include "verifiers/choice_letter.h"
 
 #include "base/mem.h"
 #include "fixture.h"
