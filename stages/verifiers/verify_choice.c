@@ -13,11 +13,11 @@ struct choice_config {
 
 static const struct param params[] = {
 	PARAM_REF("gold", struct choice_config, gold, .ref = "field", .required = true,
-		.help = "field that holds the right letter; with `options` also its text, or its place "
-			"from 0"),
+		.help = "field with the right letter; with `options` also its text or place from "
+			"0"),
 	PARAM_REF("options", struct choice_config, options, .ref = "field",
-		.help = "field with the options' texts, a list or a map of letters: an answer may then "
-			"also be the text"),
+		.help = "field with the options' texts, a list or a map of letters: such a text "
+			"answers too"),
 	{0},
 };
 
