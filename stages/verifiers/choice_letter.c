@@ -71,13 +71,18 @@ static bool is_word_byte(char c)
 	return isalnum((unsigned char)c) || (unsigned char)c >= 0x80 || c == '_';
 }
 
+/* A lower-case word, but for those that link letters. */
+static bool word_follows(const char *after, const char *end)
+{
+	struct reader r = {after, end, NULL};
+	return end - after >= 2 && after[0] == ' ' && islower((unsigned char)after[1]) &&
+		!skip_word(&r, " or ") && !skip_word(&r, " and ");
+}
+
 /* "A triangle", "I think", and not "A or B". */
 static bool is_article(char letter, const char *after, const char *end)
 {
-	struct reader r = {after, end, NULL};
-	return (letter == 'A' || letter == 'I') && end - after >= 2 && after[0] == ' ' &&
-		islower((unsigned char)after[1]) && !skip_word(&r, " or ") &&
-		!skip_word(&r, " and ");
+	return (letter == 'A' || letter == 'I') && word_follows(after, end);
 }
 
 /* A letter that stands alone, here; lower case only where it is set apart. */
@@ -104,7 +109,7 @@ static char take_letter(struct reader *r, bool apart)
 	return letter;
 }
 
-/* "A or B", "A and B", "A, B", "A/B". */
+/* "A or B", "A and B", "A, B", "A/B", and not "A, C is too large". */
 static bool is_hedged(struct reader r, char letter)
 {
 	static const char *const links[] = {"or ", "and ", ",", "/", "&"};
@@ -116,7 +121,7 @@ static bool is_hedged(struct reader r, char letter)
 				next.at++;
 			}
 			char other = take_letter(&next, false);
-			if (other && other != letter) {
+			if (other && other != letter && !word_follows(next.at, next.end)) {
 				return true;
 			}
 		}
