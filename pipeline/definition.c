@@ -136,12 +136,10 @@ const struct param definition_params[] = {
 		.help = "SQL over one candidate: what is accepted"),
 	PARAM_STR("audit", struct definition, audit,
 		.help = "share of the candidates, such as 2%, that every verifier is asked about "
-			"whatever its "
-			"`when` says; it changes no decision"),
+			"whatever its `when` says; it changes no decision"),
 	PARAM_STR("label", struct definition, label,
 		.help = "field or verifier that says what is right (0 or 1): verifiers are "
-			"measured "
-			"against it"),
+			"measured against it"),
 	PARAM_GROUP("budget", .table = budget_params, .help = "when to stop"),
 	PARAM_GROUP("ledger", .table = ledger_params, .help = "how results are committed"),
 	{0},

@@ -1,7 +1,7 @@
 #include "verifiers/answer_classes.h"
 
 #include "base/hash.h"
-#include "verifiers/choice.h"
+#include "verifiers/choice_letter.h"
 
 #include <string.h>
 

@@ -2,7 +2,7 @@
  * Model output of any kind against options of any kind: the first lines are the options, up to an empty one, the rest the output.
  * A letter is always one of those there are, only what can be hedged is, and the same text gives the same answer.
  */
-#include "verifiers/choice.h"
+#include "verifiers/choice_letter.h"
 
 #include "base/attr.h"
 

@@ -1,5 +1,5 @@
 /* Letters: where they are found, what is none, and what the verifier makes of them. */
-#include "verifiers/choice.h"
+#include "verifiers/choice_letter.h"
 
 #include "base/mem.h"
 #include "fixture.h"
@@ -31,6 +31,9 @@ static const struct {
 	{"the correct option is C.", 'C', "answer", false},
 	{"The answer is A. No, the answer is D.", 'D', "answer", false},
 	{"The answer is A or B", 'A', "answer", true},
+	{"The answer is B, C is too large.", 'B', "answer", false},
+	{"The answer is B and C is wrong.", 'B', "answer", false},
+	{"The answer is B, C or D.", 'B', "answer", true},
 	{"The answer is A triangle", 0, NULL, false},
 	{"The answer is a prime", 0, NULL, false},
 	{"The answer isn't here", 0, NULL, false},

@@ -6,8 +6,8 @@
  *	struct choice_found found;
  *	choice_find(slice_z("... so the answer is (B)."), &options, &found);	// letter 'B', rule "answer"
  */
-#ifndef VERIFIERS_CHOICE_H
-#define VERIFIERS_CHOICE_H
+#ifndef VERIFIERS_CHOICE_LETTER_H
+#define VERIFIERS_CHOICE_LETTER_H
 
 #include "base/str.h"
 
@@ -15,6 +15,7 @@
 #include <stddef.h>
 
 #define CHOICE_LETTERS_MAX 10 /* A to J */
+#define CHOICE_OPTION_BYTES_MAX 4096 /* longer texts are never compared */
 
 struct choice_options {
 	size_t n; /* letters that there are, from A */
