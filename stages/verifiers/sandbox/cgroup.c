@@ -3,6 +3,9 @@
  * groups in it: the one above our own, as systemd leaves it for a scope of a user or with DelegateSubgroup=, or our own if it is
  * the root of a container. In the old hierarchies, our own groups of the two controllers.
  *
+ * Moving a process into a group makes the kernel wait for all its cores, which would double the time of a short run. So runs join late
+ * (sandbox_run.c says when); until then rlimits and the look at the tree must do.
+ *
  * Groups are used again, since the kernel takes its time to let go of a removed one. What happened in it before is told apart
  * by a count that is read when it is taken.
  */
@@ -11,12 +14,14 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "verifiers/sandbox/tree.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -31,8 +36,7 @@ enum { MEMORY, PIDS };
 
 struct cgroup {
 	struct cgroup *next;
-	char *dirs[N_DIRS], *procs[N_DIRS]; /* own; PIDS is NULL in the unified hierarchy */
-	const char *list[N_DIRS + 1];
+	char *dirs[N_DIRS]; /* own; PIDS is NULL in the unified hierarchy */
 	bool unified;
 	uint64_t kills_before;
 };
@@ -180,7 +184,6 @@ static void cgroup_free(struct cgroup *group)
 			usleep(1000);
 		}
 		free(group->dirs[i]);
-		free(group->procs[i]);
 	}
 	free(group);
 }
@@ -237,8 +240,6 @@ static struct cgroup *cgroup_make(const struct cgroups *groups, unsigned number)
 			cgroup_free(group);
 			return NULL;
 		}
-		group->procs[i] = file_join(dir, "cgroup.procs");
-		group->list[i] = group->procs[i];
 		group->dirs[i] = TAKE(dir);
 	}
 	return group;
@@ -295,9 +296,36 @@ void cgroup_give_back(struct cgroups *groups, struct cgroup *group)
 	pthread_mutex_unlock(&groups->mutex);
 }
 
-const char *const *cgroup_procs(const struct cgroup *group)
+struct joining {
+	const struct cgroup *group;
+	struct str members; /* a pid a line */
+};
+
+static void join_one(void *ctx, pid_t pid)
 {
-	return group->list;
+	const struct joining *j = ctx;
+	char number[16];
+	snprintf(number, sizeof(number), "%d", (int)pid);
+	if (has_word(j->members.data, j->members.len, "\n", number)) {
+		return;
+	}
+	for (int i = 0; i < N_DIRS; i++) {
+		if (j->group->dirs[i]) {
+			/* It may have ended, and then there is nothing to bound. */
+			put(j->group->dirs[i], "cgroup.procs", (uint64_t)pid);
+		}
+	}
+}
+
+void cgroup_join(struct cgroup *group, pid_t root)
+{
+	struct joining j = {.group = group};
+	if (!group) {
+		return;
+	}
+	read_file(group->dirs[MEMORY], "cgroup.procs", &j.members);
+	tree_each(root, join_one, &j);
+	str_release(&j.members);
 }
 
 bool cgroup_was_full(const struct cgroup *group)

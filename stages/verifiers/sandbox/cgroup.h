@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct cgroups; /* the place where we may make groups, and those that wait to be used again */
 struct cgroup;
@@ -22,8 +23,11 @@ void cgroups_free(struct cgroups *groups);
 struct cgroup *cgroup_take(struct cgroups *groups, uint64_t memory_bytes, uint32_t processes);
 /* Its processes must be dead. NULL: no-op. */
 void cgroup_give_back(struct cgroups *groups, struct cgroup *group);
-/* Files to write "0" to, which joins the group; ends with NULL. */
-const char *const *cgroup_procs(const struct cgroup *group);
+/*
+ * Moves a process and all its descendants that are not in the group yet. What they have used so far stays with the group that they
+ * come from; what they start is born here. NULL: no-op.
+ */
+void cgroup_join(struct cgroup *group, pid_t root);
 /* Has the kernel killed for memory since cgroup_take? NULL: no. */
 bool cgroup_was_full(const struct cgroup *group);
 

@@ -84,18 +84,6 @@ static bool change_user(uid_t uid)
 			syscall(SYS_setresuid, uid, uid, uid) == 0);
 }
 
-static bool join_cgroups(const char *const *paths)
-{
-	for (; paths && *paths; paths++) {
-		int fd = open(*paths, O_WRONLY | O_CLOEXEC);
-		if (fd < 0 || write(fd, "0", 1) != 1) {
-			return false;
-		}
-		close(fd);
-	}
-	return true;
-}
-
 /* With bubblewrap the filter comes last, by its hand. */
 static bool set_filter(const struct sandbox *box)
 {
@@ -111,9 +99,7 @@ static NORETURN void become(const struct launch *l, struct failure *failure)
 {
 	setsid();
 	reset_signals();
-	if (!join_cgroups(l->cgroups)) {
-		failure->step = "join its cgroup";
-	} else if (!move_fds(l->fds)) {
+	if (!move_fds(l->fds)) {
 		failure->step = "arrange its descriptors";
 	} else if (!set_limits(l->box, l->limits)) {
 		failure->step = "set its limits";

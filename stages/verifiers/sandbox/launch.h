@@ -10,7 +10,6 @@ struct launch {
 	char *const *argv;
 	int fds[N_FDS]; /* becomes descriptor i of the process; -1: closed */
 	const struct sandbox_limits *limits;
-	const char *const *cgroups; /* paths of cgroup.procs to join; ends with NULL, or NULL */
 };
 
 /* The new process's pid, in a session of its own; -1 with err. */

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #define LOOK_EVERY_MS 20
+#define JOIN_AFTER_MS 100
 #define DEATH_MS 5000 /* a killed tree is gone long before */
 
 enum stream { STREAM_OUT, STREAM_ERR, STREAM_REPORT, STREAM_INFO, N_STREAMS };
@@ -33,7 +34,7 @@ struct watch {
 	const struct sandbox *box;
 	const struct sandbox_limits *limits;
 	struct sandbox_result *result;
-	struct cgroup *cgroup; /* NULL: none is delegated */
+	struct cgroup *cgroup; /* NULL: too early, or none is delegated */
 	int streams[N_STREAMS]; /* -1 after their end */
 	uint64_t read_bytes[N_STREAMS];
 	struct str info;
@@ -116,6 +117,17 @@ static bool drain(struct watch *w, enum stream i)
 	return true;
 }
 
+/* A short run ends before it would pay. */
+static void join_cgroup(struct watch *w)
+{
+	if (!w->cgroup) {
+		w->cgroup = cgroup_take(w->box->cgroups,
+			w->limits->memory_bytes + w->box->scratch_bytes,
+			w->limits->processes + OWN_PROCESSES);
+	}
+	cgroup_join(w->cgroup, w->pid);
+}
+
 static void look(struct watch *w)
 {
 	int64_t now = clock_mono_ms();
@@ -123,6 +135,9 @@ static void look(struct watch *w)
 		return;
 	}
 	w->look_ms = now + LOOK_EVERY_MS;
+	if (now - w->started_ms >= JOIN_AFTER_MS) {
+		join_cgroup(w);
+	}
 	struct tree_usage usage = tree_measure(w->pid);
 	w->result->cpu_ms = MAX(w->result->cpu_ms, usage.cpu_ms);
 	w->result->memory_bytes = MAX(w->result->memory_bytes, usage.memory_bytes);
@@ -254,7 +269,6 @@ static bool start(struct watch *w, const struct sandbox_command *command, struct
 		.box = w->box,
 		.argv = argv,
 		.limits = w->limits,
-		.cgroups = w->cgroup ? cgroup_procs(w->cgroup) : NULL,
 	};
 	for (int i = 0; i < N_FDS; i++) {
 		launch.fds[i] = -1;
@@ -301,8 +315,6 @@ void sandbox_run(const struct sandbox *box, const struct sandbox_command *comman
 	str_init(&w.info, KEPT_BYTES);
 	w.started_ms = clock_mono_ms();
 	w.look_ms = w.started_ms + LOOK_EVERY_MS;
-	w.cgroup = cgroup_take(box->cgroups, w.limits->memory_bytes + box->scratch_bytes,
-		w.limits->processes + OWN_PROCESSES);
 	if (start(&w, command, &err)) {
 		attend(&w);
 		bury(&w);

@@ -78,8 +78,9 @@ static void collect(struct pids *pids, pid_t root)
 	}
 }
 
-static void add_usage(struct tree_usage *usage, pid_t pid)
+static void add_usage(void *ctx, pid_t pid)
 {
+	struct tree_usage *usage = ctx;
 	char path[64], text[STAT_BYTES];
 	unsigned long long user, system;
 	long long user_waited, system_waited, pages;
@@ -100,22 +101,28 @@ static void add_usage(struct tree_usage *usage, pid_t pid)
 	usage->processes++;
 }
 
-struct tree_usage tree_measure(pid_t root)
+void tree_each(pid_t root, void (*visit)(void *ctx, pid_t pid), void *ctx)
 {
 	struct pids pids;
-	struct tree_usage usage = {0};
 	collect(&pids, root);
 	for (size_t i = 0; i < pids.n; i++) {
-		add_usage(&usage, pids.items[i]);
+		visit(ctx, pids.items[i]);
 	}
+}
+
+struct tree_usage tree_measure(pid_t root)
+{
+	struct tree_usage usage = {0};
+	tree_each(root, add_usage, &usage);
 	return usage;
+}
+
+static void kill_one(void *ctx UNUSED, pid_t pid)
+{
+	kill(pid, SIGKILL);
 }
 
 void tree_kill(pid_t root)
 {
-	struct pids pids;
-	collect(&pids, root);
-	for (size_t i = 0; i < pids.n; i++) {
-		kill(pids.items[i], SIGKILL);
-	}
+	tree_each(root, kill_one, NULL);
 }

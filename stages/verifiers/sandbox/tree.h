@@ -13,6 +13,8 @@ struct tree_usage {
 
 /* A process that ends while we look is left out. Stops at 4,096 processes. */
 struct tree_usage tree_measure(pid_t root);
+/* The root first, then what descends from it. */
+void tree_each(pid_t root, void (*visit)(void *ctx, pid_t pid), void *ctx);
 /* SIGKILL for all below `root` and for itself, for trees that no pid namespace takes along. */
 void tree_kill(pid_t root);
 
