@@ -106,6 +106,12 @@ static bool decide(const struct math_value *gold, char letter, struct math_verdi
 	return true;
 }
 
+/* "(A)" is no article. */
+static bool in_brackets(struct slice s, size_t at)
+{
+	return at > 0 && at + 1 < s.len && s.data[at - 1] == '(' && s.data[at + 1] == ')';
+}
+
 /* The one option that is named by a letter standing alone; 0 for none, and for more than one. */
 static char only_letter(struct slice s)
 {
@@ -114,7 +120,8 @@ static char only_letter(struct slice s)
 		bool formula = (at + 1 < s.len && memchr("}*+-/=<>", s.data[at + 1], 8)) ||
 			(at > 0 && memchr("\\{*+-/=<>", s.data[at - 1], 9));
 		bool alone = is_option(s.data[at]) && !formula && ends_word(s, at + 1) &&
-			(at == 0 || ends_word(s, at - 1)) && s.data[at] != 'A' && s.data[at] != 'I';
+			(at == 0 || ends_word(s, at - 1)) &&
+			((s.data[at] != 'A' && s.data[at] != 'I') || in_brackets(s, at));
 		if (alone && only != 0 && only != s.data[at]) {
 			return 0;
 		}
