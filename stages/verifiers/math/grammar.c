@@ -1112,7 +1112,8 @@ struct math_value *math_parse_side(struct context *c, struct slice s)
 {
 	struct parser p = {.lx = {.work = c->w, .s = s.data, .len = s.len}, .c = c, .w = c->w};
 	bool outer = c->decimal;
-	if (s.len == 0 || !work_spend(c->w, s.len * MATH_CHARACTER_COST) || ++c->depth > MATH_DEPTH_MAX) {
+	if (s.len == 0 || !work_spend(c->w, s.len * MATH_CHARACTER_COST) ||
+		++c->depth > MATH_DEPTH_MAX) {
 		return NULL;
 	}
 	bool choose = *s.data != '{' && memmem(s.data, s.len, "\\choose", 7);
