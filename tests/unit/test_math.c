@@ -271,6 +271,13 @@ static const struct {
 	bool equal;
 } values[] = {
 	{"4-x", "4", false},
+	{"(2,3)", "2 or 3", false},
+	{"(1,2)", "x=1 or x=2", false},
+	{"\\{1,2,3,4\\}", "\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", false},
+	{"1,2,3,4", "\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", false},
+	{"1:2:3", "(1,2,3)", false},
+	{"A", "A, B, C", false},
+	{"B", "A \\cup B", false},
 	{"4-x^2", "4", false},
 	{"5/x", "5", false},
 	{"3-2n", "3", false},
@@ -854,15 +861,15 @@ START_TEST(gives_the_answer_alone)
 	{
 		struct arena arena = {0};
 		struct math_span span;
-		const struct math_value *a = math_answer(
-			slice_z("We get \\boxed{\\frac{2}{4}}."), &math_policy_default, &arena, &span);
+		const struct math_value *a = math_answer(slice_z("We get \\boxed{\\frac{2}{4}}."),
+			&math_policy_default, &arena, &span);
 		const struct math_value *b = math_answer(
 			slice_z("So the answer is 0.5."), &math_policy_default, &arena, NULL);
 		ck_assert(a && b && math_value_is_number(a));
 		ck_assert_int_eq(span.rule, MATH_RULE_BOXED);
 		ck_assert(math_value_hash(a) == math_value_hash(b));
-		ck_assert_ptr_null(math_answer(slice_z("I do not know.\nSorry."),
-			&math_policy_default, &arena, &span));
+		ck_assert_ptr_null(math_answer(
+			slice_z("I do not know.\nSorry."), &math_policy_default, &arena, &span));
 		arena_release(&arena);
 	}
 END_TEST

@@ -1048,14 +1048,19 @@ static struct math_value *parse_ratio(struct parser *p, struct math_value *first
 		}
 		return v;
 	}
-	const struct math_value **items = arena_alloc_array(p->w->arena, n, sizeof(*items));
+	/* A word before them tells it from (1, 2, 3). */
+	const struct math_value **items = arena_alloc_array(p->w->arena, n + 1, sizeof(*items));
+	struct math_value *word = value_new(p->w, VALUE_TEXT, NULL, 0);
+	word->text = slice_z("ratio");
+	word->is_word = true;
+	items[0] = word;
 	for (size_t i = 0; i < n; i++) {
-		items[i] = value_div(p->w, parts[i], parts[0]);
-		if (!items[i]) {
+		items[i + 1] = value_div(p->w, parts[i], parts[0]);
+		if (!items[i + 1]) {
 			return NULL;
 		}
 	}
-	return value_new(p->w, VALUE_TUPLE, items, n);
+	return value_new(p->w, VALUE_TUPLE, items, n + 1);
 }
 
 /* "4:30 p.m." is a time, "3 million" not 3. */
