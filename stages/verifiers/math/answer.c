@@ -432,6 +432,9 @@ static struct math_value *make_list(
 		return value_new(w, VALUE_LIST, groups, n / size);
 	}
 	struct math_value *list = value_new(w, VALUE_LIST, items, n);
+	for (size_t i = 1; i < n; i++) {
+		list->spoken |= pieces[i].before >= SEPARATOR_AND;
+	}
 	lift_name(w, list);
 	return list;
 }

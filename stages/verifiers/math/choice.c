@@ -69,7 +69,10 @@ static char opening_letter(struct slice s, size_t *out_rest)
 	bool formula = (blank && memchr("=+-*/<>^", after, 8)) ||
 		(rest < s.len && memchr("=+-*/<>^", s.data[rest], 8)) ||
 		(command < s.len && s.data[command] == '\\' && !space);
-	if (article || formula || (rest < s.len && s.data[rest] == '(')) {
+	/* "A, B and C" names several. */
+	size_t more = skip_opening(s, rest);
+	bool several = marked && more < s.len && is_option(s.data[more]) && ends_word(s, more + 1);
+	if (article || formula || several || (rest < s.len && s.data[rest] == '(')) {
 		return 0;
 	}
 	*out_rest = rest;
@@ -106,15 +109,37 @@ static bool decide(const struct math_value *gold, char letter, struct math_verdi
 	return true;
 }
 
+/* "(A)" is no article. */
+static bool in_brackets(struct slice s, size_t at)
+{
+	return at > 0 && at + 1 < s.len && s.data[at - 1] == '(' && s.data[at + 1] == ')';
+}
+
+/* \angle C, A \cup B */
+static bool behind_command(struct slice s, size_t at)
+{
+	size_t end = at;
+	while (end > 0 && s.data[end - 1] == ' ') {
+		end--;
+	}
+	size_t from = end;
+	while (from > 0 && math_is_letter(s.data[from - 1])) {
+		from--;
+	}
+	return from > 0 && from < end && s.data[from - 1] == '\\';
+}
+
 /* The one option that is named by a letter standing alone; 0 for none, and for more than one. */
 static char only_letter(struct slice s)
 {
 	char only = 0;
 	for (size_t at = 0; at < s.len; at++) {
-		bool formula = (at + 1 < s.len && memchr("}*+-/=<>", s.data[at + 1], 8)) ||
+		bool formula = (at + 1 < s.len && memchr("}*+-/=<>(", s.data[at + 1], 9)) ||
+			behind_command(s, at) ||
 			(at > 0 && memchr("\\{*+-/=<>", s.data[at - 1], 9));
 		bool alone = is_option(s.data[at]) && !formula && ends_word(s, at + 1) &&
-			(at == 0 || ends_word(s, at - 1)) && s.data[at] != 'A' && s.data[at] != 'I';
+			(at == 0 || ends_word(s, at - 1)) &&
+			((s.data[at] != 'A' && s.data[at] != 'I') || in_brackets(s, at));
 		if (alone && only != 0 && only != s.data[at]) {
 			return 0;
 		}

@@ -264,6 +264,17 @@ static struct result compare_sequences(
 				       : result(MATH_DIFFERENT, MATH_BY_SEQUENCE);
 }
 
+/* Alternatives, and several values of one letter, are no tuple; "x = 2 and y = 3" is the pair. */
+static bool may_be_sequence(const struct math_value *list, const struct math_value *sequence)
+{
+	bool letters = list->n > 0 && list->items[0]->name.len > 0;
+	bool vector = sequence->kind != VALUE_MATRIX || sequence->rows == 1 ||
+		sequence->rows == sequence->n;
+	bool several = list->name.len > 0 && sequence->name.len == 0;
+	return vector && !several && (!list->spoken || letters) &&
+		(sequence->kind != VALUE_BRACKET || sequence->n > 2);
+}
+
 /* "3/4 or 0.75" says one thing twice. */
 static struct result compare_with_one(
 	struct comparison *c, const struct math_value *one, const struct math_value *many)
@@ -305,7 +316,7 @@ static struct result compare_kinds(
 		: b->kind == VALUE_LIST                       ? b
 							      : NULL;
 	const struct math_value *sequence = is_sequence(a) ? a : b;
-	if (list && is_sequence(sequence) && (sequence->kind != VALUE_BRACKET || sequence->n > 2)) {
+	if (list && is_sequence(sequence) && may_be_sequence(list, sequence)) {
 		struct result r = compare_in_order(c, a, b, MATH_BY_SEQUENCE);
 		return r.outcome == MATH_EQUAL ? r : undecided;
 	}

@@ -924,6 +924,9 @@ static bool by_box(struct finder *f)
 static bool whole(struct finder *f)
 {
 	struct slice s = math_strip(f->text);
+	/* A calculator's note before the number. */
+	const char *note = MATH_STARTS(s, 0, "<<") ? memmem(s.data, s.len, ">>", 2) : NULL;
+	s = note ? math_sub(s, (size_t)(note - s.data) + 2, s.len) : s;
 	if (s.len == 0 || s.len > WHOLE_BYTES_MAX || memchr(s.data, '\n', s.len)) {
 		return false;
 	}

@@ -70,6 +70,20 @@ static bool has_pairs(struct slice inner, enum token_kind open)
 
 /* --- Expressions --- */
 
+/* {n \choose k} */
+static struct math_value *parse_choose(struct context *c, struct slice inner)
+{
+	const char *word = memmem(inner.data, inner.len, "\\choose", 7);
+	size_t at = (size_t)(word - inner.data);
+	struct slice top = math_trim(math_sub(inner, 0, at));
+	struct slice bottom = math_trim(math_sub(inner, at + 7, inner.len));
+	const struct expr *args[2] = {value_expr(c->w, math_parse_side(c, top)),
+		value_expr(c->w, math_parse_side(c, bottom))};
+	return args[0] && args[1]
+		? value_of_expr(c->w, math_call(c->w, slice_z("binom"), NULL, args, 2))
+		: NULL;
+}
+
 /* The text within a bracket whose opening token is current, as items; the token behind it becomes current. */
 static struct math_value *parse_bracketed(struct parser *p)
 {
@@ -95,6 +109,11 @@ static struct math_value *parse_bracketed(struct parser *p)
 	}
 	p->lx.at = to + bytes;
 	next(p);
+	if (n == 1 && open == TOKEN_GROUP && memmem(inner.data, inner.len, "\\choose", 7)) {
+		out = parse_choose(p->c, inner);
+		p->c->depth--;
+		return out;
+	}
 	if (n == 1 && group && !brace) {
 		/* In the middle of an expression: its own parser on its own text. */
 		struct parser inside = {.lx = {.work = p->w,
@@ -925,6 +944,10 @@ static bool starts_factor(const struct parser *p)
 			!slice_eq_z(p->lx.tok.text, "rceil") && !is_cap(p);
 	case TOKEN_BAR:
 		return p->bars == 0;
+	case TOKEN_NUMBER:
+		/* "5!5!", "(3)4"; two numbers side by side are no product. */
+		return p->lx.tok.start > 0 && !p->lx.tok.space_before &&
+			memchr("!)", p->lx.s[p->lx.tok.start - 1], 2);
 	case TOKEN_FRAC:
 	case TOKEN_SQRT:
 	case TOKEN_OPEN:
@@ -1025,14 +1048,19 @@ static struct math_value *parse_ratio(struct parser *p, struct math_value *first
 		}
 		return v;
 	}
-	const struct math_value **items = arena_alloc_array(p->w->arena, n, sizeof(*items));
+	/* A word before them tells it from (1, 2, 3). */
+	const struct math_value **items = arena_alloc_array(p->w->arena, n + 1, sizeof(*items));
+	struct math_value *word = value_new(p->w, VALUE_TEXT, NULL, 0);
+	word->text = slice_z("ratio");
+	word->is_word = true;
+	items[0] = word;
 	for (size_t i = 0; i < n; i++) {
-		items[i] = value_div(p->w, parts[i], parts[0]);
-		if (!items[i]) {
+		items[i + 1] = value_div(p->w, parts[i], parts[0]);
+		if (!items[i + 1]) {
 			return NULL;
 		}
 	}
-	return value_new(p->w, VALUE_TUPLE, items, n);
+	return value_new(p->w, VALUE_TUPLE, items, n + 1);
 }
 
 /* "4:30 p.m." is a time, "3 million" not 3. */
@@ -1089,11 +1117,13 @@ struct math_value *math_parse_side(struct context *c, struct slice s)
 {
 	struct parser p = {.lx = {.work = c->w, .s = s.data, .len = s.len}, .c = c, .w = c->w};
 	bool outer = c->decimal;
-	if (!work_spend(c->w, s.len * MATH_CHARACTER_COST) || ++c->depth > MATH_DEPTH_MAX) {
+	if (s.len == 0 || !work_spend(c->w, s.len * MATH_CHARACTER_COST) ||
+		++c->depth > MATH_DEPTH_MAX) {
 		return NULL;
 	}
-	struct math_value *v = math_parse_quantity(c->w, s);
-	if (!v) {
+	bool choose = *s.data != '{' && memmem(s.data, s.len, "\\choose", 7);
+	struct math_value *v = choose ? parse_choose(c, s) : math_parse_quantity(c->w, s);
+	if (!v && !choose) {
 		c->decimal = false;
 		next(&p);
 		v = parse_sets(&p);

@@ -200,6 +200,7 @@ struct math_value {
 	bool decimal; /* written with a decimal point: may have been rounded */
 	bool comma; /* "2,74" read as 2.74: could be a list as well */
 	bool clock; /* "4:30" read as 4/30 */
+	bool spoken; /* a list with "and" or "or" between */
 	bool stated; /* an interval that was written as an inequality */
 	bool open_low, open_high; /* of an interval; of an inequality, open_low */
 	struct number number;

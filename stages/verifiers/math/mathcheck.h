@@ -130,7 +130,8 @@ struct math_verdict {
 	enum math_method method;
 	enum math_rule rule; /* that gave the answer */
 	struct slice span; /* the answer as it stands in the output */
-	const struct math_value *pred; /* NULL if it could not be read, and where a letter decided */
+	const struct math_value
+		*pred; /* NULL if it could not be read, and where a letter decided */
 };
 
 /* Symmetric but for an inequality against an interval, see math_policy. gold or pred NULL: GOLD_UNPARSED, PRED_UNPARSED. Fills outcome and method only. */
