@@ -38,9 +38,9 @@ struct wide *wide_new(const struct expr_column *columns, size_t n_columns, struc
 	}
 	/* Window functions over the prompt would do too; the group is aggregated once, as the ids of a prompt are neighbours. */
 	str_append_z(&create,
-		"); CREATE TABLE groups (prompt INTEGER PRIMARY KEY, n_candidates INTEGER, "
+		"); CREATE TABLE groups (thresh_group INTEGER PRIMARY KEY, n_candidates INTEGER, "
 		"n_accepted INTEGER, pass_rate REAL);"
-		" CREATE VIEW wide AS SELECT * FROM candidates JOIN groups ON prompt = "
+		" CREATE VIEW wide AS SELECT * FROM candidates JOIN groups ON thresh_group = "
 		"thresh_prompt; BEGIN");
 	str_append_z(&insert, ")");
 	/* An empty name is a temporary file that SQLite deletes; pages stay in a small cache until it spills. */

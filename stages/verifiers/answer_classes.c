@@ -1,6 +1,5 @@
 #include "verifiers/answer_classes.h"
 
-#include "base/hash.h"
 #include "verifiers/choice_letter.h"
 
 #include <string.h>
@@ -18,17 +17,6 @@ struct classes {
 	size_t n;
 	const struct math_policy *policy;
 };
-
-/* Of the value as it is written for people, so the same for every spelling of a number; equal keys are a hint only. */
-static uint64_t key_of(const struct math_value *value)
-{
-	struct str text;
-	str_init(&text, 4096);
-	math_value_format(value, &text);
-	uint64_t key = hash64(text.data, text.len, 0);
-	str_release(&text);
-	return key;
-}
 
 static bool is_equal(
 	const struct classes *c, const struct math_value *a, const struct math_value *b)
@@ -57,28 +45,14 @@ static size_t find_class(const struct classes *c, const struct math_value *value
 	return c->n;
 }
 
-/* The first span that can be read. */
-static const struct math_value *read_value(
-	struct slice text, const struct math_policy *policy, struct arena *arena, bool *out_any)
-{
-	struct math_span spans[MATH_SPANS_MAX];
-	size_t n = math_extract(text, policy, arena, spans);
-	const struct math_value *value = NULL;
-	*out_any = n > 0;
-	for (size_t i = 0; i < n && !value && spans[i].rule == spans[0].rule; i++) {
-		value = math_parse(spans[i].text, arena, NULL);
-	}
-	return value;
-}
-
 static size_t class_of_value(struct classes *c, struct slice text, struct arena *arena)
 {
-	bool any;
-	const struct math_value *value = read_value(text, c->policy, arena, &any);
+	struct math_span spans[MATH_SPANS_MAX];
+	const struct math_value *value = math_answer(text, c->policy, arena, NULL);
 	if (!value) {
-		return any ? ANSWER_UNREAD : ANSWER_NONE;
+		return math_extract(text, c->policy, arena, spans) ? ANSWER_UNREAD : ANSWER_NONE;
 	}
-	uint64_t key = key_of(value);
+	uint64_t key = math_value_hash(value);
 	size_t class = find_class(c, value, key);
 	if (class == c->n) {
 		c->list[c->n++] = (struct class){value, key};

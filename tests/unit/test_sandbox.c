@@ -324,7 +324,7 @@ static const struct example attacks[] = {
 	{"reading_elsewhere",
 		"import os\n"
 		"def f(x):\n"
-		"    return [p for p in [\"/etc\", \"/home\", \"/root\", \"/var\", \"/run\", \"/sys\", \"/proc\", \"/boot\", \"/work\"] if os.path.exists(p)]\n",
+		"    return [p for p in [\"/etc\", \"/home\", \"/root\", \"/var\", \"/run\", \"/sys\", \"/proc\", \"/boot\"] if os.path.exists(p)]\n",
 		"assert f(1) == []\n", CODE_PASSED},
 	{"proc_walk",
 		"import os, glob\n"
