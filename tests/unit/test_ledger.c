@@ -437,6 +437,25 @@ START_TEST(wide_orders_within_the_prompt_and_sees_the_group)
 	}
 END_TEST
 
+START_TEST(wide_takes_any_name_that_a_row_may_have)
+	{
+		/* HumanEval's rows have a field `prompt`. */
+		const struct expr_column columns[] = {{"prompt", EXPR_TEXT}};
+		struct wide *w = wide_new(columns, 1, &err);
+		const char *const texts[] = {"b", "a"};
+		for (int64_t i = 0; i < 2; i++) {
+			struct expr_value row[] = {
+				{.kind = EXPR_VALUE_TEXT, .text = slice_z(texts[i])}};
+			ck_assert_ok(wide_add(w, 100 + i, 1, true, row, &err), err);
+		}
+		struct order o = {0};
+		ck_assert_ok(wide_each(w, NULL, "prompt asc", note, &o, &err), err);
+		ck_assert_int_eq(o.ids[0], 101);
+		ck_assert_int_eq(o.ids[1], 100);
+		wide_free(w);
+	}
+END_TEST
+
 START_TEST(history_records_a_run_once)
 	{
 		AUTO_FREE char *path = fixture_path("history.db");
@@ -483,6 +502,7 @@ int main(void)
 	tcase_add_test(t, prompts_are_found_by_the_beginning_of_their_hash);
 	tcase_add_test(t, query_reads_and_unpacks_but_never_writes);
 	tcase_add_test(t, wide_orders_within_the_prompt_and_sees_the_group);
+	tcase_add_test(t, wide_takes_any_name_that_a_row_may_have);
 	tcase_add_test(t, history_records_a_run_once);
 	suite_add_tcase(s, t);
 	return run_suite(s);
