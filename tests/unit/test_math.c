@@ -270,6 +270,7 @@ static const struct {
 	const char *gold, *pred;
 	bool equal;
 } values[] = {
+	{"(-\\infty, 3)", "[-\\infty, 3)", true},
 	{"4-x", "4", false},
 	{"(2,3)", "2 or 3", false},
 	{"(1,2)", "x=1 or x=2", false},

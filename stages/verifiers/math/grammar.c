@@ -84,79 +84,102 @@ static struct math_value *parse_choose(struct context *c, struct slice inner)
 		: NULL;
 }
 
-/* The text within a bracket whose opening token is current, as items; the token behind it becomes current. */
-static struct math_value *parse_bracketed(struct parser *p)
+struct bracket {
+	enum token_kind open;
+	struct slice inner;
+	bool square; /* closed by ] */
+	bool fits; /* what closes is of the kind that opened: no half-open interval */
+};
+
+/* The bracket whose opening token is current; the token behind it becomes current. */
+static bool read_bracket(struct parser *p, struct bracket *out)
 {
 	struct slice s = whole(p);
-	enum token_kind open = kind(p);
-	size_t from = p->lx.at, to = math_closing(s, from);
-	if (to == s.len || !work_spend(p->w, (to - from) * MATH_CHARACTER_COST) ||
-		++p->c->depth > MATH_DEPTH_MAX) {
-		return NULL;
+	size_t from = p->lx.at, to = math_closing(s, from), bytes;
+	if (to == s.len || !work_spend(p->w, (to - from) * MATH_CHARACTER_COST)) {
+		return false;
 	}
-	struct piece *pieces = arena_alloc_array(
-		p->w->arena, MIN(to - from + 1, (size_t)MATH_ITEMS_MAX), sizeof(*pieces));
-	struct slice inner = math_sub(s, from, to);
-	size_t n = math_split(inner, has_pairs(inner, open), pieces,
-		       MIN(to - from + 1, (size_t)MATH_ITEMS_MAX)),
-	       bytes = 1;
 	(void)math_bracket_at(s, to, &bytes);
-	bool square = s.data[to] == ']', brace = open == TOKEN_BRACE, degrees = p->degrees;
-	bool group = open == TOKEN_OPEN ? s.data[to] == ')' : open == TOKEN_SQUARE ? square : true;
-	struct math_value *out = NULL;
-	if (MATH_STARTS(s, to, "\\rbrace")) {
-		bytes = 7;
-	}
+	out->open = kind(p);
+	out->inner = math_sub(s, from, to);
+	out->square = s.data[to] == ']';
+	out->fits = out->open == TOKEN_OPEN ? s.data[to] == ')'
+		: out->open == TOKEN_SQUARE ? out->square
+					    : true;
 	p->lx.at = to + bytes;
 	next(p);
-	if (n == 1 && open == TOKEN_GROUP && memmem(inner.data, inner.len, "\\choose", 7)) {
-		out = parse_choose(p->c, inner);
-		p->c->depth--;
+	return true;
+}
+
+/* One expression in brackets, by a parser of its own. */
+static struct math_value *parse_inside(struct parser *p, struct slice s)
+{
+	struct math_value *out = p->degrees ? NULL : math_parse_quantity(p->w, s);
+	struct parser inside = {
+		.lx = {.work = p->w, .s = s.data, .len = s.len, .n_tokens = p->lx.n_tokens},
+		.c = p->c,
+		.w = p->w,
+		.degrees = p->degrees};
+	if (out) {
+		p->c->decimal |= out->decimal;
 		return out;
 	}
-	if (n == 1 && group && !brace) {
-		/* In the middle of an expression: its own parser on its own text. */
-		struct parser inside = {.lx = {.work = p->w,
-						.s = inner.data,
-						.len = inner.len,
-						.n_tokens = p->lx.n_tokens},
-			.c = p->c,
-			.w = p->w,
-			.degrees = degrees};
-		out = degrees ? NULL : math_parse_quantity(p->w, inner);
-		if (!out) {
-			next(&inside);
-			out = parse_sets(&inside);
-			out = out && parse_unit(&inside, out) ? out : NULL;
-		}
-		p->lx.n_tokens = inside.lx.n_tokens;
-		p->c->depth--;
-		return out;
-	}
+	next(&inside);
+	out = parse_sets(&inside);
+	out = out && parse_unit(&inside, out) ? out : NULL;
+	p->lx.n_tokens = inside.lx.n_tokens;
+	return out;
+}
+
+/* Several elements, or those of a set. */
+static struct math_value *parse_elements(
+	struct parser *p, const struct bracket *b, const struct piece *pieces, size_t n)
+{
+	bool set = b->open == TOKEN_BRACE || b->open == TOKEN_GROUP;
 	const struct math_value **items = arena_alloc_array(p->w->arena, n + 1, sizeof(*items));
 	for (size_t i = 0; i < n; i++) {
-		items[i] = brace ? math_parse_item(p->c, pieces[i].text)
-				 : math_parse_side(p->c, pieces[i].text);
+		items[i] = b->open == TOKEN_BRACE ? math_parse_item(p->c, pieces[i].text)
+						  : math_parse_side(p->c, pieces[i].text);
 		if (!items[i]) {
 			return NULL;
 		}
 	}
-	p->c->depth--;
-	if (brace || (open == TOKEN_GROUP && n > 1)) {
-		return value_new(p->w, VALUE_SET, items, n);
-	}
-	if (n < 2 || (!group && n != 2)) {
+	if ((n < 2 && b->open != TOKEN_BRACE) || (!b->fits && n != 2)) {
 		return NULL;
 	}
-	out = value_new(p->w,
-		!group                       ? VALUE_INTERVAL
-			: open == TOKEN_OPEN ? VALUE_TUPLE
-					     : VALUE_BRACKET,
+	struct math_value *out = value_new(p->w,
+		set                             ? VALUE_SET
+			: !b->fits              ? VALUE_INTERVAL
+			: b->open == TOKEN_OPEN ? VALUE_TUPLE
+						: VALUE_BRACKET,
 		items, n);
-	out->open_low = open == TOKEN_OPEN;
-	out->open_high = !square;
-	const struct math_value *range = group ? out : value_interval(p->w, out);
-	return range ? out : NULL;
+	out->open_low = !b->fits && b->open == TOKEN_OPEN;
+	out->open_high = !b->fits && !b->square;
+	return b->fits || (value_expr(p->w, items[0]) && value_expr(p->w, items[1])) ? out : NULL;
+}
+
+/* A group, a tuple, a set, an interval: whatever the bracket holds whose opening token is current. */
+static struct math_value *parse_bracketed(struct parser *p)
+{
+	struct bracket b;
+	unsigned depth = p->c->depth;
+	if (depth >= MATH_DEPTH_MAX || !read_bracket(p, &b)) {
+		return NULL;
+	}
+	size_t max = MIN(b.inner.len + 1, (size_t)MATH_ITEMS_MAX);
+	struct piece *pieces = arena_alloc_array(p->w->arena, max, sizeof(*pieces));
+	size_t n = math_split(b.inner, has_pairs(b.inner, b.open), pieces, max);
+	struct math_value *out;
+	p->c->depth++;
+	if (n == 1 && b.open == TOKEN_GROUP && memmem(b.inner.data, b.inner.len, "\\choose", 7)) {
+		out = parse_choose(p->c, b.inner);
+	} else if (n == 1 && b.fits && b.open != TOKEN_BRACE) {
+		out = parse_inside(p, b.inner);
+	} else {
+		out = parse_elements(p, &b, pieces, n);
+	}
+	p->c->depth = depth;
+	return out;
 }
 
 /* {x | x > 3}: what is said of x. NULL if it is no such set. */
@@ -1117,10 +1140,12 @@ struct math_value *math_parse_side(struct context *c, struct slice s)
 {
 	struct parser p = {.lx = {.work = c->w, .s = s.data, .len = s.len}, .c = c, .w = c->w};
 	bool outer = c->decimal;
+	unsigned depth = c->depth;
 	if (s.len == 0 || !work_spend(c->w, s.len * MATH_CHARACTER_COST) ||
-		++c->depth > MATH_DEPTH_MAX) {
+		depth >= MATH_DEPTH_MAX) {
 		return NULL;
 	}
+	c->depth++;
 	bool choose = *s.data != '{' && memmem(s.data, s.len, "\\choose", 7);
 	struct math_value *v = choose ? parse_choose(c, s) : math_parse_quantity(c->w, s);
 	if (!v && !choose) {
@@ -1138,6 +1163,7 @@ struct math_value *math_parse_side(struct context *c, struct slice s)
 		}
 	}
 	c->decimal = outer;
-	c->depth--;
+	/* Whoever gave up half-way did not count back. */
+	c->depth = depth;
 	return v;
 }

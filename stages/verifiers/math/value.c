@@ -245,7 +245,9 @@ static struct math_value *interval(struct work *w, const struct math_value *low,
 const struct math_value *value_interval(struct work *w, const struct math_value *v)
 {
 	if (v->kind == VALUE_INTERVAL) {
-		return v;
+		bool odd = (!v->open_low && is_infinite(v->items[0])) ||
+			(!v->open_high && is_infinite(v->items[1]));
+		return odd ? interval(w, v->items[0], v->items[1], v->open_low, v->open_high) : v;
 	}
 	if ((v->kind != VALUE_TUPLE && v->kind != VALUE_BRACKET) || v->n != 2 ||
 		!value_expr(w, v->items[0]) || !value_expr(w, v->items[1])) {
