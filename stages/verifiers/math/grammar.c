@@ -1086,8 +1086,8 @@ static struct math_value *parse_ratio(struct parser *p, struct math_value *first
 	return value_new(p->w, VALUE_TUPLE, items, n + 1);
 }
 
-/* "4:30 p.m." is a time, "3 million" not 3. */
-static bool changes_value(struct slice text)
+/* "4:30 p.m." is a time, "3 million" not 3, "5 squared" and "5 less than x" not 5. */
+static bool changes_value(struct slice text, bool unit)
 {
 	for (size_t at = 0; at < text.len;) {
 		size_t end = at;
@@ -1098,10 +1098,12 @@ static bool changes_value(struct slice text)
 		}
 		struct slice word = math_sub(text, at, end);
 		if (word.len > 0 &&
-			(math_changes_value(word) || math_word_at(word, 0, "a.m", 3) ||
+			(math_changes_value(word) || math_is_operation(word, unit) ||
+				math_word_at(word, 0, "a.m", 3) ||
 				math_word_at(word, 0, "p.m", 3))) {
 			return true;
 		}
+		unit = unit || word.len > 0;
 		at = end > at ? end : at + 1;
 	}
 	return false;
@@ -1119,7 +1121,8 @@ static bool parse_unit(struct parser *p, struct math_value *v)
 		enum token_kind k = kind(p);
 		if (k == TOKEN_PERCENT && !unit && !v->percent) {
 			v->percent = true;
-		} else if ((k == TOKEN_TEXT || k == TOKEN_WORD) && changes_value(p->lx.tok.text)) {
+		} else if ((k == TOKEN_TEXT || k == TOKEN_WORD) &&
+			changes_value(p->lx.tok.text, unit)) {
 			return false;
 		} else if (k == TOKEN_TEXT ||
 			(k == TOKEN_WORD &&

@@ -254,6 +254,8 @@ struct math_value *math_parse_quantity(struct work *w, struct slice s);
 bool math_is_unit(struct slice word, bool space_before);
 /* Words that make another value of the number before them: "half", "million", "pm". */
 bool math_changes_value(struct slice word);
+/* "squared" behind a number, a letter like x behind a unit: they go on with the expression. */
+bool math_is_operation(struct slice word, bool behind_unit);
 /* What stands before "=": a name is kept in v, a label in words is not; false for an expression. */
 bool math_read_name(struct work *w, struct slice s, struct math_value *v);
 

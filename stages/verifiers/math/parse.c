@@ -296,6 +296,16 @@ bool math_is_unit(struct slice word, bool space_before)
 	return (word.len >= 4 && space_before) || (WORD_IN(word, short_units) && word.len > 1);
 }
 
+/* Of a unit they are part of it, of a bare number they are an operation. */
+static const char *const power_words[] = {"squared", "cubed", "factorial"};
+
+/* "5 less than x" is an expression in words; an article or a unit is another letter. */
+bool math_is_operation(struct slice word, bool behind_unit)
+{
+	return behind_unit ? word.len == 1 && memchr("xyznk", *word.data, 5) != NULL
+			   : WORD_IN(word, power_words);
+}
+
 static const char *const percent_words[] = {"percent", "percentage", "pct"};
 
 static const struct {
@@ -337,7 +347,7 @@ struct suffix {
 static bool add_word(struct parser *p, struct suffix *x, struct slice word, bool text)
 {
 	int64_t factor = x->unit ? 0 : multiplier(word);
-	if (WORD_IN(word, no_units)) {
+	if (WORD_IN(word, no_units) || math_is_operation(word, x->unit)) {
 		return false;
 	}
 	if (!x->unit && WORD_IN(word, percent_words)) {
