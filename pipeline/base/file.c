@@ -250,17 +250,28 @@ bool file_read(const char *path, size_t limit_bytes, struct str *out, struct err
 	return read_all(fd, path, limit_bytes, out, err);
 }
 
-bool file_read_regular(const char *path, size_t limit_bytes, struct str *out, struct error *err)
+int file_open_regular(const char *path, uint64_t *out_bytes, struct error *err)
 {
 	struct stat st;
+	/* Without O_NONBLOCK a named pipe would hold us up for ever. */
 	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0 || fstat(fd, &st) < 0) {
-		return error_errno(err, "could not open '%s'", path);
+		error_errno(err, "could not open '%s'", path);
+		return -1;
 	}
 	if (!S_ISREG(st.st_mode)) {
-		return error_set(err, FAIL_DATA, "'%s' is not a file", path);
+		error_set(err, FAIL_DATA, "'%s' is not a file", path);
+		return -1;
 	}
-	return read_all(fd, path, limit_bytes, out, err);
+	*out_bytes = (uint64_t)st.st_size;
+	return TAKE_FD(fd);
+}
+
+bool file_read_regular(const char *path, size_t limit_bytes, struct str *out, struct error *err)
+{
+	uint64_t bytes;
+	AUTO_FD int fd = file_open_regular(path, &bytes, err);
+	return fd >= 0 && read_all(fd, path, limit_bytes, out, err);
 }
 
 bool file_pread(int fd, const char *path, void *buf, size_t len, uint64_t offset, struct error *err)

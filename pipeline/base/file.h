@@ -46,7 +46,12 @@ MUST_CHECK bool file_remove_tree(const char *path, struct error *err);
 
 /* Reads a whole file of at most limit_bytes into `out` (initialised by the caller, appended to). */
 MUST_CHECK bool file_read(const char *path, size_t limit_bytes, struct str *out, struct error *err);
-/* The same in a folder of unknown origin, where opening a named pipe would wait for ever; FAIL_DATA for what is no file. */
+/*
+ * Opens for reading in a folder of unknown origin, where a named pipe would wait for ever: FAIL_DATA for what is no file. -1 on
+ * failure; the caller closes it.
+ */
+MUST_CHECK int file_open_regular(const char *path, uint64_t *out_bytes, struct error *err);
+/* file_read of such a file. */
 MUST_CHECK bool file_read_regular(
 	const char *path, size_t limit_bytes, struct str *out, struct error *err);
 MUST_CHECK bool file_pread(

@@ -44,6 +44,9 @@ struct dialect_step {
 		struct error *err);
 };
 
+/* Appends "messages": [{role, content}, ...] to the object at hand. */
+void dialect_put_messages(struct json_writer *w, const struct engine_message *messages, size_t n);
+
 /* One HTTP request for candidates first .. first + n - 1 of a job. */
 struct dialect_call {
 	const struct engine_job *job;

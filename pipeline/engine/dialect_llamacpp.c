@@ -514,17 +514,7 @@ static void build_template(const struct engine_message *messages, size_t n, stru
 	struct json_writer w = {.out = out};
 
 	json_begin_object(&w);
-	json_key(&w, "messages");
-	json_begin_array(&w);
-	for (size_t i = 0; i < n; i++) {
-		json_begin_object(&w);
-		json_key(&w, "role");
-		json_put_z(&w, messages[i].role);
-		json_key(&w, "content");
-		json_put_str(&w, messages[i].content.data, messages[i].content.len);
-		json_end_object(&w);
-	}
-	json_end_array(&w);
+	dialect_put_messages(&w, messages, n);
 	json_end_object(&w);
 }
 

@@ -56,21 +56,6 @@ static bool prompt_too_long(const struct json *body)
 
 /* --- the request --- */
 
-static void put_messages(struct json_writer *w, const struct engine_job *job)
-{
-	json_key(w, "messages");
-	json_begin_array(w);
-	for (size_t i = 0; i < job->n_messages; i++) {
-		json_begin_object(w);
-		json_key(w, "role");
-		json_put_z(w, job->messages[i].role);
-		json_key(w, "content");
-		json_put_str(w, job->messages[i].content.data, job->messages[i].content.len);
-		json_end_object(w);
-	}
-	json_end_array(w);
-}
-
 static void put_sampling(struct json_writer *w, const struct engine_sampling *sampling)
 {
 	json_key(w, "temperature");
@@ -106,7 +91,7 @@ static void build_generate(const struct dialect_call *call, struct str *out)
 	json_begin_object(&w);
 	json_key(&w, "model");
 	json_put_z(&w, call->model != NULL ? call->model : "default");
-	put_messages(&w, job);
+	dialect_put_messages(&w, job->messages, job->n_messages);
 	json_key(&w, "max_tokens");
 	json_put_uint(&w, call->max_tokens);
 	json_key(&w, "seed");

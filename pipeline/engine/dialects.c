@@ -108,3 +108,18 @@ bool dialect_read_top(const struct json *list, struct arena *arena, const struct
 	*out_n = n_read;
 	return true;
 }
+
+void dialect_put_messages(struct json_writer *w, const struct engine_message *messages, size_t n)
+{
+	json_key(w, "messages");
+	json_begin_array(w);
+	for (size_t i = 0; i < n; i++) {
+		json_begin_object(w);
+		json_key(w, "role");
+		json_put_z(w, messages[i].role);
+		json_key(w, "content");
+		json_put_str(w, messages[i].content.data, messages[i].content.len);
+		json_end_object(w);
+	}
+	json_end_array(w);
+}

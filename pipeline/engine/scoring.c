@@ -11,6 +11,8 @@
  */
 #include "engine/scoring.h"
 
+#include "engine/dialect.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -59,17 +61,7 @@ static void build_rerank(const struct scoring_call *call, struct str *out)
 
 static void put_messages(struct json_writer *w, const struct engine_score_job *job)
 {
-	json_key(w, "messages");
-	json_begin_array(w);
-	for (size_t i = 0; i < job->n_messages; i++) {
-		json_begin_object(w);
-		json_key(w, "role");
-		json_put_z(w, job->messages[i].role);
-		json_key(w, "content");
-		json_put_str(w, job->messages[i].content.data, job->messages[i].content.len);
-		json_end_object(w);
-	}
-	json_end_array(w);
+	dialect_put_messages(w, job->messages, job->n_messages);
 	/* The last turn is the candidate's, complete; a prompt for another one would be scored with it. */
 	json_key(w, "add_generation_prompt");
 	json_put_bool(w, false);

@@ -144,15 +144,11 @@ bool mds_image_read(const char *dir, const struct mds_read_shard *shard, zip_sin
 	bool zipped = zip_path && (file_exists(zip_path) || !file_exists(raw_path));
 	const char *path = zipped ? zip_path : raw_path;
 	struct image m = {.shard = shard, .name = path, .sink = sink, .ctx = ctx};
-	struct stat st;
-	/* Without O_NONBLOCK a named pipe in the folder would hold us up for ever. */
-	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0 || fstat(fd, &st) < 0) {
-		return error_errno(err, "could not open '%s'", path);
+	uint64_t bytes;
+	AUTO_FD int fd = file_open_regular(path, &bytes, err);
+	if (fd < 0) {
+		return false;
 	}
-	if (!S_ISREG(st.st_mode)) {
-		return error_set(err, FAIL_DATA, "'%s' is not a file", path);
-	}
-	return read_all(&m, fd, zipped, (uint64_t)st.st_size, out_raw_xxh64, err) ||
+	return read_all(&m, fd, zipped, bytes, out_raw_xxh64, err) ||
 		(err->kind == FAIL_DATA ? error_context(err, "'%s'", path) : false);
 }

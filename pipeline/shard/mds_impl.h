@@ -18,6 +18,9 @@ static inline size_t mds_table_bytes(size_t n_frames)
 	return SKIPPABLE_HEADER_BYTES + n_frames * TABLE_ENTRY_BYTES + TABLE_FOOTER_BYTES;
 }
 
+/* What comes after "shards" in an index.json; `thresh_json` may be NULL. Ends the object. */
+struct json_writer;
+void mds_end_index(struct json_writer *w, const char *thresh_json);
 /* Appends the JSON that stands in an image's header. */
 void mds_put_config(const struct mds_format *f, struct str *out);
 

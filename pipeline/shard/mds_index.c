@@ -98,6 +98,17 @@ static void put_file(struct json_writer *w, const char *key, uint32_t no, bool z
 	json_end_object(w);
 }
 
+void mds_end_index(struct json_writer *w, const char *thresh_json)
+{
+	if (thresh_json) {
+		json_key(w, "thresh");
+		json_put_raw(w, thresh_json, strlen(thresh_json));
+	}
+	json_key(w, "version");
+	json_put_uint(w, 2);
+	json_end_object(w);
+}
+
 bool mds_index_publish(const struct mds_format *format, const char *dir,
 	const struct mds_shard_info *infos, size_t n_infos, const char *thresh_json,
 	struct error *err)
@@ -122,13 +133,7 @@ bool mds_index_publish(const struct mds_format *format, const char *dir,
 		json_end_object(&w);
 	}
 	json_end_array(&w);
-	if (thresh_json) {
-		json_key(&w, "thresh");
-		json_put_raw(&w, thresh_json, strlen(thresh_json));
-	}
-	json_key(&w, "version");
-	json_put_uint(&w, 2);
-	json_end_object(&w);
+	mds_end_index(&w, thresh_json);
 	bool ok = file_publish(dir, "index.json", text.data, text.len, err);
 	str_release(&text);
 	return ok;

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "shard/mds_impl.h"
 #include "shard/mds_read.h"
 
 #include <dirent.h>
@@ -396,13 +397,7 @@ bool mds_merge_publish(const struct mds_merge *m, const char *thresh_json, struc
 	json_begin_array(&w);
 	json_put_raw(&w, m->entries.data, m->entries.len);
 	json_end_array(&w);
-	if (thresh_json) {
-		json_key(&w, "thresh");
-		json_put_raw(&w, thresh_json, strlen(thresh_json));
-	}
-	json_key(&w, "version");
-	json_put_uint(&w, 2);
-	json_end_object(&w);
+	mds_end_index(&w, thresh_json);
 	bool ok;
 	if (m->entries.full || text.full) {
 		ok = error_set(err, FAIL_DATA,

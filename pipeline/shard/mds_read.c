@@ -392,7 +392,6 @@ bool mds_open_shard(struct mds_reader *r, size_t s, struct error *err)
 	}
 	close_shard(r);
 	const struct mds_read_shard *shard = &r->shards[s];
-	struct stat st;
 	/* A folder that was read in place has the raw file beside the compressed one; ours is the one the index tells first. */
 	r->compressed = shard->zip_name != NULL;
 	r->path = file_join(r->dir, r->compressed ? shard->zip_name : shard->raw_name);
@@ -406,19 +405,11 @@ bool mds_open_shard(struct mds_reader *r, size_t s, struct error *err)
 			free(raw);
 		}
 	}
-	/* Without O_NONBLOCK a named pipe in the folder would hold us up for ever. */
-	r->fd = open(r->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (r->fd < 0 || fstat(r->fd, &st) < 0) {
-		error_errno(err, "could not open '%s'", r->path);
+	r->fd = file_open_regular(r->path, &r->file_bytes, err);
+	if (r->fd < 0) {
 		close_shard(r);
 		return false;
 	}
-	if (!S_ISREG(st.st_mode)) {
-		error_set(err, FAIL_DATA, "'%s' is not a file", r->path);
-		close_shard(r);
-		return false;
-	}
-	r->file_bytes = (uint64_t)st.st_size;
 	r->image_bytes = r->file_bytes;
 	r->has_table = r->has_checksums = false;
 	if (r->compressed &&

@@ -599,19 +599,9 @@ static const struct expr *integer_to(struct work *w, struct number n, const stru
 	if (n.big || !work_spend(w, TRIAL_COST)) {
 		return NULL;
 	}
-	for (uint64_t d = 2; rest > 1; d += d == 2 ? 1 : 2) {
-		int64_t e = 0;
-		if (d > TRIAL_MAX || d * d > rest) {
-			d = rest;
-		}
-		while (rest % d == 0) {
-			rest /= d;
-			e++;
-		}
-		if (e > 0) {
-			const struct expr *one = factor_power(w, expr_int(w, (int64_t)d), b);
-			out = expr_mul(w, out, one ? expr_pow(w, one, expr_int(w, e)) : NULL);
-		}
+	for (uint64_t d = 1, e; (d = math_next_prime(&rest, d, &e)) > 0;) {
+		const struct expr *one = factor_power(w, expr_int(w, (int64_t)d), b);
+		out = expr_mul(w, out, one ? expr_pow(w, one, expr_int(w, (int64_t)e)) : NULL);
 	}
 	return out;
 }

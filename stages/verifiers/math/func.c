@@ -98,19 +98,9 @@ static const struct expr *integer_log(struct work *w, struct number n)
 	if (!work_spend(w, TRIAL_COST)) {
 		return NULL;
 	}
-	for (uint64_t d = 2; rest > 1; d += d == 2 ? 1 : 2) {
-		int64_t e = 0;
-		if (d > TRIAL_MAX || d * d > rest) {
-			d = rest;
-		}
-		while (rest % d == 0) {
-			rest /= d;
-			e++;
-		}
-		if (e > 0) {
-			const struct expr *ln = kernel1(w, FUNCTION_LN, expr_int(w, (int64_t)d));
-			sum = expr_add(w, sum, expr_mul(w, expr_int(w, e), ln));
-		}
+	for (uint64_t d = 1, e; (d = math_next_prime(&rest, d, &e)) > 0;) {
+		const struct expr *ln = kernel1(w, FUNCTION_LN, expr_int(w, (int64_t)d));
+		sum = expr_add(w, sum, expr_mul(w, expr_int(w, (int64_t)e), ln));
 	}
 	return sum;
 }

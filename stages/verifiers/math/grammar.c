@@ -831,32 +831,6 @@ static struct math_value *in_degrees(struct parser *p, struct math_value *v)
 	return p->degrees ? value_mul(p->w, v, value_of_expr(p->w, turn)) : v;
 }
 
-/* ^\circ, ^{\circ}, \degree: true if one was read. */
-static bool parse_degree(struct parser *p)
-{
-	if (kind(p) == TOKEN_DEGREE) {
-		next(p);
-		return true;
-	}
-	struct parser before = *p;
-	next(p);
-	bool group = kind(p) == TOKEN_GROUP;
-	if (group) {
-		next(p);
-	}
-	if (kind(p) == TOKEN_DEGREE) {
-		next(p);
-		if (!group || kind(p) == TOKEN_GROUP_END) {
-			if (group) {
-				next(p);
-			}
-			return true;
-		}
-	}
-	*p = before;
-	return false;
-}
-
 static struct math_value *parse_exponent(struct parser *p)
 {
 	struct lexer *lx = &p->lx;
@@ -898,7 +872,7 @@ static struct math_value *parse_postfix(struct parser *p)
 			next(p);
 			out = call(p, slice_z("factorial"), NULL, out);
 		} else if (kind(p) == TOKEN_DEGREE || kind(p) == TOKEN_POWER) {
-			if (parse_degree(p)) {
+			if (lexer_skip_degree(&p->lx)) {
 				out = in_degrees(p, out);
 			} else {
 				out = value_pow(p->w, out, parse_exponent(p));

@@ -826,3 +826,28 @@ struct slice math_normal_text(struct slice s, struct arena *arena, bool *out_wor
 	}
 	return text;
 }
+
+bool lexer_skip_degree(struct lexer *lx)
+{
+	struct lexer before = *lx;
+	bool power = lx->tok.kind == TOKEN_POWER;
+	if (power) {
+		lexer_next(lx);
+	}
+	bool group = power && lx->tok.kind == TOKEN_GROUP;
+	if (group) {
+		lexer_next(lx);
+	}
+	if (lx->tok.kind == TOKEN_DEGREE) {
+		lexer_next(lx);
+		if (!group) {
+			return true;
+		}
+		if (lx->tok.kind == TOKEN_GROUP_END) {
+			lexer_next(lx);
+			return true;
+		}
+	}
+	*lx = before;
+	return false;
+}

@@ -66,6 +66,11 @@ static inline uint64_t math_hash_mix(uint64_t h, uint64_t v)
 
 #define TRIAL_MAX 10000 /* divisors that are tried for a prime */
 #define TRIAL_COST 8000 /* of trying them all, in limb products */
+/*
+ * The next prime factor of *rest behind `before` (1 at first), which is divided out, and how often it is in it; 0 if there is none. What
+ * trial division leaves counts as a prime. The caller spends TRIAL_COST once.
+ */
+uint64_t math_next_prime(uint64_t *rest, uint64_t before, uint64_t *out_exponent);
 
 /* --- expr.c: sums of products of rational powers of kernels, over the rationals --- */
 
@@ -377,6 +382,8 @@ struct lexer {
 
 /* Makes the next token the current one. */
 void lexer_next(struct lexer *lx);
+/* A degree, ^\circ or ^{\circ}; false, and nothing is read, if the current token begins none. */
+bool lexer_skip_degree(struct lexer *lx);
 /* 7-bit form of a text: minus signs, full-width digits, fractions and the like become what TeX would write. May return `s` itself. */
 struct slice math_ascii(struct slice s, struct arena *arena);
 /* Case, spacing, delimiters and wrappers taken away. */

@@ -207,6 +207,21 @@ static bool spend_pair(struct work *w, mpq_srcptr a, mpq_srcptr b)
 	return work_spend(w, size * size / 4 + 1);
 }
 
+static bool on_rationals(struct work *w, struct number a, struct number b,
+	void (*operation)(mpq_ptr, mpq_srcptr, mpq_srcptr), struct number *out)
+{
+	struct view va, vb;
+	view_of(a, &va);
+	view_of(b, &vb);
+	if (!spend_pair(w, va.q, vb.q)) {
+		return false;
+	}
+	mpq_t q;
+	mpq_init(q);
+	operation(q, va.q, vb.q);
+	return finish(w, q, out);
+}
+
 bool number_add(struct work *w, struct number a, struct number b, struct number *out)
 {
 	int64_t left, right, den;
@@ -216,16 +231,7 @@ bool number_add(struct work *w, struct number a, struct number b, struct number 
 		*out = small(left, den);
 		return true;
 	}
-	struct view va, vb;
-	view_of(a, &va);
-	view_of(b, &vb);
-	if (!spend_pair(w, va.q, vb.q)) {
-		return false;
-	}
-	mpq_t q;
-	mpq_init(q);
-	mpq_add(q, va.q, vb.q);
-	return finish(w, q, out);
+	return on_rationals(w, a, b, mpq_add, out);
 }
 
 bool number_mul(struct work *w, struct number a, struct number b, struct number *out)
@@ -238,16 +244,7 @@ bool number_mul(struct work *w, struct number a, struct number b, struct number 
 			return true;
 		}
 	}
-	struct view va, vb;
-	view_of(a, &va);
-	view_of(b, &vb);
-	if (!spend_pair(w, va.q, vb.q)) {
-		return false;
-	}
-	mpq_t q;
-	mpq_init(q);
-	mpq_mul(q, va.q, vb.q);
-	return finish(w, q, out);
+	return on_rationals(w, a, b, mpq_mul, out);
 }
 
 bool number_div(struct work *w, struct number a, struct number b, struct number *out)
@@ -506,4 +503,22 @@ uint64_t number_hash(struct number a)
 			h, mpz_limbs_read(parts[i]), mpz_size(parts[i]) * sizeof(mp_limb_t));
 	}
 	return h;
+}
+
+uint64_t math_next_prime(uint64_t *rest, uint64_t before, uint64_t *out_exponent)
+{
+	for (uint64_t d = before < 3 ? before + 1 : before + 2; *rest > 1; d += d == 2 ? 1 : 2) {
+		if (d > TRIAL_MAX || d * d > *rest) {
+			d = *rest;
+		}
+		*out_exponent = 0;
+		while (*rest % d == 0) {
+			*rest /= d;
+			++*out_exponent;
+		}
+		if (*out_exponent > 0) {
+			return d;
+		}
+	}
+	return 0;
 }

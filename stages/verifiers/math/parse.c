@@ -139,28 +139,6 @@ static bool parse_primary(struct parser *p, bool first, struct number *out)
 	}
 }
 
-/* ^\circ and ^{\circ}; leaves the parser where it was if it is another power. */
-static bool parse_degree(struct parser *p)
-{
-	struct parser before = *p;
-	next(p);
-	bool group = kind(p) == TOKEN_GROUP;
-	if (group) {
-		next(p);
-	}
-	if (kind(p) == TOKEN_DEGREE) {
-		next(p);
-		if (!group || kind(p) == TOKEN_GROUP_END) {
-			if (group) {
-				next(p);
-			}
-			return true;
-		}
-	}
-	*p = before;
-	return false;
-}
-
 static bool parse_factor(struct parser *p, bool first, struct number *out)
 {
 	if (++p->depth > MATH_DEPTH_MAX) {
@@ -177,7 +155,7 @@ static bool parse_factor(struct parser *p, bool first, struct number *out)
 	} else {
 		ok = parse_primary(p, first, out);
 		bool power = ok && kind(p) == TOKEN_POWER;
-		p->degree = power && parse_degree(p);
+		p->degree = power && lexer_skip_degree(&p->lx);
 		if (power && !p->degree) {
 			struct number exponent;
 			next(p);
