@@ -81,6 +81,8 @@ struct verify_job {
 	void *owner; /* the verify stage's */
 };
 
+/* It waited for its turn until now: the time it took counts from here. Optional. */
+void verify_begun(struct verify_job *job);
 /* The score is copied. Must not be called from inside submit(). */
 void verify_done(struct verify_job *job, const struct score *score);
 /* Instead: the work was cancelled. The candidate stays undecided and is verified again by the next sitting. */

@@ -393,6 +393,11 @@ static void start_asking(struct job *job)
 	v->def->ops->submit(v->state, &job->asked);
 }
 
+void verify_begun(struct verify_job *asked)
+{
+	((struct job *)asked->owner)->begun_us = clock_mono_us();
+}
+
 void verify_done(struct verify_job *asked, const struct score *score)
 {
 	struct job *job = asked->owner;

@@ -325,21 +325,35 @@ static void begin(struct turns *turns, struct turn *turn)
 {
 	TAILQ_INSERT_TAIL(&turns->active, turn, link);
 	turns->n_active++;
+	verify_begun(turn->job);
 	turn->start(turn);
+}
+
+static void tell_and_free(struct turn *turn, const struct score *score)
+{
+	turn->job->request = NULL;
+	if (score) {
+		verify_done(turn->job, score);
+	} else {
+		verify_cancelled(turn->job);
+	}
+	arena_release(&turn->arena);
+	free(turn);
 }
 
 static void was_cancelled(void *ctx)
 {
 	struct turn *turn = ctx;
 	TAILQ_REMOVE(&turn->turns->waiting, turn, link);
-	turn->job->request = NULL;
-	turn->drop(turn);
+	tell_and_free(turn, NULL);
 }
 
-void turns_enter(struct turns *turns, struct turn *turn, struct verify_job *job)
+void turns_enter(struct turns *turns, struct turn *turn, struct verify_job *job,
+	void (*start)(struct turn *turn))
 {
 	turn->turns = turns;
 	turn->job = job;
+	turn->start = start;
 	if ((!turns->limit || turns->n_active < turns->limit) &&
 		!is_active(turns, group_of(turn))) {
 		begin(turns, turn);
@@ -368,7 +382,8 @@ static struct turn *pick(const struct turns *turns, const struct group *group)
 	return first;
 }
 
-void turns_leave(struct turns *turns, struct turn *turn)
+/* The next one starts. */
+static void leave(struct turns *turns, struct turn *turn)
 {
 	struct turn *next;
 	TAILQ_REMOVE(&turns->active, turn, link);
@@ -382,6 +397,12 @@ void turns_leave(struct turns *turns, struct turn *turn)
 			return;
 		}
 	}
+}
+
+void turn_end(struct turn *turn, const struct score *score)
+{
+	leave(turn->turns, turn);
+	tell_and_free(turn, score);
 }
 
 /* --- verdicts --- */

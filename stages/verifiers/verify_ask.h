@@ -100,17 +100,19 @@ struct score ask_scoring_failure(const struct engine_scores *scores);
  * The candidates of one prompt are asked about one after the other, and no more prompts at a time than the engine has slots: their
  * questions begin alike, and the slot that has just read the beginning need not read it again. Measured: README.md.
  *
+ *	struct asking { struct turn turn; ... };	// first; malloc'd, and the turns' from here on
  *	turns_init(&turns, engine);
- *	turn.start = ...; turn.drop = ...; turns_enter(&turns, &turn, job);	start() is called now or later
- *	... turns_leave(&turns, &turn);						the next one starts
+ *	turns_enter(&turns, &asking->turn, job, start);	// start() is called now or later, or never if it is cancelled
+ *	... turn_end(&asking->turn, &score);		// tells the verify stage, frees it, and the next one starts
  */
 struct turn {
-	void (*start)(struct turn *turn);
-	void (*drop)(struct turn *turn); /* instead: it was cancelled while it waited */
-	struct turns *turns;
 	struct verify_job *job;
+	struct arena arena; /* whatever lasts as long */
+	/* Private. */
+	void (*start)(struct turn *turn);
+	struct turns *turns;
 	struct engine_request *hold; /* while it waits */
-	bool cancelled; /* while it waited; drop() is on its way */
+	bool cancelled; /* while it waited; nobody will start it */
 	TAILQ_ENTRY(turn) link;
 };
 TAILQ_HEAD(turn_list, turn);
@@ -121,8 +123,10 @@ struct turns {
 	struct turn_list active, waiting;
 };
 void turns_init(struct turns *turns, struct engine *engine);
-void turns_enter(struct turns *turns, struct turn *turn, struct verify_job *job);
-void turns_leave(struct turns *turns, struct turn *turn);
+void turns_enter(struct turns *turns, struct turn *turn, struct verify_job *job,
+	void (*start)(struct turn *turn));
+/* score NULL: it was cancelled. The score may lie in the turn's arena. */
+void turn_end(struct turn *turn, const struct score *score);
 
 /* --- verdicts --- */
 

@@ -68,8 +68,6 @@ struct judge_state {
 struct asking {
 	struct turn turn; /* first */
 	struct judge_state *state;
-	struct verify_job *job;
-	struct arena arena;
 	struct ask ask;
 	const char *hash; /* of the first prompt */
 	bool cancelled;
@@ -179,12 +177,6 @@ static void close_judge(void *state)
 
 /* --- the end --- */
 
-static void free_asking(struct asking *a)
-{
-	arena_release(&a->arena);
-	free(a);
-}
-
 static void put_known(struct json_writer *w, const struct verdict *v)
 {
 	if (v->known) {
@@ -220,7 +212,7 @@ static const char *describe(struct asking *a)
 		str_printf(&text, ",\"cut\":%zu", a->n_cut);
 	}
 	str_printf(&text, ",\"prompt\":\"%s\"}", a->hash);
-	const char *detail = arena_memdup0(&a->arena, text.data, text.len);
+	const char *detail = arena_memdup0(&a->turn.arena, text.data, text.len);
 	str_release(&text);
 	return detail;
 }
@@ -249,22 +241,18 @@ static struct score make_score(struct asking *a)
 
 static void finish(struct asking *a)
 {
-	struct verify_job *job = a->job;
-	job->request = NULL;
-	turns_leave(&a->state->turns, &a->turn);
 	if (a->cancelled) {
-		verify_cancelled(job);
+		turn_end(&a->turn, NULL);
 	} else {
 		struct score score = make_score(a);
-		verify_done(job, &score);
+		turn_end(&a->turn, &score);
 	}
-	free_asking(a);
 }
 
 static void fail(struct asking *a, const char *reason, const char *detail)
 {
 	a->reason = reason;
-	a->detail = detail ? arena_strdup(&a->arena, detail) : NULL;
+	a->detail = detail ? arena_strdup(&a->turn.arena, detail) : NULL;
 }
 
 /* An answer that is none: notes why. */
@@ -291,7 +279,8 @@ static bool render(struct asking *a, struct slice rationale, size_t n_before)
 	struct engine_message *messages;
 	size_t n;
 	struct error err = {0};
-	struct ask_fields fields = ask_fields(a->job->candidate, a->state->engine, NULL, &a->arena);
+	struct ask_fields fields = ask_fields(
+		a->turn.job->candidate, a->state->engine, NULL, &a->turn.arena);
 	fields.rationale = rationale;
 	const char *reason = ask_render(a->state->template, &fields, &messages, &n, &err);
 	if (reason) {
@@ -302,7 +291,7 @@ static bool render(struct asking *a, struct slice rationale, size_t n_before)
 	a->ask.messages = messages;
 	a->ask.n_messages = MIN(n, n_before);
 	if (!a->hash) {
-		a->hash = ask_hash(messages, a->ask.n_messages, &a->arena);
+		a->hash = ask_hash(messages, a->ask.n_messages, &a->turn.arena);
 	}
 	return true;
 }
@@ -344,7 +333,7 @@ static void on_rationale(struct ask *ask, const struct engine_candidate *answer)
 	struct asking *a = ask->owner;
 	if (!has_failed(a, answer)) {
 		a->rationales[answer->i] = (struct slice){
-			arena_memdup0(&a->arena, answer->text.data, answer->text.len),
+			arena_memdup0(&a->turn.arena, answer->text.data, answer->text.len),
 			answer->text.len};
 		a->n_cut += answer->finish == FINISH_LENGTH || answer->finish == FINISH_CONTEXT;
 	}
@@ -356,15 +345,15 @@ static void on_rationale(struct ask *ask, const struct engine_candidate *answer)
 static void start(struct turn *turn)
 {
 	struct asking *a = (struct asking *)turn;
-	const struct candidate *candidate = a->job->candidate;
+	const struct candidate *candidate = a->turn.job->candidate;
 	uint32_t n = a->state->config->rationale;
 	a->n_rationales = MAX(n, 1);
-	a->rationales = arena_alloc_array(&a->arena, a->n_rationales, sizeof(*a->rationales));
-	a->verdicts = arena_alloc_array(&a->arena, a->n_rationales, sizeof(*a->verdicts));
+	a->rationales = arena_alloc_array(&a->turn.arena, a->n_rationales, sizeof(*a->rationales));
+	a->verdicts = arena_alloc_array(&a->turn.arena, a->n_rationales, sizeof(*a->verdicts));
 	a->ask = (struct ask){.owner = a,
 		.engine = a->state->engine,
-		.job = a->job,
-		.arena = &a->arena,
+		.job = a->turn.job,
+		.arena = &a->turn.arena,
 		.affinity = ask_affinity(candidate->group)};
 	if (!n) {
 		a->rationales[0] = slice_z("");
@@ -378,22 +367,12 @@ static void start(struct turn *turn)
 	}
 }
 
-static void drop(struct turn *turn)
-{
-	struct asking *a = (struct asking *)turn;
-	verify_cancelled(a->job);
-	free_asking(a);
-}
-
 static void submit(void *state, struct verify_job *job)
 {
 	struct judge_state *s = state;
 	struct asking *a = xcalloc(1, sizeof(*a));
-	a->turn.start = start;
-	a->turn.drop = drop;
 	a->state = s;
-	a->job = job;
-	turns_enter(&s->turns, &a->turn, job);
+	turns_enter(&s->turns, &a->turn, job, start);
 }
 
 const struct verifier_ops verify_judge = {

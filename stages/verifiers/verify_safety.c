@@ -53,8 +53,6 @@ struct safety_state {
 struct asking {
 	struct turn turn; /* first */
 	struct safety_state *state;
-	struct verify_job *job;
-	struct arena arena;
 	struct ask ask;
 	bool cancelled;
 	struct score score;
@@ -83,23 +81,13 @@ static void close_safety(void *state)
 
 /* --- the end --- */
 
-static void free_asking(struct asking *a)
-{
-	arena_release(&a->arena);
-	free(a);
-}
-
 static void finish(struct asking *a)
 {
-	struct verify_job *job = a->job;
-	job->request = NULL;
-	turns_leave(&a->state->turns, &a->turn);
 	if (a->cancelled) {
-		verify_cancelled(job);
+		turn_end(&a->turn, NULL);
 	} else {
-		verify_done(job, &a->score);
+		turn_end(&a->turn, &a->score);
 	}
-	free_asking(a);
 }
 
 static void finish_soon(void *ctx)
@@ -121,7 +109,7 @@ static const char *list_categories(struct asking *a, const struct safety_answer 
 	}
 	json_end_array(&w);
 	json_end_object(&w);
-	const char *list = arena_memdup0(&a->arena, text.data, text.len);
+	const char *list = arena_memdup0(&a->turn.arena, text.data, text.len);
 	str_release(&text);
 	return list;
 }
@@ -153,7 +141,7 @@ static struct score read_answer(struct asking *a, const struct engine_candidate 
 	bool cut = candidate->finish == FINISH_LENGTH || candidate->finish == FINISH_CONTEXT;
 	if (cut || !safety_read(candidate->text, &answer)) {
 		return (struct score){.reason = cut ? "token_limit" : "no_verdict",
-			.detail = arena_printf(&a->arena, "it answered '%.*s'",
+			.detail = arena_printf(&a->turn.arena, "it answered '%.*s'",
 				shown(candidate->text), candidate->text.data)};
 	}
 	if (answer.safe) {
@@ -173,7 +161,7 @@ static void on_answer(struct ask *ask, const struct engine_candidate *candidate)
 		a->score = read_answer(a, candidate);
 	} else {
 		a->score = (struct score){.reason = ask_reason(candidate->reason),
-			.detail = arena_strdup(&a->arena, ask_detail(candidate))};
+			.detail = arena_strdup(&a->turn.arena, ask_detail(candidate))};
 	}
 	finish(a);
 }
@@ -184,23 +172,23 @@ static void start(struct turn *turn)
 {
 	struct asking *a = (struct asking *)turn;
 	struct safety_state *s = a->state;
-	const struct candidate *candidate = a->job->candidate;
-	struct ask_fields fields = ask_fields(candidate, s->engine, NULL, &a->arena);
+	const struct candidate *candidate = a->turn.job->candidate;
+	struct ask_fields fields = ask_fields(candidate, s->engine, NULL, &a->turn.arena);
 	struct engine_message *messages;
 	struct error err = {0};
 	size_t n;
 	const char *reason = ask_render(s->template, &fields, &messages, &n, &err);
 	if (reason) {
 		a->score = (struct score){
-			.reason = reason, .detail = arena_strdup(&a->arena, err.msg)};
+			.reason = reason, .detail = arena_strdup(&a->turn.arena, err.msg)};
 		loop_after(s->run->loop, 0, finish_soon, a);
 		return;
 	}
 	a->ask = (struct ask){
 		.owner = a,
 		.engine = s->engine,
-		.job = a->job,
-		.arena = &a->arena,
+		.job = a->turn.job,
+		.arena = &a->turn.arena,
 		.messages = messages,
 		.n_messages = n,
 		.sampling = &s->sampling,
@@ -211,22 +199,12 @@ static void start(struct turn *turn)
 	ask_start(&a->ask);
 }
 
-static void drop(struct turn *turn)
-{
-	struct asking *a = (struct asking *)turn;
-	verify_cancelled(a->job);
-	free_asking(a);
-}
-
 static void submit(void *state, struct verify_job *job)
 {
 	struct safety_state *s = state;
 	struct asking *a = xcalloc(1, sizeof(*a));
-	a->turn.start = start;
-	a->turn.drop = drop;
 	a->state = s;
-	a->job = job;
-	turns_enter(&s->turns, &a->turn, job);
+	turns_enter(&s->turns, &a->turn, job, start);
 }
 
 const struct verifier_ops verify_safety = {

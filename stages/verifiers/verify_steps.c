@@ -95,8 +95,6 @@ struct steps_state {
 struct asking {
 	struct turn turn; /* first */
 	struct steps_state *state;
-	struct verify_job *job;
-	struct arena arena;
 	struct slice *steps; /* n */
 	double *scores; /* of the first n_scores */
 	size_t n, n_scores;
@@ -169,12 +167,6 @@ static void close_steps(void *state)
 
 /* --- the end --- */
 
-static void free_asking(struct asking *a)
-{
-	arena_release(&a->arena);
-	free(a);
-}
-
 static double aggregate(enum aggregate how, const double *scores, size_t n)
 {
 	double least = scores[0], product = 1, sum = 0;
@@ -221,30 +213,26 @@ static const char *describe(struct asking *a, const struct verdict *failed)
 		put_mass(&w, "rest", failed->rest);
 	}
 	json_end_object(&w);
-	const char *detail = arena_memdup0(&a->arena, text.data, text.len);
+	const char *detail = arena_memdup0(&a->turn.arena, text.data, text.len);
 	str_release(&text);
 	return detail;
 }
 
 static void finish(struct asking *a)
 {
-	struct verify_job *job = a->job;
-	job->request = NULL;
-	turns_leave(&a->state->turns, &a->turn);
 	if (a->cancelled) {
-		verify_cancelled(job);
+		turn_end(&a->turn, NULL);
 	} else if (a->reason) {
-		verify_done(job, &(struct score){.reason = a->reason, .detail = a->detail});
+		turn_end(&a->turn, &(struct score){.reason = a->reason, .detail = a->detail});
 	} else {
 		double value = aggregate(
 			(enum aggregate)a->state->config->aggregate, a->scores, a->n_scores);
-		verify_done(job,
+		turn_end(&a->turn,
 			&(struct score){.known = true,
 				.value = value,
 				.reason = "scored",
 				.detail = describe(a, NULL)});
 	}
-	free_asking(a);
 }
 
 static void finish_soon(void *ctx)
@@ -255,7 +243,7 @@ static void finish_soon(void *ctx)
 static void refuse(struct asking *a, const char *reason, const char *detail)
 {
 	a->reason = reason;
-	a->detail = arena_strdup(&a->arena, detail);
+	a->detail = arena_strdup(&a->turn.arena, detail);
 	loop_after(a->state->run->loop, 0, finish_soon, a);
 }
 
@@ -271,7 +259,7 @@ static struct slice join_steps(struct asking *a, size_t n)
 		str_append(&text, a->steps[i].data, a->steps[i].len);
 		str_append_z(&text, a->state->mark);
 	}
-	struct slice joined = {arena_memdup0(&a->arena, text.data, text.len), text.len};
+	struct slice joined = {arena_memdup0(&a->turn.arena, text.data, text.len), text.len};
 	str_release(&text);
 	return joined;
 }
@@ -280,7 +268,7 @@ static struct slice join_steps(struct asking *a, size_t n)
 static const char *render(struct asking *a, struct slice text, struct error *err)
 {
 	struct ask_fields fields = ask_fields(
-		a->job->candidate, a->state->engine, a->marks, &a->arena);
+		a->turn.job->candidate, a->state->engine, a->marks, &a->turn.arena);
 	fields.text = text;
 	fields.text_is_ours = true;
 	return ask_render(a->state->template, &fields, &a->messages, &a->n_messages, err);
@@ -297,7 +285,7 @@ static void on_step(struct ask *ask, const struct engine_candidate *answer)
 	if (answer->reason != ENGINE_OK) {
 		a->cancelled = answer->reason == ENGINE_CANCELLED;
 		a->reason = ask_reason(answer->reason);
-		a->detail = arena_strdup(&a->arena, ask_detail(answer));
+		a->detail = arena_strdup(&a->turn.arena, ask_detail(answer));
 		finish(a);
 		return;
 	}
@@ -341,12 +329,12 @@ static void ask_step(struct asking *a)
 	a->ask = (struct ask){
 		.owner = a,
 		.engine = a->state->engine,
-		.job = a->job,
-		.arena = &a->arena,
+		.job = a->turn.job,
+		.arena = &a->turn.arena,
 		.sampling = &a->state->sampling,
 		.n = 1,
 		.top_logprobs = TOP_LOGPROBS,
-		.affinity = ask_affinity(a->job->candidate->group),
+		.affinity = ask_affinity(a->turn.job->candidate->group),
 		.answered = on_step,
 	};
 	if (begin_step(a)) {
@@ -358,7 +346,8 @@ static void ask_step(struct asking *a)
 static void add_turns(struct asking *a)
 {
 	size_t n = a->n_messages;
-	struct engine_message *all = arena_alloc_array(&a->arena, n + 2 * (a->n - 1), sizeof(*all));
+	struct engine_message *all = arena_alloc_array(
+		&a->turn.arena, n + 2 * (a->n - 1), sizeof(*all));
 	memcpy(all, a->messages, n * sizeof(*all));
 	for (size_t i = 1; i < a->n; i++) {
 		all[n++] = (struct engine_message){
@@ -373,7 +362,7 @@ static void add_turns(struct asking *a)
 static void count_mismatch(struct asking *a, const struct engine_scores *scores)
 {
 	a->reason = "count_mismatch";
-	a->detail = arena_printf(&a->arena,
+	a->detail = arena_printf(&a->turn.arena,
 		"the server gave %zu scores for %zu steps; is '%s' the mark of its model?",
 		scores->n_rows, a->n, a->state->mark);
 }
@@ -389,7 +378,7 @@ static void read_pairs(struct asking *a, const struct engine_scores *scores)
 		if (scores->n_columns != 2 || pair[0] < 0 || pair[1] < 0 ||
 			fabs(pair[0] + pair[1] - 1) > SUM_TOLERANCE) {
 			a->reason = "bad_scores";
-			a->detail = arena_printf(&a->arena,
+			a->detail = arena_printf(&a->turn.arena,
 				"the %zu numbers for step %zu are not the probabilities of wrong "
 				"and right",
 				scores->n_columns, i + 1);
@@ -408,7 +397,7 @@ static void on_scores(void *ctx, const struct engine_scores *scores)
 	} else {
 		struct score failure = ask_scoring_failure(scores);
 		a->reason = failure.reason;
-		a->detail = arena_strdup(&a->arena, failure.detail);
+		a->detail = arena_strdup(&a->turn.arena, failure.detail);
 	}
 	finish(a);
 }
@@ -420,9 +409,9 @@ static void ask_scores(struct asking *a)
 		.messages = a->messages,
 		.n_messages = a->n_messages,
 		.steps = true,
-		.affinity = ask_affinity(a->job->candidate->group),
+		.affinity = ask_affinity(a->turn.job->candidate->group),
 	};
-	a->job->request = engine_score(a->state->engine, &a->score_job, on_scores, a);
+	a->turn.job->request = engine_score(a->state->engine, &a->score_job, on_scores, a);
 }
 
 /* --- a candidate --- */
@@ -432,9 +421,9 @@ static const char *find_steps(struct asking *a, struct error *err)
 {
 	const struct steps_config *c = a->state->config;
 	struct ask_fields fields = ask_fields(
-		a->job->candidate, a->state->engine, a->marks, &a->arena);
-	a->steps = arena_alloc_array(&a->arena, c->steps_max, sizeof(*a->steps));
-	a->scores = arena_alloc_array(&a->arena, c->steps_max, sizeof(*a->scores));
+		a->turn.job->candidate, a->state->engine, a->marks, &a->turn.arena);
+	a->steps = arena_alloc_array(&a->turn.arena, c->steps_max, sizeof(*a->steps));
+	a->scores = arena_alloc_array(&a->turn.arena, c->steps_max, sizeof(*a->scores));
 	a->n = steps_split(fields.text, c->split, a->steps, c->steps_max);
 	if (!a->n) {
 		error_set(err, FAIL_DATA, "the candidate has no step");
@@ -474,22 +463,12 @@ static void start(struct turn *turn)
 	}
 }
 
-static void drop(struct turn *turn)
-{
-	struct asking *a = (struct asking *)turn;
-	verify_cancelled(a->job);
-	free_asking(a);
-}
-
 static void submit(void *state, struct verify_job *job)
 {
 	struct steps_state *s = state;
 	struct asking *a = xcalloc(1, sizeof(*a));
-	a->turn.start = start;
-	a->turn.drop = drop;
 	a->state = s;
-	a->job = job;
-	turns_enter(&s->turns, &a->turn, job);
+	turns_enter(&s->turns, &a->turn, job, start);
 }
 
 const struct verifier_ops verify_steps = {

@@ -90,6 +90,7 @@ static struct loop *loop;
 static struct engine *engine;
 static pid_t fake;
 static char order[64];
+static unsigned n_begun, n_done;
 
 static void on_ready(void *ctx, struct engine *e)
 {
@@ -162,16 +163,15 @@ static void close_engine(void)
 }
 
 struct asked {
-	struct turn turn;
-	struct verify_job job;
-	struct candidate candidate;
+	struct turn turn; /* first */
 	char name;
 };
 
-static void note(struct turn *turn, const char *what)
+static void note(const void *asked, const char *what)
 {
 	size_t len = strlen(order);
-	snprintf(order + len, sizeof(order) - len, "%s%c ", what, ((struct asked *)turn)->name);
+	snprintf(order + len, sizeof(order) - len, "%s%c ", what,
+		((const struct asked *)asked)->name);
 }
 
 static void note_start(struct turn *turn)
@@ -179,43 +179,71 @@ static void note_start(struct turn *turn)
 	note(turn, "+");
 }
 
-static void note_drop(struct turn *turn)
+/* In place of the verify stage: what it is told of a job, whose owner is the question. */
+void verify_begun(struct verify_job *job UNUSED)
 {
-	note(turn, "-");
+	n_begun++;
 }
 
-static void enter(struct turns *turns, struct asked *asked, char name, struct group *group)
+void verify_done(struct verify_job *job, const struct score *score)
 {
-	*asked = (struct asked){.name = name, .candidate = {.group = group}};
-	asked->job.candidate = &asked->candidate;
-	asked->turn.start = note_start;
-	asked->turn.drop = note_drop;
-	turns_enter(turns, &asked->turn, &asked->job);
+	ck_assert_str_eq(score->reason, "verdict");
+	ck_assert_ptr_null(job->request);
+	n_done++;
+}
+
+void verify_cancelled(struct verify_job *job)
+{
+	ck_assert_ptr_null(job->request);
+	note(job->owner, "-");
+}
+
+/* A question of its own for each name; the job and the candidate outlive it. */
+static struct asked *enter(struct turns *turns, char name, struct group *group)
+{
+	static struct verify_job jobs[8];
+	static struct candidate candidates[8];
+	struct asked *asked = xcalloc(1, sizeof(*asked));
+	size_t i = (size_t)(name - 'a');
+	asked->name = name;
+	candidates[i] = (struct candidate){.group = group};
+	jobs[i] = (struct verify_job){.candidate = &candidates[i], .owner = asked};
+	turns_enter(turns, &asked->turn, &jobs[i], note_start);
+	return asked;
+}
+
+static void end(struct asked *asked)
+{
+	/* What is told may lie in what is freed. */
+	const char *reason = arena_strdup(&asked->turn.arena, "verdict");
+	turn_end(&asked->turn, &(struct score){.reason = reason});
 }
 
 START_TEST(candidates_of_a_prompt_are_asked_about_in_a_row)
 	{
 		struct turns turns;
 		struct group groups[3] = {0};
-		struct asked a, b, c, d, e;
+		struct asked *a, *b, *c, *d, *e;
 		open_engine("2");
 		turns_init(&turns, engine);
-		enter(&turns, &a, 'a', &groups[0]);
-		enter(&turns, &b, 'b', &groups[1]);
-		enter(&turns, &c, 'c', &groups[2]); /* a third prompt, for which there is no slot */
-		enter(&turns, &d, 'd', &groups[0]);
-		enter(&turns, &e, 'e', &groups[1]);
+		a = enter(&turns, 'a', &groups[0]);
+		b = enter(&turns, 'b', &groups[1]);
+		c = enter(&turns, 'c', &groups[2]); /* a third prompt, for which there is no slot */
+		d = enter(&turns, 'd', &groups[0]);
+		e = enter(&turns, 'e', &groups[1]);
 		ck_assert_str_eq(order, "+a +b ");
-		turns_leave(&turns, &a.turn);
+		end(a);
 		ck_assert_str_eq(order, "+a +b +d ");
-		turns_leave(&turns, &d.turn);
+		end(d);
 		ck_assert_str_eq(order, "+a +b +d +c ");
-		turns_leave(&turns, &c.turn);
+		end(c);
 		ck_assert_str_eq(order, "+a +b +d +c ");
-		turns_leave(&turns, &b.turn);
+		end(b);
 		ck_assert_str_eq(order, "+a +b +d +c +e ");
-		turns_leave(&turns, &e.turn);
+		end(e);
 		ck_assert_uint_eq(turns.n_active, 0);
+		ck_assert_uint_eq(n_begun, 5);
+		ck_assert_uint_eq(n_done, 5);
 		close_engine();
 		ck_assert_str_eq(order, "+a +b +d +c +e ");
 	}
@@ -225,23 +253,24 @@ START_TEST(a_cancelled_one_is_dropped_and_never_asked_about)
 	{
 		struct turns turns;
 		struct group group = {0};
-		struct asked a, b, c, d;
+		struct asked *a, *b, *c, *d;
 		open_engine("2");
 		turns_init(&turns, engine);
-		enter(&turns, &a, 'a', &group);
-		enter(&turns, &b, 'b', &group);
-		enter(&turns, &c, 'c', &group);
-		enter(&turns, &d, 'd', &group);
-		ck_assert_ptr_nonnull(b.job.request);
-		engine_cancel(b.job.request);
+		a = enter(&turns, 'a', &group);
+		b = enter(&turns, 'b', &group);
+		c = enter(&turns, 'c', &group);
+		d = enter(&turns, 'd', &group);
+		ck_assert_ptr_nonnull(b->turn.job->request);
+		engine_cancel(b->turn.job->request);
 		/* Not yet told, and its turn would come. */
-		turns_leave(&turns, &a.turn);
+		end(a);
 		ck_assert_str_eq(order, "+a +c ");
-		turns_leave(&turns, &c.turn);
+		end(c);
 		ck_assert_str_eq(order, "+a +c +d ");
-		enter(&turns, &a, 'a', &group);
+		a = enter(&turns, 'a', &group);
 		close_engine();
 		ck_assert_str_eq(order, "+a +c +d -b -a ");
+		end(d);
 	}
 END_TEST
 
