@@ -78,7 +78,18 @@ TOKENS = [('tokens', 'ndarray:uint32'), ('loss_mask', 'ndarray:uint8'), ('seq_le
 UNSORTED = [('text', 'str'), ('n', 'int'), ('blob', 'bytes'), ('input_ids', 'ndarray:uint16')]
 # A character in two halves, one half alone, what JSON escapes, a long piece, an id beyond those that are kept.
 PIECES = {1: b'a', 2: b'\xc3', 3: b'\xa9', 4: b'"\n\x01', 5: b'long piece ' * 3, 6: b'', 7: '€'.encode(), (1 << 20) + 5: b'far\xc3'}
+NAN, SHARD = float('nan'), 'shard.00000.mds'
+SCORED = [('scores', 'ndarray:float32'), ('source', 'str'), ('prompt_id', 'str'), ('tokens', 'ndarray:uint32')]
+TEXTS = ['the first row', 'caf\u00e9 and a \x1b[31mred\x1b[0m alert', 'a' * 60 + 'b' * 400 + 'c' * 60, 'a' * 40 + '!']
 CASES = {
+    'text': ([(SHARD, [('extra', 'json'), ('text', 'str')], [(json.dumps({'n': i, 'kind': 'row'}), t) for i, t in enumerate(TEXTS)], False)], {}),
+    'ids': ([(SHARD, [('tokens', 'ndarray:uint32')], [([1, 2, 3, 2, 3, 4],), ([2, 2, 3, 70000],)], False)], {}),
+    'bare': ([(SHARD, [('blob', 'bytes')], [(b'\x00\x01',)], False)], {}),
+    # A repeated sequence, scores that are no numbers, a name that would clear a terminal.
+    'night_x': ([(SHARD, SCORED, [
+        ([NAN], 'web', 'p1', [1, 2, 3]), ([0.5], 'web', 'p2', [4, 5]), ([NAN], 'web', 'p2', [4, 5])], False)], {}),
+    'night_y': ([(SHARD, SCORED, [
+        ([NAN], '\x1b[2J', 'p2', [4, 5]), ([float('inf')], 'web', 'p3', [6]), ([NAN], 'web', 'p2', [4, 5])], False)], {}),
     'texts': ([('s', TOKENS, [
         ([1, 2, 3, 4, 1, 2, 1], [0, 0, 0, 0, 1, 1, 1], [4, 3]),
         ([2, 7, 3, 5, 6, (1 << 20) + 5, 3, 1], [0, 0, 0, 0, 1, 1, 1, 1], [8])], False)], {'': PIECES}),

@@ -1,1 +1,0 @@
-../inspect_repack/mds.py
