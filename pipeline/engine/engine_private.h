@@ -90,6 +90,8 @@ struct call {
 	void (*build)(struct call *call, struct str *out); /* `endpoint` is set */
 	/* The last thing that the pool does with the call, unless call_answer_is_bad is called from here: it may be freed or used again. */
 	void (*done)(struct call *call, const struct call_result *result);
+	/* NULL, or: a 2xx answer comes here piece by piece, and `done` gets an empty body. An attempt begins with `build`. */
+	void (*chunk)(struct call *call, struct slice bytes);
 	struct endpoint *
 		*home; /* where calls of one job like to go; set by the first; may be NULL */
 
@@ -98,7 +100,7 @@ struct call {
 	struct endpoint *endpoint; /* of this attempt, or the last */
 	struct http_request *http;
 	struct loop_timer *timer;
-	bool cancelled, half_body;
+	bool cancelled, half_body, enough;
 	long status; /* of the last answer that was no 2xx; 0: none came */
 	uint32_t attempts; /* answers that count; in `done` of ENGINE_OK this one is included */
 	uint32_t losses; /* times that its endpoint went down under it */
@@ -111,6 +113,11 @@ struct call {
 void call_submit(struct call *call);
 /* `done` comes with ENGINE_CANCELLED on a later turn. */
 void call_cancel(struct call *call);
+/*
+ * From `chunk`: the owner has what it wanted, and `done` comes with ENGINE_OK whatever becomes of the rest of the answer.
+ * `close`: nobody wants the rest, so the connection is closed, which stops the server.
+ */
+void call_enough(struct call *call, bool close);
 /* Instead of call_submit: `done` comes with this on a later turn, nothing is sent. */
 void call_refuse(struct call *call, enum engine_reason reason, const struct error *err);
 /* From `done`, for a body that makes no sense: tries again, or calls `done` with ENGINE_BAD_RESPONSE. Adds the address to err. */
@@ -169,6 +176,9 @@ struct engine {
 	struct request_list_head requests;
 	struct rng rng; /* jitter */
 	struct engine_stats stats;
+	struct spelling
+		*spelling; /* of the vocabulary, once a stream has wanted them; NULL: not there */
+	bool spelling_asked;
 	struct error err; /* of ENGINE_FAILED */
 	struct loop_timer *tell; /* ready or failed, on the next turn */
 	struct loop_timer *end; /* the last step of closing */

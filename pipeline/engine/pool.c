@@ -218,6 +218,8 @@ static void came_back(void *ctx, const struct http_reply *reply)
 		endpoint->busy -= call->weight;
 	if (call->cancelled)
 		end_call(call, ENGINE_CANCELLED);
+	else if (call->enough)
+		answered_well(call, reply);
 	else if (reply->failure != HTTP_OK)
 		failed_to_answer(call, reply);
 	else if (reply->status >= 200 && reply->status <= 299)
@@ -226,6 +228,13 @@ static void came_back(void *ctx, const struct http_reply *reply)
 		answered_badly(call, reply);
 	pool_dispatch(engine);
 	engine_check_closed(engine);
+}
+
+static void chunk_came(void *ctx, struct slice bytes)
+{
+	struct call *call = ctx;
+
+	call->chunk(call, bytes);
 }
 
 /* --- lanes --- */
@@ -310,6 +319,15 @@ void call_cancel(struct call *call)
 		loop_timer_stop(TAKE(call->timer));
 	}
 	end_later(call, ENGINE_CANCELLED);
+}
+
+void call_enough(struct call *call, bool close)
+{
+	if (call->state != CALL_FLYING || call->enough)
+		return;
+	call->enough = true;
+	if (close)
+		http_cancel(call->http);
 }
 
 /* --- dispatch --- */
@@ -405,6 +423,7 @@ static void fly(struct call *call, struct endpoint *endpoint)
 
 	dequeue(call);
 	call->state = CALL_FLYING;
+	call->enough = false;
 	call->endpoint = endpoint;
 	if (call->home != NULL && *call->home == NULL)
 		*call->home = endpoint;
@@ -418,6 +437,8 @@ static void fly(struct call *call, struct endpoint *endpoint)
 	call->sent_ms = clock_mono_ms();
 	call->http = http_send(engine->http, url, body.data, body.len,
 		engine->config->request_timeout_ms, came_back, call);
+	if (call->chunk != NULL)
+		http_stream(call->http, chunk_came);
 	str_release(&body);
 }
 
