@@ -2,8 +2,8 @@
  * A section of flow stages at work: brings groups out of the ledger, sends them through waves, keeps what comes back, and
  * ends when every prompt is settled, the budget is spent, or somebody wants to stop.
  */
-#ifndef PIPELINE_FLOW_H
-#define PIPELINE_FLOW_H
+#ifndef PIPELINE_FLOW_FLOW_H
+#define PIPELINE_FLOW_FLOW_H
 
 #include "base/error.h"
 
