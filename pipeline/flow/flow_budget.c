@@ -48,6 +48,13 @@ static void drain(struct flow *f, uint64_t ms)
 
 /* --- signals --- */
 
+void flow_interrupt(struct run *run)
+{
+	run->interrupted = true;
+	flow_cancel_all(run->flow);
+	flow_stop_admitting(run->flow);
+}
+
 static void on_signal(uv_signal_t *handle, int number)
 {
 	struct flow *f = handle->data;
@@ -57,8 +64,7 @@ static void on_signal(uv_signal_t *handle, int number)
 	}
 	f->n_signals++;
 	if (f->n_signals > 1) {
-		flow_cancel_all(f);
-		flow_stop_admitting(f);
+		flow_interrupt(f->run);
 		return;
 	}
 	char duration[24];
