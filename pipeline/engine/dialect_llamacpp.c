@@ -12,6 +12,8 @@
  * - A stream has one event a token, with "index", and at the end one more without any. It sends nothing while the text stops inside a
  *   character, and then the last token of it alone, while `tokens_predicted` counts them all: see find_hidden(). Fields that were
  *   not asked for come as well.
+ *   The id that completes a stop string brings what was held back in front of it, so the last with text before that one counts. Those
+ *   ids may be a few more than an answer in one piece lets us tell.
  * - Seed 4294967295 means "random" and must never be sent.
  */
 #include "engine/dialect.h"
@@ -583,7 +585,10 @@ static bool add_token(struct dialect_stream *stream, struct dialect_partial *c,
 		return error_set(err, FAIL_DATA, "an event of id %u has no valid probability", id);
 	if (!shown_text(stream, event, probs ? entry : NULL, &shown))
 		return error_set(err, FAIL_DATA, "an event has no text");
-	if (sampled < c->n_ids + 1 || sampled > (uint64_t)stream->call->max_tokens + 1)
+	if (sampled > (uint64_t)stream->call->max_tokens + 1)
+		return error_set(err, FAIL_DATA, "%llu ids were sampled, at most %u were asked for",
+			(unsigned long long)sampled, stream->call->max_tokens);
+	if (sampled < c->n_ids + 1)
 		return error_set(err, FAIL_DATA, "the server counts %llu ids where %zu came",
 			(unsigned long long)sampled, c->n_ids + 1);
 	if (sampled > c->n_ids + 1 &&
@@ -595,6 +600,7 @@ static bool add_token(struct dialect_stream *stream, struct dialect_partial *c,
 		return false;
 	if (!dialect_add_id(stream, c, id, logprob, err))
 		return false;
+	c->n_before = c->n_shown;
 	if (shown.len > 0)
 		c->n_shown = c->n_ids;
 	return true;
@@ -611,6 +617,9 @@ static bool end_partial(struct dialect_stream *stream, struct dialect_partial *c
 	stream->n_prompt = result.n_prompt;
 	/* It was cut inside a character, or the EOS came there. */
 	c->lost |= count_sampled(event, c->n_ids) != c->n_ids;
+	/* Text that was held back, since it may begin a stop string, never comes when the limit does. */
+	c->lost |= stream->call->job->sampling->n_stop > 0 && c->n_shown != c->n_ids &&
+		(c->finish == FINISH_LENGTH || c->finish == FINISH_CONTEXT);
 	c->ended = true;
 	return true;
 }
@@ -649,7 +658,7 @@ static bool conclude(struct dialect_stream *stream, uint32_t index, struct engin
 		.i = stream->call->first + index,
 		.text = {c->text.data, c->text.len},
 		.ids = c->ids,
-		.n_ids = c->finish == FINISH_STOP_STRING ? c->n_shown : c->n_ids,
+		.n_ids = c->finish == FINISH_STOP_STRING ? c->n_before : c->n_ids,
 		.logprobs = stream->call->job->logprobs ? c->logprobs : NULL,
 		.finish = c->finish,
 		.top = c->top,

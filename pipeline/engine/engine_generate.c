@@ -63,6 +63,7 @@ struct part {
 	uint32_t n_owed;
 	bool in_one_piece; /* do not stream */
 	bool over; /* its call has ended */
+	bool held; /* it was not submitted yet */
 	/* The stream of this attempt: candidates from first + skipped. */
 	bool streaming;
 	uint32_t skipped;
@@ -154,9 +155,8 @@ static struct part *part_new(struct generate *generate, uint32_t first, uint32_t
 	return part;
 }
 
-static void submit(struct part *part)
+static void submit_now(struct part *part)
 {
-	part->call.chunk = wants_stream(part) ? chunk_came : NULL;
 	call_submit(&part->call);
 	if (part->generate->cancelled)
 		call_cancel(&part->call);
@@ -164,27 +164,56 @@ static void submit(struct part *part)
 
 /* --- the vocabulary, for streams that hide ids --- */
 
+static void release_held(struct part *part)
+{
+	struct engine *engine = part->call.engine;
+
+	part->held = false;
+	TAILQ_REMOVE(&engine->held, &part->call, link);
+	engine->waiting -= part->call.weight;
+	submit_now(part);
+}
+
 static void vocabulary_came(void *ctx, const struct engine_vocab *vocab)
 {
 	struct engine *engine = ctx;
+	struct call *call;
 
 	/* Without it, a candidate whose stream hides ids is asked for again. */
-	if (vocab->err == NULL && vocab->n == vocab->n_vocab)
-		engine->spelling = spelling_new(vocab->pieces, vocab->special, vocab->n_vocab);
+	if (vocab->err == NULL)
+		engine->spelling = spelling_new(vocab->pieces, vocab->special, (uint32_t)vocab->n);
+	engine->spelling_came = true;
+	while ((call = TAILQ_FIRST(&engine->held)) != NULL)
+		release_held(call->owner);
 }
 
-static void ask_for_vocabulary(struct engine *engine)
+/* True: it is being waited for. A stream that hid an id before would be asked for again, and go unguarded. */
+static bool lacks_vocabulary(struct engine *engine)
 {
-	uint32_t n = engine->facts != NULL ? engine->facts->n_vocab : 0;
-	AUTO_FREE uint32_t *ids = NULL;
+	if (engine->state != ENGINE_READY || engine->facts->n_vocab == 0 ||
+		!engine->dialect->stream_hides_ids)
+		return false;
+	if (!engine->spelling_asked) {
+		engine->spelling_asked = true;
+		TAILQ_INIT(&engine->held);
+		engine_read_whole_vocab(engine, vocabulary_came, engine);
+	}
+	return !engine->spelling_came;
+}
 
-	if (engine->spelling_asked || n == 0 || !engine->dialect->stream_hides_ids)
+static void submit(struct part *part)
+{
+	struct engine *engine = part->call.engine;
+	bool streams = wants_stream(part);
+
+	part->call.chunk = streams ? chunk_came : NULL;
+	if (!streams || part->generate->cancelled || !lacks_vocabulary(engine)) {
+		submit_now(part);
 		return;
-	engine->spelling_asked = true;
-	ids = xmalloc(n * sizeof(*ids));
-	for (uint32_t i = 0; i < n; i++)
-		ids[i] = i;
-	engine_read_vocab(engine, ids, n, vocabulary_came, engine);
+	}
+	part->held = true;
+	TAILQ_INSERT_TAIL(&engine->held, &part->call, link);
+	engine->waiting += part->call.weight;
 }
 
 /* --- requests --- */
@@ -651,7 +680,12 @@ static void cancel(struct engine_request *request)
 	generate->cancelled = true;
 	/* Calls that ended are idle, and cancelling them does nothing. */
 	TAILQ_FOREACH(part, &generate->parts, link)
-	call_cancel(&part->call);
+	{
+		if (part->held)
+			release_held(part);
+		else
+			call_cancel(&part->call);
+	}
 }
 
 static bool check_job(const struct engine *engine, const struct engine_job *job, struct error *err)
@@ -681,8 +715,6 @@ struct engine_request *engine_generate(
 		per_request = !engine->info.has_n ? 1 : per_request;
 		if (engine->facts->n_slots != 0)
 			per_request = MIN(per_request, engine->facts->n_slots);
-		if (job->guard != NULL || MIN(per_request, job->n) > 1)
-			ask_for_vocabulary(engine);
 	}
 	generate->job = job;
 	generate->done = done;

@@ -178,7 +178,8 @@ struct engine {
 	struct engine_stats stats;
 	struct spelling
 		*spelling; /* of the vocabulary, once a stream has wanted them; NULL: not there */
-	bool spelling_asked;
+	bool spelling_asked, spelling_came; /* it was asked for; and answered, with it or without */
+	struct call_list held; /* streams that wait for it; they count as waiting */
 	struct error err; /* of ENGINE_FAILED */
 	struct loop_timer *tell; /* ready or failed, on the next turn */
 	struct loop_timer *end; /* the last step of closing */
@@ -192,6 +193,9 @@ void engine_fail(struct engine *engine, const struct error *err);
 void engine_endpoint_changed(struct engine *engine);
 /* To be called whenever something ended that closing may have waited for. */
 void engine_check_closed(struct engine *engine);
+
+/* Of all facts->n_vocab (not 0) ids; an error where only one after the other could be asked for. */
+void engine_read_whole_vocab(struct engine *engine, engine_vocab_cb *done, void *ctx);
 
 void engine_request_open(struct engine_request *request, struct engine *engine,
 	void (*cancel)(struct engine_request *request));

@@ -967,18 +967,22 @@ static void begin_chat_chunk(struct str *out, const struct candidate_text *c)
 		c->api->model_name, c->index);
 }
 
-static void put_chat_event(
-	struct str *out, const struct candidate_text *c, size_t place, struct slice shown)
+/* Every token is listed, the hidden ones with those that show them. */
+static void put_chat_event(struct str *out, const struct candidate_text *c, size_t place,
+	uint32_t n_tokens, struct slice shown)
 {
-	bool is_end = c->text->stop == MODEL_EOS && place + 1 == c->text->ids.n;
+	size_t n = c->text->ids.n - (c->text->stop == MODEL_EOS), from = place + 1 - n_tokens;
 
 	begin_chat_chunk(out, c);
 	str_append_z(out, "\"delta\":{\"content\":");
 	put_shown(out, c, place, shown);
 	str_append_z(out, "},\"logprobs\":");
-	if (c->call->has_probs && !is_end) {
+	if (c->call->has_probs && from < n) {
 		str_append_z(out, "{\"content\":[");
-		put_stream_entry(out, c, place, shown);
+		for (size_t i = from; i <= place && i < n; i++) {
+			str_append_z(out, i > from ? "," : "");
+			put_stream_entry(out, c, i, i == place ? shown : (struct slice){"", 0});
+		}
 		str_append_z(out, "]}");
 	} else {
 		str_append_z(out, "null");
@@ -1015,7 +1019,11 @@ static void add_candidate(struct events *events, const struct candidate_text *c)
 		}
 		at = events->raw.len;
 		str_append_z(&events->raw, "data: ");
-		(c->api->openai ? put_chat_event : put_completion_event)(&events->raw, c, i, shown);
+		if (c->api->openai) {
+			put_chat_event(&events->raw, c, i, showing.hidden, shown);
+		} else {
+			put_completion_event(&events->raw, c, i, shown);
+		}
 		add_event(events, c, at, (uint32_t)i + 1, showing.hidden);
 		showing.hidden = 0;
 	}

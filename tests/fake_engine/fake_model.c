@@ -172,7 +172,7 @@ static void say(const struct vocab *v, const char *sentence, struct rng *rng, st
 	for (size_t i = 0; i < tidy.n; i++) {
 		const struct vocab_token *token = &v->tokens[tidy.items[i]];
 
-		if (token->len == 1 || rng_below(rng, BYTE_SPELLING_ONE_IN)) {
+		if (!rng || token->len == 1 || rng_below(rng, BYTE_SPELLING_ONE_IN)) {
 			ids_add(out, tidy.items[i]);
 			continue;
 		}
@@ -244,7 +244,8 @@ static void think(const struct model_prompt *p, const struct vocab *v, struct rn
 	ending_tokens = 9 + strlen(p->answer);
 	make_sentence(p, rng, sentence, sizeof(sentence));
 	while (out->n < most && (loops || out->n + ending_tokens < p->len)) {
-		say(v, sentence + (out->n == 0), rng, out);
+		/* A model that loops is certain of every token. */
+		say(v, sentence + (out->n == 0), loops ? NULL : rng, out);
 		if (!loops) {
 			make_sentence(p, rng, sentence, sizeof(sentence));
 		}
