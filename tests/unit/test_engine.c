@@ -645,14 +645,20 @@ START_TEST(a_cut_candidate_is_continued_from_its_ids)
 			ck_assert_uint_gt(seen[1][i].n_ids, 25);
 			ck_assert(seen[1][i].has_logprobs);
 			ck_assert_uint_eq(seen[1][i].attempts, 1 + seen[1][i].n_continued);
-			if (seen[1][i].n_continued < 5)
-				ck_assert_int_eq(seen[1][i].finish, FINISH_STOP);
+			ck_assert_int_eq(seen[1][i].finish, FINISH_STOP);
 		}
 		engine_stats(engine, &stats);
 		ck_assert_uint_ge(stats.continued, 8);
 		/* Streamed it is the same. */
 		add_again(&unguarded, 1);
 		check_same(1, 2);
+		/* Not without end. */
+		jobs[2].continuations = 1;
+		add_again(NULL, 4);
+		for (unsigned i = 0; i < 8; i++) {
+			ck_assert_int_eq(seen[3][i].finish, FINISH_LENGTH);
+			ck_assert_uint_eq(seen[3][i].n_ids, 50);
+		}
 	}
 END_TEST
 
