@@ -1,7 +1,7 @@
 /*
- * Asks an engine for candidates. One wave of a group: render the template, have the prompt tokenized (once per prompt; the
- * ids are kept in the ledger), ask for each missing candidate with its own seed, and hand over what comes. An engine that
- * returns no ids has them made by its `tokenizer` engine afterwards. What a guard has cut is kept and rejected, for the guard's reason.
+ * Asks an engine for candidates. One wave of a group: render the template, have the prompt tokenized (once per prompt; the ids
+ * are kept in the ledger), ask for each missing candidate with its own seed, and hand over what comes. An engine that returns
+ * no ids has them made by its `tokenizer` engine afterwards. What a guard has cut is kept and rejected, for the guard's reason.
  */
 #include "sample.h"
 #include "stages.h"
@@ -411,8 +411,8 @@ static void copy_answer(struct candidate *c, const struct engine_candidate *from
 }
 
 /*
- * What the guard has cut is never scored: its EOS was not sampled, and to add one would teach what the model did not say, even where the
- * answer in it is right.
+ * What the guard has cut is never scored: its EOS was not sampled, and to add one would teach what the model did not say, even
+ * where the answer in it is right.
  */
 static void reject_cut(struct candidate *c)
 {

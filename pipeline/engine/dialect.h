@@ -68,9 +68,10 @@ struct dialect_result {
 };
 
 /*
- * Streams. What the events of an answer say is gathered here, a struct dialect_partial per candidate, until the candidate has ended;
- * `conclude` then makes of it what read_generate would have made of the answer in one piece: the same ids, logprobs, text and finish.
- * engine_generate.c splits the bytes into events, hands each to read_event, and shows what is new to the guard.
+ * Streams. What the events of an answer say is gathered here, a struct dialect_partial per candidate, until the candidate has
+ * ended; `conclude` then makes of it what read_generate would have made of the answer in one piece: the same ids, logprobs,
+ * text and finish. engine_generate.c splits the bytes into events, hands each to read_event, and shows what is new to the
+ * guard.
  */
 struct dialect_partial {
 	struct str text;

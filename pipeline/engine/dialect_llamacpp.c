@@ -9,11 +9,10 @@
  *   when tokenized alone are left out at the end, and tokens that might begin it have come with empty text. We keep the ids up to
  *   the last entry with text: the longest row of ids that is known to lie in front of the cut (so n_probs is asked for whenever there is a
  *   stop string). The text may then be a part of one token longer than the ids: it is for people, the ids are trained on.
- * - A stream has one event a token, with "index", and at the end one more without any. It sends nothing while the text stops inside a
- *   character, and then the last token of it alone, while `tokens_predicted` counts them all: see find_hidden(). Fields that were
- *   not asked for come as well.
- *   The id that completes a stop string brings what was held back in front of it, so the last with text before that one counts. Those
- *   ids may be a few more than an answer in one piece lets us tell.
+ * - A stream has one event a token, with "index", and at the end one more without any. It sends nothing while the text stops
+ *   inside a character, and then the last token of it alone, while `tokens_predicted` counts them all: see find_hidden().
+ *   Fields that were not asked for come as well. The id that completes a stop string brings what was held back in front of it,
+ *   so the last with text before that one counts. Those ids may be a few more than an answer in one piece lets us tell.
  * - Seed 4294967295 means "random" and must never be sent.
  */
 #include "engine/dialect.h"
@@ -526,8 +525,8 @@ static bool shown_text(struct dialect_stream *stream, const struct json *event,
 
 /*
  * `n` ids came before `id` and were not sent, since the text stopped inside a character after each of them. Together they spell
- * what is shown now, less the piece of `id`. Without the vocabulary, or where several rows of ids spell that, the candidate is lost to the
- * stream.
+ * what is shown now, less the piece of `id`. Without the vocabulary, or where several rows of ids spell that, the candidate is
+ * lost to the stream.
  */
 static bool find_hidden(struct dialect_stream *stream, struct dialect_partial *c, uint32_t id,
 	size_t n, struct slice shown, struct error *err)

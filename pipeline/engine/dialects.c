@@ -71,8 +71,11 @@ bool dialect_read_piece(const struct json *entry, struct arena *arena, struct sl
 	size_t n = json_len(bytes);
 
 	if (json_kind(bytes) != JSON_ARRAY) {
-		out->data = json_str(json_get(entry, "token"), &out->len);
-		return out->data != NULL;
+		const char *text = json_str(json_get(entry, "token"), &out->len);
+
+		/* Of a stream, the event is gone before the candidate is whole. */
+		out->data = text != NULL ? arena_memdup0(arena, text, out->len) : NULL;
+		return text != NULL;
 	}
 	char *data = arena_alloc(arena, n + 1);
 	for (size_t i = 0; i < n; i++) {

@@ -186,8 +186,8 @@ struct engine_job {
 	bool logprobs; /* of each sampled token */
 	uint32_t top_logprobs; /* of the first token; for judges */
 	/*
-	 * Candidates asked for in one HTTP request; 0: 1, which keeps slots busiest and seeds apart. Above 1 the answer is streamed, where the
-	 * dialect can, so that each is delivered when it is done.
+	 * Candidates asked for in one HTTP request; 0: 1, which keeps slots busiest and seeds apart. Above 1 the answer is
+	 * streamed, where the dialect can, so that each is delivered when it is done.
 	 */
 	uint32_t per_request;
 	bool priority; /* before waiting work without it: a judge's short question must not queue behind long generations */
@@ -197,8 +197,8 @@ struct engine_job {
 	 */
 	const struct guard_config *guard;
 	/*
-	 * A candidate that max_tokens has cut is continued from its ids, up to so many times by max_tokens each; only of dialects with
-	 * ids. The seed of a continuation follows from the candidate's and its number.
+	 * A candidate that max_tokens has cut is continued from its ids, up to so many times by max_tokens each; only of
+	 * dialects with ids. The seed of a continuation follows from the candidate's and its number.
 	 */
 	uint32_t continuations;
 	/* Jobs of the same number like to go to the same endpoint, where what they begin with is cached; 0: wherever. */

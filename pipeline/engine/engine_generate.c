@@ -5,10 +5,10 @@
  * One candidate a request is the default. Measured with llama.cpp (README.md), it keeps slots busier than n_cmpl, whose slots
  * must all be free at once and whose answer comes when the slowest is done; the prefix cache makes the repeated prompt cheap.
  *
- * An answer comes in one piece or as a stream of events. A stream costs a JSON text a token, here and in the server, so it is asked
- * for where it pays: where a guard watches, and where a request has several candidates, each of which is then delivered when it is
- * done. What is delivered is the same. When a stream breaks, the next attempt asks for the candidates from the first to
- * the last that is missing.
+ * An answer comes in one piece or as a stream of events. A stream costs a JSON text a token, here and in the server, so it is
+ * asked for where it pays: where a guard watches, and where a request has several candidates, each of which is then delivered
+ * when it is done. What is delivered is the same. When a stream breaks, the next attempt asks for the candidates from the first
+ * to the last that is missing.
  *
  * A candidate may need another part, of its own: to be asked for in one piece, when its stream could not tell all of its ids; and
  * to be continued, when max_tokens has cut it. The part that had it does not owe it any more.
@@ -563,6 +563,9 @@ static bool event_came(void *ctx, struct slice data, struct error *err)
 	const struct dialect_ops *dialect = part->call.engine->dialect;
 	AUTO_JSON struct json *event = NULL;
 
+	/* What comes behind the last candidate is nobody's. */
+	if (part->n_owed == 0)
+		return true;
 	if (slice_eq_z(data, done))
 		return dialect->read_event(&part->stream, NULL, err) && look_at_all(part, err);
 	event = json_parse(data.data, data.len, err);
@@ -592,14 +595,14 @@ static void chunk_came(struct call *call, struct slice bytes)
 /* False: it makes no sense, or not all that was owed came. */
 static bool end_stream(struct part *part, struct error *err)
 {
-	uint32_t n_owed = part->n_owed;
+	uint32_t n_owed;
 
+	if (part->n_owed == 0)
+		return true;
 	if (part->broken.kind != FAIL_NONE) {
 		*err = part->broken;
 		return false;
 	}
-	if (n_owed == 0)
-		return true;
 	if (!part->call.engine->dialect->read_event(&part->stream, NULL, err) ||
 		!look_at_all(part, err))
 		return false;

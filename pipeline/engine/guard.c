@@ -5,8 +5,8 @@
  * Text without letters repeats itself honestly (repetends, tables of zeros, long rows of a matrix), so it needs
  * NUMBERS_FACTOR times as much.
  *
- * Answers. The last \boxed{...} that is closed, or a line "#### ..." that is ended, outside of <think> ... </think>: where a chain is
- * open nothing is final. An answer given again, or corrected, begins the count anew: a loop of answers is a loop.
+ * Answers. The last \boxed{...} that is closed, or a line "#### ..." that is ended, outside of <think> ... </think>: where a
+ * chain is open nothing is final. An answer given again, or corrected, begins the count anew: a loop of answers is a loop.
  */
 #include "engine/guard.h"
 

@@ -1,5 +1,6 @@
 /*
- * The guard: tells, while a candidate is being written, that it is not worth going on with. Three signs, each switched on by itself:
+ * The guard: tells, while a candidate is being written, that it is not worth going on with. Three signs, each switched on by
+ * itself:
  *
  *	a loop		the same passage again and again, to the token, for `loop` tokens
  *	its answer	the final answer is given, and `after_answer` tokens later there is still no end
@@ -29,8 +30,8 @@ struct guard;
 struct guard *guard_new(const struct guard_config *config);
 void guard_free(struct guard *guard);
 /*
- * What is new: n ids (or, where there are none, hashes of the pieces of text), and the text that came with them. True: the candidate is to be
- * cut, for *out_why; the guard is of no further use then.
+ * What is new: n ids (or, where there are none, hashes of the pieces of text), and the text that came with them. True: the
+ * candidate is to be cut, for *out_why; the guard is of no further use then.
  */
 bool guard_add(struct guard *guard, const uint32_t *ids, size_t n, struct slice text,
 	enum finish *out_why);

@@ -1,7 +1,7 @@
 /*
- * A vocabulary's pieces, found by their bytes: for ids that a server sampled and did not send. llama.cpp streams nothing while its text
- * ends inside a UTF-8 character, and of the tokens that make up the character it then sends the last one's id alone; it does
- * count them. What they were follows from the bytes of the character where only one row of so many pieces spells it.
+ * A vocabulary's pieces, found by their bytes: for ids that a server sampled and did not send. llama.cpp streams nothing while
+ * its text ends inside a UTF-8 character, and of the tokens that make up the character it then sends the last one's id alone;
+ * it does count them. What they were follows from the bytes of the character where only one row of so many pieces spells it.
  */
 #ifndef PIPELINE_ENGINE_SPELLING_H
 #define PIPELINE_ENGINE_SPELLING_H

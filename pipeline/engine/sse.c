@@ -1,6 +1,6 @@
 /*
- * A line that lies in the bytes at hand is read where it is; only one that they cut is copied. So is the data of an event: the usual
- * event has one line of data, which is kept until the empty line behind it.
+ * A line that lies in the bytes at hand is read where it is; only one that they cut is copied. So is the data of an event: the
+ * usual event has one line of data, which is kept until the empty line behind it.
  */
 #include "engine/sse.h"
 

@@ -1,7 +1,7 @@
 /*
- * Server-sent events, read as they come: bytes in, events out, wherever the bytes were split. Lines end with CR, LF or both; comments and
- * fields that nobody needs are skipped; several lines of data make one event, joined by LF. An event that the end of the stream
- * cuts off is none, as the standard has it.
+ * Server-sent events, read as they come: bytes in, events out, wherever the bytes were split. Lines end with CR, LF or both;
+ * comments and fields that nobody needs are skipped; several lines of data make one event, joined by LF. An event that the end
+ * of the stream cuts off is none, as the standard has it.
  *
  *	sse_init(&sse, 1 << 20);
  *	while (bytes come)

@@ -6,6 +6,7 @@
     bench.py stream    processor time a token, streamed and in one piece (fake engine)
     bench.py shards    writing, packing, reading and verifying shards, against libzstd, zstd, MDSWriter and TRL
     bench.py billion   peak memory while 1,000,000,000 tokens are written
+    bench.py rate      candidates/s of the client against wrk on a static server (bench_rate.py)
     bench.py math      the math checker's pairs/s and verdicts, against Math-Verify (bench_math.py)
 
 Environment: THRESH, FAKE_ENGINE, BENCH_SHARD, BENCH_MATH, THRESH_SOURCE (the checkout), THRESH_LLAMA_SERVER, THRESH_INTEROP_PYTHON. BENCH_PROMPTS,
@@ -26,6 +27,7 @@ import tempfile
 import time
 
 import bench_math
+import bench_rate
 
 THRESH = os.environ.get('THRESH', 'build/thresh')
 SOURCE = os.environ.get('THRESH_SOURCE', '.')
@@ -342,10 +344,11 @@ def billion():
 
 if __name__ == '__main__':
     SOURCE, THRESH = os.path.abspath(SOURCE), os.path.abspath(THRESH)
-    for key in ('BENCH_SHARD', 'BENCH_MATH', 'THRESH_INTEROP_PYTHON', 'THRESH_SHARED', 'MATH_VERIFY_PYTHON'):
+    for key in ('BENCH_SHARD', 'BENCH_MATH', 'THRESH_INTEROP_PYTHON', 'THRESH_SHARED', 'MATH_VERIFY_PYTHON', 'OPENAI_PYTHON'):
         if key in os.environ:
             os.environ[key] = os.path.abspath(os.environ[key])
     with tempfile.TemporaryDirectory(prefix='thresh-bench-') as folder:
         os.chdir(folder)
-        {'busy': busy, 'memory': memory, 'guard': guard, 'stream': stream, 'shards': shards, 'billion': billion, 'math': lambda: bench_math.run(THRESH)}[sys.argv[1]]()
+        {'busy': busy, 'memory': memory, 'guard': guard, 'stream': stream, 'shards': shards, 'billion': billion,
+         'math': lambda: bench_math.run(THRESH), 'rate': lambda: bench_rate.run(THRESH)}[sys.argv[1]]()
         os.chdir('/')

@@ -1,6 +1,7 @@
 /*
- * Streamed answers, byte for byte as a server may send them: the first byte says what was asked for and how the rest is split, then events
- * go through each dialect and a guard. What is concluded must keep what the headers promise, and is the same however the bytes were split.
+ * Streamed answers, byte for byte as a server may send them: the first byte says what was asked for and how the rest is split,
+ * then events go through each dialect and a guard. What is concluded must keep what the headers promise, and is the same
+ * however the bytes were split.
  */
 #include "engine/dialect.h"
 #include "engine/guard.h"

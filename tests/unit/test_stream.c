@@ -1,6 +1,6 @@
 /*
- * Streamed answers in their parts: events out of bytes that were split anywhere, ids that a server did not send, candidates out of events
- * (recorded ones of real servers, shortened), and what the guard cuts and what it must not.
+ * Streamed answers in their parts: events out of bytes that were split anywhere, ids that a server did not send, candidates out
+ * of events (recorded ones of real servers, shortened), and what the guard cuts and what it must not.
  */
 #include "engine/dialect.h"
 #include "engine/guard.h"
@@ -565,8 +565,8 @@ static size_t cut_words(struct guard_config config, struct slice text, size_t *o
 static unsigned n_texts;
 
 /*
- * A few of the reference texts never end: from some place on they are one passage up to their last byte, or the answer is given and what
- * follows is a thousand bytes of anything. Those are no false cuts.
+ * A few of the reference texts never end: from some place on they are one passage up to their last byte, or the answer is given
+ * and what follows is a thousand bytes of anything. Those are no false cuts.
  */
 static bool never_ends(struct slice text, size_t from)
 {
