@@ -533,7 +533,7 @@ const struct verifier_ops verify_code = {
 	.name = "code",
 	.summary = "1: the code passes all tests; 0: it does not, or there is none; null: the "
 		   "sandbox, the tests or the reference failed",
-	.version = 1,
+	.version = 2,
 	.params = params,
 	.config_size = sizeof(struct code_config),
 	.state_size = sizeof(struct code_state),

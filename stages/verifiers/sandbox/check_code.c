@@ -6,6 +6,7 @@
 #include "verifiers/sandbox/interpreter.h"
 
 #include <assert.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,7 +172,18 @@ static bool take_verdict(const struct str *report, const char *nonce, struct cod
 	return false;
 }
 
-static void judge(const struct sandbox_result *result, const char *nonce, struct code_outcome *out)
+/*
+ * The checker is the init of its namespace, where nobody can kill it: somebody outside has, or the kernel for want of memory. Without
+ * the namespace the candidate can.
+ */
+static bool was_killed_from_outside(
+	const struct code_checker *checker, const struct sandbox_result *result)
+{
+	return !sandbox_missing(checker->box) && result->exit_code == 128 + SIGKILL;
+}
+
+static void judge(const struct code_checker *checker, const struct sandbox_result *result,
+	const char *nonce, struct code_outcome *out)
 {
 	switch (result->end) {
 	case SANDBOX_TIME:
@@ -198,7 +210,9 @@ static void judge(const struct sandbox_result *result, const char *nonce, struct
 	if (take_verdict(&result->report, nonce, out)) {
 		return;
 	}
-	if (result->report.len == 0) {
+	if (was_killed_from_outside(checker, result)) {
+		set_detail(out, CODE_SANDBOX_ERROR, "the run was killed by somebody outside");
+	} else if (result->report.len == 0) {
 		set_detail(out, CODE_SANDBOX_ERROR,
 			result->err.len ? result->err.data : "the harness did not start");
 	} else {
@@ -247,7 +261,7 @@ static void check_once(const struct code_checker *checker, struct slice code,
 		.limits = *limits};
 	sandbox_run(checker->box, &command, &result);
 	out->cpu_ms = result.cpu_ms;
-	judge(&result, nonce, out);
+	judge(checker, &result, nonce, out);
 	out->wall_ms = result.wall_ms;
 	sandbox_result_release(&result);
 	str_release(&secret);
