@@ -83,7 +83,7 @@ struct verify_job {
 
 /* It waited for its turn until now: the time it took counts from here. Optional. */
 void verify_begun(struct verify_job *job);
-/* The score is copied. Must not be called from inside submit(). */
+/* The score is copied; where it says how long it took (`us`), that counts. Must not be called from inside submit(). */
 void verify_done(struct verify_job *job, const struct score *score);
 /* Instead: the work was cancelled. The candidate stays undecided and is verified again by the next sitting. */
 void verify_cancelled(struct verify_job *job);

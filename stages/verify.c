@@ -405,7 +405,7 @@ void verify_done(struct verify_job *asked, const struct score *score)
 	job->asking = false;
 	if (!job->cancelled) {
 		struct score timed = *score;
-		timed.us = clock_mono_us() - job->begun_us;
+		timed.us = score->us ? score->us : clock_mono_us() - job->begun_us;
 		timed.n_tokens += asked->n_tokens;
 		keep_score(job->candidate, job->at, &timed, job->audited);
 	}

@@ -199,6 +199,9 @@ static void on_scores(void *ctx, const struct engine_scores *scores)
 	}
 	struct score score = scores->reason == ENGINE_OK ? read_scores(a, scores)
 							 : ask_scoring_failure(scores);
+	/* All are handed to the engine at once and wait in its queue, which took no time of the model's. */
+	score.us = (int64_t)MAX(scores->latency_ms, 1) * 1000;
+	a->job->n_tokens += scores->n_tokens;
 	finish(a, &score);
 }
 

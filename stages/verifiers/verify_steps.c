@@ -392,6 +392,7 @@ static void on_scores(void *ctx, const struct engine_scores *scores)
 {
 	struct asking *a = ctx;
 	a->cancelled = scores->reason == ENGINE_CANCELLED;
+	a->turn.job->n_tokens += scores->n_tokens;
 	if (scores->reason == ENGINE_OK) {
 		read_pairs(a, scores);
 	} else {
