@@ -63,7 +63,7 @@ static struct code_outcome run(const char *code, const char *test, const char *e
 	struct slice item = slice_z(test);
 	struct code_tests tests = {.items = &item, .n = 1, .entry_point = slice_z(entry)};
 	struct code_outcome outcome;
-	code_check(checker, slice_z(code), &tests, 0, &outcome);
+	code_check(checker, slice_z(code), &tests, 0, NULL, &outcome);
 	return outcome;
 }
 
@@ -981,9 +981,9 @@ START_TEST(bytes_that_are_no_text_do_not_compile)
 		struct slice test = slice_z("assert f(1) == 1");
 		struct code_tests tests = {.items = &test, .n = 1, .entry_point = slice_z("f")};
 		struct code_outcome o;
-		code_check(checker, (struct slice){zero, sizeof(zero) - 1}, &tests, 0, &o);
+		code_check(checker, (struct slice){zero, sizeof(zero) - 1}, &tests, 0, NULL, &o);
 		expect("zero", &o, CODE_COMPILE_ERROR);
-		code_check(checker, slice_z(latin), &tests, 0, &o);
+		code_check(checker, slice_z(latin), &tests, 0, NULL, &o);
 		expect("latin", &o, CODE_COMPILE_ERROR);
 	}
 END_TEST
@@ -1084,16 +1084,17 @@ START_TEST(assertions_without_entry_point)
 			.setup = slice_z("base = 9"),
 			.reference = slice_z("def sum(a, b):\n    return a + b\n")};
 		struct code_outcome o;
-		code_check(checker, slice_z("def sum(a, b):\n    return b + a\n"), &tests, 0, &o);
+		code_check(checker, slice_z("def sum(a, b):\n    return b + a\n"), &tests, 0, NULL,
+			&o);
 		expect("right", &o, CODE_PASSED);
 		ck_assert_uint_eq(o.n_passed, 3);
 		code_check(checker, slice_z("def sum(a, b):\n    return 4 if a else 3\n"), &tests,
-			0, &o);
+			0, NULL, &o);
 		expect("wrong", &o, CODE_FAILED);
 		ck_assert_uint_eq(o.n_passed, 0);
 		code_check(checker,
 			slice_z("def sum(a, b):\n    return 3 if b == 2 and a == 1 else 4\n"),
-			&tests, 0, &o);
+			&tests, 0, NULL, &o);
 		expect("wrong at the end", &o, CODE_FAILED);
 		ck_assert_str_eq(o.detail, "assert sum(0, base) == 9");
 		ck_assert_uint_eq(o.n_passed, 2);
@@ -1108,9 +1109,9 @@ START_TEST(another_time_limit_for_one_run)
 			"import time\ndef f(x):\n    end = time.process_time() + 1.2\n"
 			"    while time.process_time() < end:\n        pass\n    return 1\n";
 		struct code_outcome o;
-		code_check(checker, slice_z(code), &tests, 0, &o);
+		code_check(checker, slice_z(code), &tests, 0, NULL, &o);
 		expect("as configured", &o, CODE_TIME_LIMIT);
-		code_check(checker, slice_z(code), &tests, 8000, &o);
+		code_check(checker, slice_z(code), &tests, 8000, NULL, &o);
 		expect("longer", &o, CODE_PASSED);
 		ck_assert_uint_ge(o.cpu_ms, 1200);
 		ck_assert_uint_lt(o.cpu_ms, 2000);
@@ -1413,7 +1414,8 @@ static void run_variant(void *ctx, size_t i, unsigned thread UNUSED)
 		}
 		str_append_z(&code, at);
 	}
-	code_check(checker, (struct slice){code.data, code.len}, &tests, 5000, &p->outcomes[i]);
+	code_check(
+		checker, (struct slice){code.data, code.len}, &tests, 5000, NULL, &p->outcomes[i]);
 	str_release(&code);
 }
 

@@ -201,6 +201,9 @@ static void judge(const struct code_checker *checker, const struct sandbox_resul
 	case SANDBOX_PROCESSES:
 		set_detail(out, CODE_RUNTIME_ERROR, "too many processes");
 		return;
+	case SANDBOX_STOPPED:
+		set_detail(out, CODE_SANDBOX_ERROR, "stopped");
+		return;
 	case SANDBOX_FAILED:
 		set_detail(out, CODE_SANDBOX_ERROR, result->err.data);
 		return;
@@ -237,7 +240,7 @@ static void put_argv(
 
 static void check_once(const struct code_checker *checker, struct slice code,
 	const struct code_tests *tests, const struct sandbox_limits *limits,
-	struct code_outcome *out)
+	const atomic_bool *stop, struct code_outcome *out)
 {
 	char nonce[2 * NONCE_BYTES + 1], processes[16], cpu_s[24];
 	const char *argv[ARGS_MAX];
@@ -258,7 +261,8 @@ static void check_once(const struct code_checker *checker, struct slice code,
 		.inputs = {code, {secret.data, secret.len},
 			{checker->harness.data, checker->harness.len}},
 		.n_inputs = 3,
-		.limits = *limits};
+		.limits = *limits,
+		.stop = stop};
 	sandbox_run(checker->box, &command, &result);
 	out->cpu_ms = result.cpu_ms;
 	judge(checker, &result, nonce, out);
@@ -277,7 +281,8 @@ static size_t tests_bytes(const struct code_tests *tests)
 }
 
 void code_check(const struct code_checker *checker, struct slice code,
-	const struct code_tests *tests, uint64_t cpu_ms, struct code_outcome *out)
+	const struct code_tests *tests, uint64_t cpu_ms, const atomic_bool *stop,
+	struct code_outcome *out)
 {
 	struct sandbox_limits limits = checker->limits;
 	if (cpu_ms) {
@@ -294,9 +299,9 @@ void code_check(const struct code_checker *checker, struct slice code,
 		set_detail(out, CODE_TEST_ERROR, "the tests are longer than 4 MiB");
 		return;
 	}
-	check_once(checker, code, tests, &limits, out);
-	if (out->status == CODE_SANDBOX_ERROR) {
-		check_once(checker, code, tests, &limits, out);
+	check_once(checker, code, tests, &limits, stop, out);
+	if (out->status == CODE_SANDBOX_ERROR && !(stop && atomic_load(stop))) {
+		check_once(checker, code, tests, &limits, stop, out);
 	}
 }
 
@@ -330,7 +335,7 @@ static bool try_it(const struct code_checker *checker, struct error *err)
 	struct code_tests tests = {
 		.items = &test, .n = 1, .entry_point = slice_z(l->trivial.entry_point)};
 	struct code_outcome outcome;
-	code_check(checker, slice_z(l->trivial.code), &tests, 0, &outcome);
+	code_check(checker, slice_z(l->trivial.code), &tests, 0, NULL, &outcome);
 	if (outcome.status == CODE_PASSED) {
 		return true;
 	}

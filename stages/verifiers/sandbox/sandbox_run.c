@@ -37,6 +37,7 @@ enum stream { STREAM_OUT, STREAM_ERR, STREAM_REPORT, STREAM_INFO, N_STREAMS };
 struct watch {
 	const struct sandbox *box;
 	const struct sandbox_limits *limits;
+	const atomic_bool *stop;
 	struct sandbox_result *result;
 	struct cgroup *cgroup; /* NULL: too early, or none is delegated */
 	int streams[N_STREAMS]; /* -1 after their end */
@@ -187,7 +188,9 @@ static void look(struct watch *w)
 	usage.memory_bytes += memory_of_files(w);
 	w->result->cpu_ms = cpu_of_all(w, usage.cpu_ms);
 	w->result->memory_bytes = MAX(w->result->memory_bytes, usage.memory_bytes);
-	if (w->result->cpu_ms > w->limits->cpu_ms) {
+	if (w->stop && atomic_load(w->stop)) {
+		end_as(w, SANDBOX_STOPPED);
+	} else if (w->result->cpu_ms > w->limits->cpu_ms) {
 		end_as(w, SANDBOX_TIME);
 	} else if (usage.memory_bytes > w->limits->memory_bytes || cgroup_was_full(w->cgroup)) {
 		end_as(w, SANDBOX_MEMORY);
@@ -348,6 +351,7 @@ void sandbox_run(const struct sandbox *box, const struct sandbox_command *comman
 	struct error err = {0};
 	struct watch w = {.box = box,
 		.limits = &command->limits,
+		.stop = command->stop,
 		.result = out,
 		.streams = {-1, -1, -1, -1},
 		.pid = -1,
