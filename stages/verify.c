@@ -375,7 +375,7 @@ static bool is_wanted(struct job *job, const struct instance *v)
 	columns_fill(&s->run->columns, s->run->def, &from, &job->scratch, s->row);
 	if (!expr_eval(v->when, s->row, &truth, &err)) {
 		keep_score(c, (size_t)(v - s->instances),
-			&(struct score){.reason = "when_failed", .detail = err.msg}, false);
+			&(struct score){.reason = WHEN_FAILED, .detail = err.msg}, false);
 		return false;
 	}
 	return truth == EXPR_TRUE;

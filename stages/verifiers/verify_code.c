@@ -86,6 +86,7 @@ static const struct param params[] = {
 static const char *const reasons[] = {"passed", "failed", "time_limit", "memory_limit",
 	"output_limit", "runtime_error", "compile_error", "test_error", "sandbox_error", "no_code",
 	"no_tests", "reference_failed", NULL};
+static const char *const failures[] = {"sandbox_error", NULL};
 
 TAILQ_HEAD(run_list, code_run);
 
@@ -577,6 +578,7 @@ const struct verifier_ops verify_code = {
 	.config_size = sizeof(struct code_config),
 	.state_size = sizeof(struct code_state),
 	.reasons = reasons,
+	.failures = failures,
 	.check = check,
 	.open = open_code,
 	.prepare = prepare,

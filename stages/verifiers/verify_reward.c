@@ -62,6 +62,7 @@ static const struct param params[] = {
 
 static const char *const reasons[] = {"scored", "no_head", "bad_scores", "no_endpoint", "special",
 	"prompt", "prompt_too_long", "engine", NULL};
+static const char *const failures[] = {"engine", "no_endpoint", "no_head", "bad_scores", NULL};
 
 struct reward_state {
 	const struct reward_config *config;
@@ -248,6 +249,7 @@ const struct verifier_ops verify_reward = {
 	.config_size = sizeof(struct reward_config),
 	.state_size = sizeof(struct reward_state),
 	.reasons = reasons,
+	.failures = failures,
 	.check = check,
 	.open = open_reward,
 	.submit = submit,
