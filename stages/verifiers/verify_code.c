@@ -60,7 +60,9 @@ static const struct param params[] = {
 	PARAM_STR("reference", struct code_config, reference, .min = 1,
 		.help = "field with a right solution: it must pass, and time limits follow it"),
 	PARAM_DOUBLE("reference_factor", struct code_config, reference_factor, .def = "4", .min = 1,
-		.max = 1000, .help = "time limit as a multiple of what the reference takes"),
+		.max = 1000,
+		.help = "time limit as a multiple of what the reference takes, which itself has as "
+			"many times time_limit"),
 	PARAM_DURATION("time_limit", struct code_config, time_limit_ms, .def = "5s", .min = 100,
 		.max = 3600000, .help = "CPU time of a run; more where the reference needs more"),
 	PARAM_DURATION("wall_limit", struct code_config, wall_limit_ms, .def = "30s", .min = 100,
@@ -308,6 +310,8 @@ static void start_reference(struct code_state *s, struct code_prompt *p)
 {
 	struct code_run *run = new_run(s, p, NULL);
 	code_assemble(p->tests.prefix, p->tests.entry_point, p->reference, &run->code);
+	/* What is right on a slow machine must be seen to be, before its time can be a measure. */
+	p->cpu_ms = (uint64_t)((double)s->config->time_limit_ms * s->config->reference_factor);
 	p->state = REFERENCE_RUNNING;
 	p->running = run;
 	enqueue(s, run);
