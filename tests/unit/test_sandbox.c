@@ -1288,8 +1288,12 @@ START_TEST(groups_bound_memory_and_processes)
 		}
 		struct cgroup *group = cgroup_take(groups, 32 << 20, 4);
 		ck_assert_ptr_nonnull(group);
-		/* Four with their parent. */
-		ck_assert_int_eq(end_of(start_in(group, fork_ten_times)), 3);
+		/* Four with their parent; threads of a sanitizer count as well. */
+		int n_forks = end_of(start_in(group, fork_ten_times));
+		ck_assert_int_le(n_forks, 3);
+#ifndef __SANITIZE_THREAD__
+		ck_assert_int_eq(n_forks, 3);
+#endif
 		ck_assert_int_eq(end_of(start_in(group, fill_memory)), 128 + SIGKILL);
 		ck_assert(cgroup_was_full(group));
 		cgroup_give_back(groups, group);
