@@ -1,5 +1,6 @@
 #include "verifiers/sandbox/check_code.h"
 
+#include "base/attr.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "check_python.h"
@@ -14,6 +15,8 @@
 
 #define NONCE_BYTES 16
 #define ARGS_MAX 12
+#define COMPILE_CPU_MS 10000
+#define COMPILE_WALL_MS 60000
 #define HARNESS_FD (SANDBOX_INPUT_FD + 2) /* behind the code and the secret */
 
 struct language {
@@ -312,6 +315,9 @@ static bool compile_harness(struct code_checker *checker, struct error *err)
 	put_argv(checker, argv,
 		(const char *[]){checker->language->compile, checker->language->harness, NULL});
 	struct sandbox_command command = {.argv = argv, .limits = checker->limits};
+	/* The candidate's time limits say nothing of this, which happens once, and on a machine that may be busy. */
+	command.limits.cpu_ms = MAX(command.limits.cpu_ms, COMPILE_CPU_MS);
+	command.limits.wall_ms = MAX(command.limits.wall_ms, COMPILE_WALL_MS);
 	sandbox_run(checker->box, &command, &result);
 	bool ok = result.end == SANDBOX_EXITED && result.exit_code == 0 && result.report.len;
 	if (ok) {
@@ -320,7 +326,9 @@ static bool compile_harness(struct code_checker *checker, struct error *err)
 		error_set(err, FAIL_IO,
 			"the interpreter '%s' does not start in the sandbox: %.300s",
 			checker->interpreter.path,
-			result.err.len ? result.err.data : "it printed nothing");
+			result.err.len                         ? result.err.data
+				: result.end == SANDBOX_EXITED ? "it printed nothing"
+							       : "it met a limit");
 		error_hint(err, "it must be readable for everybody");
 	}
 	sandbox_result_release(&result);
