@@ -54,6 +54,9 @@ static void add(struct summary_facts *f, const struct ledger_count *c)
 		} else {
 			f->n_candidates_pending += c->n;
 		}
+	} else if (strncmp(c->what, "score:", 6) == 0) {
+		bool failed = strcmp(c->state, "null") == 0 && registry_is_failure(c->reason);
+		f->n_scores_failed += failed ? c->n : 0;
 	} else if (strcmp(c->what, "selection") == 0 && strcmp(c->state, "chosen") == 0) {
 		f->n_chosen += c->n;
 		f->tokens_chosen += c->n_tokens;
@@ -131,7 +134,8 @@ static void put_facts(struct json_writer *w, const struct summary_facts *f)
 		{"prompts_settled", f->n_settled}, {"prompts_failed", f->n_prompts_failed},
 		{"candidates", f->n_candidates}, {"candidates_pending", f->n_candidates_pending},
 		{"accepted", f->n_accepted}, {"rejected", f->n_rejected},
-		{"undecided", f->n_undecided}, {"failed", f->n_failed}, {"chosen", f->n_chosen},
+		{"undecided", f->n_undecided}, {"failed", f->n_failed},
+		{"scores_failed", f->n_scores_failed}, {"chosen", f->n_chosen},
 		{"tokens_generated", f->tokens_generated}, {"tokens_accepted", f->tokens_accepted},
 		{"tokens_chosen", f->tokens_chosen}, {"generate_ms", f->flow_ms}};
 	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
@@ -597,6 +601,10 @@ bool summary_print(struct ledger *l, FILE *out, struct error *err)
 	}
 	print_candidates(out, &r);
 	print_verifiers(out, &r);
+	if (f->n_scores_failed) {
+		line(out, "  scores failed", f->n_scores_failed,
+			"asked for again by --from verify");
+	}
 	line(out, "chosen", f->n_chosen, share(&r.arena, f->n_chosen, f->n_accepted, "accepted"));
 	print_changes(out, &r);
 	print_packed(out, l, &r);

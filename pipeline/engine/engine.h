@@ -232,6 +232,8 @@ struct engine_scores {
 	long status; /* and the HTTP status that said so; 0: none did */
 	const double *values; /* n_rows * n_columns, finite; borrowed, valid in the callback */
 	size_t n_rows, n_columns;
+	uint32_t n_tokens; /* read by the model, as far as the server tells */
+	uint32_t latency_ms; /* of the last attempt, without the wait for a place */
 };
 typedef void engine_score_cb(void *ctx, const struct engine_scores *scores);
 struct engine_request *engine_score(struct engine *engine, const struct engine_score_job *job,

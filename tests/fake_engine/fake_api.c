@@ -861,6 +861,12 @@ static bool read_rerank(struct api *api, struct api_call *call)
 	return encode_scored(api, call);
 }
 
+static void put_usage(struct api_call *call)
+{
+	str_printf(&call->body, "\"usage\":{\"prompt_tokens\":%zu,\"total_tokens\":%zu}",
+		call->prompt.n, call->prompt.n);
+}
+
 static void write_rerank(struct api *api, struct api_call *call, enum fault fault)
 {
 	str_append_z(&call->body, "{\"object\":\"list\",\"results\":[");
@@ -872,7 +878,9 @@ static void write_rerank(struct api *api, struct api_call *call, enum fault faul
 			str_printf(&call->body, "%.7g}", reward_of(api, call));
 		}
 	}
-	str_append_z(&call->body, "]}");
+	str_append_z(&call->body, "],");
+	put_usage(call);
+	str_append_z(&call->body, "}");
 }
 
 static bool read_classify(struct api *api, struct api_call *call)
@@ -908,14 +916,18 @@ static void write_classify(struct api *api, struct api_call *call, enum fault fa
 	double reward = reward_of(api, call);
 
 	if (call->by_text) {
-		str_printf(&call->body, "{\"embedding\":[%.7g],\"meta_info\":{}}", reward);
+		str_printf(&call->body,
+			"{\"embedding\":[%.7g],\"meta_info\":{\"prompt_tokens\":%zu}}", reward,
+			call->prompt.n);
 		return;
 	}
 	str_printf(&call->body,
 		"{\"object\":\"list\",\"data\":[{\"index\":0,\"label\":\"LABEL_0\",\"probs\":[%.7g]"
 		","
-		"\"num_classes\":1}]}",
+		"\"num_classes\":1}],",
 		reward);
+	put_usage(call);
+	str_append_z(&call->body, "}");
 }
 
 /* A pair for each step that ends in the mark: the probabilities of wrong and right, which multiplying halves. */
@@ -950,7 +962,9 @@ static void write_pooling(struct api *api, struct api_call *call, enum fault fau
 	} else {
 		str_printf(&call->body, "%.7g", reward_of(api, call));
 	}
-	str_append_z(&call->body, "]}]}");
+	str_append_z(&call->body, "]}],");
+	put_usage(call);
+	str_append_z(&call->body, "}");
 }
 
 /* --- routes --- */
