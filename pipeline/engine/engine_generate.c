@@ -121,10 +121,8 @@ static void build(struct call *call, struct str *out);
 static void part_done(struct call *call, const struct call_result *result);
 static void chunk_came(struct call *call, struct slice bytes);
 
-static bool wants_stream(const struct part *part)
+static bool wants_stream(const struct part *part, const struct dialect_ops *dialect)
 {
-	const struct dialect_ops *dialect = part->generate->request.engine->dialect;
-
 	return dialect != NULL && dialect->read_event != NULL && !part->in_one_piece &&
 		(part->job->guard != NULL || part->n > 1);
 }
@@ -145,7 +143,6 @@ static struct part *part_new(struct generate *generate, uint32_t first, uint32_t
 		.owner = part,
 		.lane = generate->job->priority ? LANE_PRIORITY : LANE_NORMAL,
 		.weight = n,
-		.path = engine->dialect != NULL ? engine->dialect->generate_path : "",
 		.build = build,
 		.done = part_done,
 		.home = &generate->home,
@@ -204,10 +201,9 @@ static bool lacks_vocabulary(struct engine *engine)
 static void submit(struct part *part)
 {
 	struct engine *engine = part->call.engine;
-	bool streams = wants_stream(part);
 
-	part->call.chunk = streams ? chunk_came : NULL;
-	if (!streams || part->generate->cancelled || !lacks_vocabulary(engine)) {
+	if (!wants_stream(part, engine->dialect) || part->generate->cancelled ||
+		!lacks_vocabulary(engine)) {
 		submit_now(part);
 		return;
 	}
@@ -286,10 +282,11 @@ static void build(struct call *call, struct str *out)
 
 	dialect_stream_release(&part->stream);
 	part->asked = describe(part);
-	part->streaming = call->chunk != NULL;
+	part->streaming = wants_stream(part, call->endpoint->dialect);
+	call->chunk = part->streaming ? chunk_came : NULL;
 	if (part->streaming)
 		begin_stream(part);
-	call->engine->dialect->build_generate(&part->asked, out);
+	call->endpoint->dialect->build_generate(&part->asked, out);
 }
 
 /* --- delivery --- */
@@ -501,7 +498,7 @@ static bool guarded(struct part *part, uint32_t at, const struct dialect_partial
 
 static bool ended(struct part *part, uint32_t at, struct error *err)
 {
-	const struct dialect_ops *dialect = part->call.engine->dialect;
+	const struct dialect_ops *dialect = part->call.endpoint->dialect;
 	struct engine_stats *stats = &part->generate->request.engine->stats;
 	uint32_t index = at - part->skipped;
 	struct dialect_partial *c = &part->stream.candidates[index];
@@ -518,8 +515,11 @@ static bool ended(struct part *part, uint32_t at, struct error *err)
 /* The attempt has not come back when the stream has what was wanted of it. */
 static void stamp(struct call *call)
 {
-	int64_t ms = clock_mono_ms() - call->sent_ms;
+	int64_t ms;
 
+	if (call->flight == NULL)
+		return;
+	ms = clock_mono_ms() - call->flight->sent_ms;
 	call->latency_ms = (uint32_t)MIN(MAX(ms, 0), (int64_t)UINT32_MAX);
 }
 
@@ -560,7 +560,7 @@ static bool event_came(void *ctx, struct slice data, struct error *err)
 {
 	static const char done[] = "[DONE]";
 	struct part *part = ctx;
-	const struct dialect_ops *dialect = part->call.engine->dialect;
+	const struct dialect_ops *dialect = part->call.endpoint->dialect;
 	AUTO_JSON struct json *event = NULL;
 
 	/* What comes behind the last candidate is nobody's. */
@@ -603,7 +603,7 @@ static bool end_stream(struct part *part, struct error *err)
 		*err = part->broken;
 		return false;
 	}
-	if (!part->call.engine->dialect->read_event(&part->stream, NULL, err) ||
+	if (!part->call.endpoint->dialect->read_event(&part->stream, NULL, err) ||
 		!look_at_all(part, err))
 		return false;
 	n_owed = part->n_owed;
@@ -621,11 +621,13 @@ static bool read_answer(struct part *part, const struct call_result *result, str
 	struct arena arena = {0};
 	AUTO_JSON struct json *body = json_parse(result->body.data, result->body.len, err);
 	bool ok = body != NULL &&
-		part->call.engine->dialect->read_generate(&part->asked, body, &arena, &answer, err);
+		part->call.endpoint->dialect->read_generate(
+			&part->asked, body, &arena, &answer, err);
 
 	if (ok) {
 		stats->tokens_generated += answer.n_sampled;
 		stats->tokens_prompt += answer.n_prompt;
+		call_produced(&part->call, answer.n_sampled);
 	}
 	for (uint32_t at = 0; at < part->n && ok; at++)
 		settle(part, at, &answer.candidates[at]);
@@ -646,6 +648,19 @@ static void deliver_failure(struct part *part, const struct call_result *result)
 		if (!part->strands[at].done)
 			deliver(part, at, candidate);
 	}
+}
+
+static void count_stream(struct part *part)
+{
+	uint64_t n_tokens = 0;
+
+	for (uint32_t i = 0; i < part->asked.n; i++) {
+		const struct dialect_partial *c = &part->stream.candidates[i];
+
+		n_tokens += MAX(c->n_ids, c->n_tokens);
+	}
+	part->generate->request.engine->stats.tokens_prompt += part->stream.n_prompt;
+	call_produced(&part->call, n_tokens);
 }
 
 /* --- calls --- */
@@ -669,8 +684,8 @@ static void part_done(struct call *call, const struct call_result *result)
 		call_answer_is_bad(call, &err);
 		return;
 	}
-	if (part->streaming)
-		generate->request.engine->stats.tokens_prompt += part->stream.n_prompt;
+	if (part->streaming && result->reason == ENGINE_OK)
+		count_stream(part);
 	generate->n_flying--;
 	end_if_over(generate);
 }
