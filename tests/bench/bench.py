@@ -265,7 +265,7 @@ def guard():
     with open('rows.jsonl', 'w') as f:
         for i in range(n):
             f.write(json.dumps({'question': f'What is {i} + 1? [fake: answer={i + 1} p=0.5 len=80 loop=0.1]', 'answer': i + 1}) + '\n')
-    engine = Fake('--slots', '16', '--context', '8192', '--delay-ms-per-token', '0.2')
+    engine = Fake('--slots', '16', '--context', '8192', '--delay-ms-per-token', '1')
     predicted = [engine.predicted()]
     for name, more in (('plain', ''), ('guarded', ', guard: {loop: 128}')):
         pipeline(f'{name}.yaml', name, engine.url, 'rows.jsonl', 4, 2048, generate='temperature: 0.8, top_p: 1}' + more)

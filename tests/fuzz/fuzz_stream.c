@@ -60,7 +60,9 @@ static bool on_event(void *ctx, struct slice text, struct error *err)
 	if (ok && r->guard != NULL) {
 		struct slice more = {c->text.data + r->text_seen, c->text.len - r->text_seen};
 
-		if (guard_add(r->guard, c->ids + r->n_seen, c->n_ids - r->n_seen, more, &why)) {
+		const uint32_t *ids = c->n_ids > 0 ? c->ids + r->n_seen : NULL;
+
+		if (guard_add(r->guard, ids, c->n_ids - r->n_seen, more, &why)) {
 			guard_free(r->guard);
 			r->guard = NULL;
 		}
