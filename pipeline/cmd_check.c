@@ -51,11 +51,11 @@ static int check_online(const struct definition *def)
 		} else {
 			const struct engine_info *info = engine_info(probe.engines[i]);
 			printf("engine %s: %s dialect, model %s, build %s, %u slots, context %u, "
-			       "ids %s, logprobs %s, n %s\n",
+			       "ids %s, logprobs %s, n %s, seeds %s\n",
 				name, info->dialect, info->model ? info->model : "?",
 				info->build ? info->build : "?", info->n_slots, info->context,
 				info->has_ids ? "yes" : "no", info->has_logprobs ? "yes" : "no",
-				info->has_n ? "yes" : "no");
+				info->has_n ? "yes" : "no", info->has_seed ? "yes" : "no");
 		}
 	}
 	probe_engines_close(&probe);

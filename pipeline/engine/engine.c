@@ -183,6 +183,7 @@ static bool fill_info(struct engine *engine, struct error *err)
 	info->has_ids = engine->dialect->has_ids;
 	info->has_n = engine->dialect->has_n;
 	info->has_logprobs = engine->dialect->has_logprobs;
+	info->has_seed = !facts->ignores_seeds;
 	info->eos_id = facts->eos_id;
 	info->build = copy(engine, facts->build);
 	info->server = copy(engine, facts->server);
