@@ -120,7 +120,7 @@ struct dialect_ops {
 		struct slice *pieces, struct error *err);
 };
 
-extern const struct dialect_ops dialect_llamacpp, dialect_vllm, dialect_openai;
+extern const struct dialect_ops dialect_llamacpp, dialect_vllm, dialect_sglang, dialect_openai;
 
 /* In the order in which 'auto' tries them; ends with NULL. */
 extern const struct dialect_ops *const dialects[];

@@ -9,7 +9,7 @@
 
 /* OpenAI's last: all the others answer its routes too, but only their own give ids. */
 const struct dialect_ops *const dialects[] = {
-	&dialect_llamacpp, &dialect_vllm, &dialect_openai, NULL};
+	&dialect_llamacpp, &dialect_vllm, &dialect_sglang, &dialect_openai, NULL};
 
 const struct dialect_ops *dialect_find(const char *name)
 {

@@ -926,6 +926,198 @@ START_TEST(vllm_begins_a_turn_whoever_had_the_last)
 	}
 END_TEST
 
+/* --- SGLang: answers of the shape that its documentation has --- */
+
+static const struct json *build_sglang_params(void)
+{
+	json_free(body);
+	str_reset(&out);
+	dialect_sglang.build_generate(&call, &out);
+	body = json_parse(out.data, out.len, &err);
+	ck_assert_msg(body != NULL, "%s", err.msg);
+	return json_get(body, "sampling_params");
+}
+
+START_TEST(sglang_request_sends_every_sampler_and_a_seed_only_where_it_counts)
+	{
+		const struct json *params;
+		int64_t n;
+		double v;
+
+		call.first = 3;
+		params = build_sglang_params();
+		ck_assert_uint_eq(json_len(json_get(body, "input_ids")), 3);
+		ck_assert(json_int(json_get(params, "sampling_seed"), &n) && n == 1003);
+		ck_assert(json_int(json_get(params, "max_new_tokens"), &n) && n == 8);
+		ck_assert(json_int(json_get(params, "top_k"), &n) && n == -1);
+		ck_assert(json_num(json_get(params, "min_p"), &v) && v == 0);
+		ck_assert(json_num(json_get(params, "repetition_penalty"), &v) && v == 1);
+		ck_assert_ptr_null(json_get(body, "return_logprob"));
+		facts.ignores_seeds = true;
+		params = build_sglang_params();
+		ck_assert_ptr_null(json_get(params, "sampling_seed"));
+	}
+END_TEST
+
+#define SGLANG(ids, finish, more)                                 \
+	"{\"text\":\"Yes.\",\"output_ids\":" ids                  \
+	",\"meta_info\":{\"id\":\"d1\",\"finish_reason\":" finish \
+	",\"prompt_tokens\":3,\"cached_tokens\":0,\"e2e_latency\":0.1" more "}}"
+#define SGLANG_LOGPROBS                                                                            \
+	",\"completion_tokens\":3,\"output_token_logprobs\":[[-0.5,10,\"Yes\"],[-0.25,30,\".\"],"  \
+	"[-0.125,2,\"<|im_end|>\"]],\"output_top_logprobs\":[[[-0.5,10,\"Yes\"],[-1.5,11,\"No\"]," \
+	"[null,12,\"x\"]],[[-0.25,30,\".\"]],[[-0.125,2,\"<|im_end|>\"]]]"
+
+START_TEST(sglang_answer_ends_with_the_eos_and_has_logprobs)
+	{
+		static const uint32_t ids[] = {10, 30, 2};
+		const struct engine_candidate *c;
+
+		job.logprobs = true;
+		job.top_logprobs = 3;
+		c = read_good(&dialect_sglang,
+			SGLANG("[10,30,2]", "{\"type\":\"stop\",\"matched\":2}", SGLANG_LOGPROBS));
+		check_ids(c, ids, 3);
+		ck_assert_int_eq(c->finish, FINISH_STOP);
+		ck_assert_float_eq_tol(c->logprobs[2], -0.125f, 1e-6f);
+		ck_assert_uint_eq(c->n_top, 2);
+		ck_assert(slice_eq_z(c->top[1].piece, "No"));
+		ck_assert_uint_eq(result.n_prompt, 3);
+	}
+END_TEST
+
+START_TEST(sglang_eos_that_is_counted_and_left_out_is_added)
+	{
+		static const uint32_t ids[] = {10, 30, 2};
+		const struct engine_candidate *c;
+
+		job.logprobs = true;
+		c = read_good(&dialect_sglang,
+			SGLANG("[10,30]", "{\"type\":\"stop\",\"matched\":2}",
+				",\"completion_tokens\":3,\"output_token_logprobs\":[[-0.5,10,null]"
+				",["
+				"-0.25,30,null]]"));
+		check_ids(c, ids, 3);
+		ck_assert(isnan(c->logprobs[2]));
+	}
+END_TEST
+
+START_TEST(sglang_ids_in_front_of_a_stop_string_are_kept)
+	{
+		static const uint32_t ids[] = {10, 30};
+		const struct engine_candidate *c;
+
+		sampling.stop = stop;
+		sampling.n_stop = 1;
+		c = read_good(&dialect_sglang,
+			SGLANG("[10,30,40,41]", "{\"type\":\"stop\",\"matched\":\"help\"}",
+				",\"completion_tokens\":4,\"output_token_logprobs\":[[-0.5,10,"
+				"\"Yes\"],["
+				"-0.25,30,\".\"],[-1,40,\"he\"],[-1,41,\"lp\"]]"));
+		ck_assert_int_eq(c->finish, FINISH_STOP_STRING);
+		check_ids(c, ids, 2);
+	}
+END_TEST
+
+START_TEST(sglang_aborted_candidate_fails_alone)
+	{
+		const struct engine_candidate *c = read_good(&dialect_sglang,
+			SGLANG("[]", "{\"type\":\"abort\",\"message\":\"x\"}", ""));
+
+		ck_assert_int_eq(c->reason, ENGINE_REJECTED);
+		call.context = 4;
+		ck_assert_int_eq(read_good(&dialect_sglang,
+					 SGLANG("[10]", "{\"type\":\"length\",\"length\":1}", ""))
+					 ->finish,
+			FINISH_CONTEXT);
+	}
+END_TEST
+
+static const struct {
+	const char *text, *words;
+	bool logprobs;
+} bad_sglang[] = {
+	{"7", "the answer is"},
+	{"[]", "0 candidates"},
+	{"{}", "no 'text'"},
+	{"{\"text\":\"a\"}", "no 'output_ids'"},
+	{"{\"text\":\"a\",\"output_ids\":[81]}", "no 'finish_reason'"},
+	{SGLANG("[49152]", "{\"type\":\"length\"}", ""), "not in the vocabulary"},
+	{SGLANG("[1,1,1,1,1,1,1,1,1,1]", "{\"type\":\"length\"}", ""), "at most 8"},
+	{SGLANG("[81]", "{\"type\":\"length\"}", ",\"completion_tokens\":2"),
+		"the server counted 2"},
+	{SGLANG("[81]", "{\"type\":\"stop\",\"matched\":2}", ",\"completion_tokens\":1"),
+		"said to have ended it"},
+	{SGLANG("[]", "{\"type\":\"stop\"}", ""), "without a token"},
+	{"{\"text\":\"a\",\"output_ids\":[81],\"meta_info\":{\"finish_reason\":{\"type\":"
+	 "\"length\"},"
+	 "\"prompt_tokens\":4}}",
+		"a prompt of 4 tokens, 3 were sent"},
+	{SGLANG("[81]", "{\"type\":\"length\"}", ""), "1 ids and probabilities of 0", true},
+	{SGLANG("[81]", "{\"type\":\"length\"}", ",\"output_token_logprobs\":[[-1,82,null]]"),
+		"not of the id", true},
+	{SGLANG("[81]", "{\"type\":\"length\"}", ",\"output_token_logprobs\":[[0.5,81,null]]"),
+		"no valid number", true},
+};
+
+START_TEST(sglang_refuses_an_answer_that_makes_no_sense)
+	{
+		job.logprobs = bad_sglang[_i].logprobs;
+		read_bad(&dialect_sglang, bad_sglang[_i].text, bad_sglang[_i].words);
+	}
+END_TEST
+
+START_TEST(sglang_is_known_by_its_models_its_ids_and_its_server_info)
+	{
+		facts = (struct dialect_facts){.bos_id = -1, .eos_id = -1};
+		ck_assert(read_step(&dialect_sglang, 0,
+			"{\"data\":[{\"id\":\"qwen\",\"owned_by\":\"sglang\",\"max_model_len\":"
+			"4096}]}"));
+		ck_assert_uint_eq(facts.context, 4096);
+		ck_assert(facts.ignores_seeds);
+		ck_assert(!read_step(
+			&dialect_sglang, 0, "{\"data\":[{\"id\":\"m\",\"owned_by\":\"vllm\"}]}"));
+		facts.ignores_seeds = true;
+		ck_assert(read_step(&dialect_sglang, 1,
+			"{\"tokens\":[1,9690],\"count\":2,\"max_model_len\":4096}"));
+		dialect_sglang.steps[2].build(&facts, &out);
+		ck_assert(strstr(out.data, "[1,9690]") != NULL);
+		ck_assert(
+			read_step(&dialect_sglang, 2, SGLANG("[81]", "{\"type\":\"length\"}", "")));
+		ck_assert(!read_step(&dialect_sglang, 2, "{\"text\":\"a\",\"meta_info\":{}}"));
+		ck_assert(read_step(&dialect_sglang, 3,
+			"{\"version\":\"0.5.4\",\"enable_deterministic_inference\":true}"));
+		ck_assert(!facts.ignores_seeds);
+		ck_assert_str_eq(facts.build, "0.5.4");
+	}
+END_TEST
+
+static const struct {
+	const char *answer;
+	int found; /* -1: no answer at all */
+} special_sglang[] = {
+	{"{\"text\":[\"a\",\"\"]}", 1},
+	{"{\"text\":[\"a\",\"b\"]}", 0},
+	{"{\"text\":[\"a\"]}", -1},
+	{"{\"text\":[\"a\",7]}", -1},
+	{"{\"text\":\"ab\"}", -1},
+};
+
+START_TEST(sglang_special_tokens_in_a_text_are_found_by_leaving_them_out)
+	{
+		static const uint32_t ids[] = {5, 6};
+		bool found = false, ok;
+
+		dialect_sglang.build_find_special(ids, 2, &out);
+		ck_assert_str_eq(out.data, "{\"tokens\":[[5],[6]],\"skip_special_tokens\":true}");
+		body = json_parse(
+			special_sglang[_i].answer, strlen(special_sglang[_i].answer), &err);
+		ok = dialect_sglang.read_find_special(body, 2, &found, &err);
+		ck_assert(ok == (special_sglang[_i].found >= 0));
+		ck_assert(!ok || found == (special_sglang[_i].found == 1));
+	}
+END_TEST
+
 static const struct {
 	const struct dialect_ops *ops;
 	const char *text;
@@ -974,6 +1166,7 @@ START_TEST(dialects_are_found_by_name)
 		ck_assert_ptr_eq(dialect_find("llama.cpp"), &dialect_llamacpp);
 		ck_assert_ptr_eq(dialect_find("openai"), &dialect_openai);
 		ck_assert_ptr_eq(dialect_find("vllm"), &dialect_vllm);
+		ck_assert_ptr_eq(dialect_find("sglang"), &dialect_sglang);
 		ck_assert_ptr_null(dialect_find("auto"));
 	}
 END_TEST
@@ -1014,6 +1207,16 @@ int main(void)
 	tcase_add_loop_test(
 		tc, openai_refuses_an_answer_that_makes_no_sense, 0, (int)ARRAY_LEN(bad_openai));
 	tcase_add_test(tc, a_server_may_say_what_program_it_is);
+	tcase_add_test(tc, sglang_request_sends_every_sampler_and_a_seed_only_where_it_counts);
+	tcase_add_test(tc, sglang_answer_ends_with_the_eos_and_has_logprobs);
+	tcase_add_test(tc, sglang_eos_that_is_counted_and_left_out_is_added);
+	tcase_add_test(tc, sglang_ids_in_front_of_a_stop_string_are_kept);
+	tcase_add_test(tc, sglang_aborted_candidate_fails_alone);
+	tcase_add_loop_test(
+		tc, sglang_refuses_an_answer_that_makes_no_sense, 0, (int)ARRAY_LEN(bad_sglang));
+	tcase_add_test(tc, sglang_is_known_by_its_models_its_ids_and_its_server_info);
+	tcase_add_loop_test(tc, sglang_special_tokens_in_a_text_are_found_by_leaving_them_out, 0,
+		(int)ARRAY_LEN(special_sglang));
 	tcase_add_test(tc, vllm_request_sends_every_sampler);
 	tcase_add_test(tc, vllm_is_asked_for_the_texts_of_tokens_with_a_stop_string);
 	tcase_add_test(tc, vllm_answer_ends_with_the_eos_and_has_logprobs);
