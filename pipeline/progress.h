@@ -2,7 +2,7 @@
 #ifndef PIPELINE_PROGRESS_H
 #define PIPELINE_PROGRESS_H
 
-#include "flow.h"
+#include "flow/flow.h"
 
 struct progress {
 	bool fancy;

@@ -3,7 +3,7 @@
 #define PIPELINE_RUNNER_H
 
 #include "base/error.h"
-#include "flow.h"
+#include "flow/flow.h"
 
 struct run;
 

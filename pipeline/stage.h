@@ -91,7 +91,7 @@ struct stage_ops {
 	void (*close)(void *state);
 };
 
-/* What flow stages call back; flow.c. All on the loop's thread. */
+/* What flow stages call back; flow/flow_groups.c. All on the loop's thread. */
 void flow_candidate(struct candidate *candidate);
 void flow_wave_made(struct group *group);
 void flow_prompt_failed(struct group *group, const char *reason, const char *detail);

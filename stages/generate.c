@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "definition.h"
-#include "flow.h"
+#include "flow/flow.h"
 #include "ledger/ledger.h"
 #include "run.h"
 #include "shard/vocab.h"

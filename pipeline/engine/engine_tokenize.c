@@ -53,6 +53,8 @@ struct tokenize {
 	struct arena arena;
 	struct engine_message *messages; /* copies; n_messages */
 	size_t n_messages;
+	/* Chosen once: what one server makes of a prompt must not be gone on with in another one's way. NULL: the engine is not ready. */
+	const struct dialect_ops *dialect;
 	bool *is_special; /* per message */
 	bool any_special;
 	enum special_policy policy;
@@ -138,19 +140,19 @@ static void build_template(struct tokenize *t, struct str *out)
 		if (t->is_special[i])
 			shown[i].content = slice_z(sentinel(t, i));
 	}
-	t->call.engine->dialect->build_template(shown, t->n_messages, out);
+	t->dialect->build_template(shown, t->n_messages, out);
 }
 
 /* The tokenizer is to begin the first piece as it begins a text. Ids of a template have their beginning already. */
 static bool is_whole(const struct tokenize *t)
 {
-	return t->plain ? !t->continues : t->call.engine->dialect->read_template != NULL;
+	return t->plain ? !t->continues : t->dialect->read_template != NULL;
 }
 
 static void build(struct call *call, struct str *out)
 {
 	struct tokenize *t = call->owner;
-	const struct dialect_ops *dialect = call->engine->dialect;
+	const struct dialect_ops *dialect = t->dialect;
 
 	switch (t->step) {
 	case STEP_WITH_SPECIAL:
@@ -214,7 +216,7 @@ static bool add_content(struct tokenize *t, size_t message, struct error *err)
 	struct slice text = t->messages[message].content;
 	bool ok = true;
 
-	if (!t->is_special[message] || !always_special(t->call.engine->dialect))
+	if (!t->is_special[message] || !always_special(t->dialect))
 		return add_piece(t, text, false, err);
 	t->broken = true;
 	for (size_t i = 0, from = 0; i < text.len && ok; i++) {
@@ -335,7 +337,7 @@ static void template_came(struct tokenize *t, const struct json *body)
 	struct error err = {0};
 	struct slice text;
 
-	if (t->call.engine->dialect->read_template(body, &text, &err))
+	if (t->dialect->read_template(body, &text, &err))
 		text_came(t, text);
 	else
 		call_answer_is_bad(&t->call, &err);
@@ -425,7 +427,7 @@ static void piece_came(struct tokenize *t, const uint32_t *ids, size_t n)
 static void content_ids_came(
 	struct tokenize *t, const struct json *body, const uint32_t *ids, size_t n)
 {
-	const struct dialect_ops *dialect = t->call.engine->dialect;
+	const struct dialect_ops *dialect = t->dialect;
 	bool differ;
 
 	if (t->step == STEP_WITHOUT_SPECIAL) {
@@ -447,7 +449,7 @@ static void content_ids_came(
 
 static void ids_came(struct tokenize *t, const struct json *body)
 {
-	const struct dialect_ops *dialect = t->call.engine->dialect;
+	const struct dialect_ops *dialect = t->dialect;
 	const uint32_t *ids;
 	size_t n;
 	struct error err = {0};
@@ -468,7 +470,7 @@ static void find_came(struct tokenize *t, const struct json *body)
 	struct error err = {0};
 	bool special;
 
-	if (t->call.engine->dialect->read_find_special(body, t->n_with, &special, &err))
+	if (t->dialect->read_find_special(body, t->n_with, &special, &err))
 		content_known(t, special);
 	else
 		call_answer_is_bad(&t->call, &err);
@@ -479,7 +481,7 @@ static void detokenized(struct tokenize *t, const struct json *body)
 	struct error err = {0};
 	struct slice text;
 
-	if (!t->call.engine->dialect->read_detokenize(body, &text, &err))
+	if (!t->dialect->read_detokenize(body, &text, &err))
 		call_answer_is_bad(&t->call, &err);
 	else if (t->step == STEP_CHECK)
 		check_came(t, text);
@@ -489,7 +491,7 @@ static void detokenized(struct tokenize *t, const struct json *body)
 
 static void read_answer(struct tokenize *t, const struct json *body)
 {
-	bool as_text = t->call.engine->dialect->read_template != NULL;
+	bool as_text = t->dialect->read_template != NULL;
 
 	if (t->step == STEP_FIND_SPECIAL)
 		find_came(t, body);
@@ -539,13 +541,14 @@ static const char *path_of(const struct dialect_ops *dialect, enum tokenize_step
 static void prepare(struct tokenize *t, enum tokenize_step step)
 {
 	struct engine *engine = t->request.engine;
-	const struct dialect_ops *dialect = engine->dialect;
+	const struct dialect_ops *dialect = t->dialect;
 
 	t->step = step;
 	t->call = (struct call){
 		.engine = engine,
 		.owner = t,
 		.lane = LANE_AUX,
+		.dialect = dialect,
 		.build = build,
 		.done = step_done,
 	};
@@ -571,6 +574,7 @@ static struct tokenize *open_tokenize(struct engine *engine, const struct engine
 {
 	struct tokenize *t = xcalloc(1, sizeof(*t));
 
+	t->dialect = engine->dialect;
 	t->done = done;
 	t->ctx = ctx;
 	t->n_messages = n;
@@ -624,7 +628,7 @@ static struct engine_request *tokenize_plain(
 		error_set(&err, FAIL_CONFIG, "engine '%s' (dialect '%s') has no tokenizer to ask",
 			engine->config->name, engine->info.dialect);
 		answer_without_asking(t, ENGINE_REJECTED, &err);
-	} else if (engine->dialect != NULL && always_special(engine->dialect)) {
+	} else if (t->dialect != NULL && always_special(t->dialect)) {
 		check_messages(t);
 	} else {
 		t->message = 1;

@@ -15,8 +15,10 @@ struct fake_options {
 		has_metrics, reranks;
 	uint32_t port, n_slots;
 	uint32_t context; /* of one candidate */
+	uint32_t n_others; /* requests of other clients */
 	double delay_ms_per_token;
 	const char *model_name, *model_path, *script, *log, *port_file, *api_key, *owner;
+	const char *metrics_of; /* NULL: none, as llama-server without --metrics */
 	const char *write_gguf; /* write a model file of the vocabulary and end */
 	bool help;
 };

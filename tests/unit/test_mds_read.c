@@ -4,6 +4,7 @@
 #include "base/zip.h"
 #include "fixture.h"
 #include "shard/mds_read.h"
+#include "shard/sequences.h"
 
 #include <string.h>
 
@@ -415,6 +416,25 @@ static void make_packed(struct str *out, const struct packed_row *row)
 	}
 }
 
+/* Whoever shows a row goes by its boundaries, so they lie within its tokens whatever the columns say. */
+static void check_sequences(size_t n_tokens)
+{
+	struct slice values[MDS_READ_COLUMNS_MAX];
+	struct sequences q = {0};
+	size_t shard;
+	struct mds_reader *r = mds_reader_open(fixture_dir, &err);
+	ck_assert_ok(mds_reader_sample(r, 1, values, &shard, &err), err);
+	ck_assert(sequences_read(&q, r, shard, values));
+	ck_assert_uint_ge(q.n, 1);
+	ck_assert_uint_eq(q.starts[0], 0);
+	for (size_t k = 0; k < q.n; k++) {
+		ck_assert_uint_le(q.starts[k], q.starts[k + 1]);
+	}
+	ck_assert_uint_eq(q.starts[q.n], n_tokens);
+	sequences_release(&q);
+	mds_reader_close(r);
+}
+
 START_TEST(a_row_whose_columns_disagree_is_told_with_its_place)
 	{
 		struct str rows[2], image;
@@ -426,6 +446,7 @@ START_TEST(a_row_whose_columns_disagree_is_told_with_its_place)
 		AUTO_FREE char *index = xasprintf(
 			"{\"version\":2,\"shards\":[%s],\"thresh\":{\"n_vocab\":5}}", text);
 		fixture_write("index.json", index);
+		check_sequences(packed_rows[_i].n_tokens);
 		struct told told = verify();
 		if (packed_rows[_i].fault) {
 			ck_assert_uint_eq(told.n, 1);

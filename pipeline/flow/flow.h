@@ -2,8 +2,8 @@
  * A section of flow stages at work: brings groups out of the ledger, sends them through waves, keeps what comes back, and
  * ends when every prompt is settled, the budget is spent, or somebody wants to stop.
  */
-#ifndef PIPELINE_FLOW_H
-#define PIPELINE_FLOW_H
+#ifndef PIPELINE_FLOW_FLOW_H
+#define PIPELINE_FLOW_FLOW_H
 
 #include "base/error.h"
 
@@ -37,5 +37,7 @@ MUST_CHECK bool flow_run(struct run *run, const struct stage_def *stages, size_t
 
 /* A stage has room again (see has_room). */
 void flow_wake(struct run *run);
+/* From `tick`: stops at once, as a second signal does. flow_run ends with FAIL_INTERRUPTED. */
+void flow_interrupt(struct run *run);
 
 #endif

@@ -1,0 +1,298 @@
+/*
+ * A section of flow stages at work: the loop, its turns and timers, the engines, opening and closing. What becomes of a group is in
+ * flow_groups.c, its rows in flow_rows.c, and when to stop in flow_budget.c.
+ *
+ * Stages call back from the loop, but a step that is due is taken on the loop's next turn: no stage is entered from inside its
+ * own callback.
+ */
+#include "flow/flow_private.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "engine/loop.h"
+#include "ledger/ledger.h"
+#include "run.h"
+#include "stage.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TICK_MS 250
+#define TICKS_OF_BOOKS 20 /* between two writings of what the endpoints did */
+
+void flow_finished(struct run *run)
+{
+	run->flow->finished = true;
+	flow_turn_soon(run->flow);
+}
+
+void flow_wake(struct run *run)
+{
+	flow_turn_soon(run->flow);
+}
+
+/* --- the loop's turns --- */
+
+static void close_all(struct flow *f);
+
+static void turn(void *ctx)
+{
+	struct flow *f = ctx;
+	f->turn = NULL;
+	do {
+		while (f->due) {
+			struct flow_group *g = f->due;
+			f->due = g->next_due;
+			if (!f->due) {
+				f->due_end = &f->due;
+			}
+			flow_step(g);
+		}
+		flow_admit(f);
+	} while (f->due);
+	flow_tell_rest(f);
+	if (f->n_groups || !(f->exhausted || f->stopping)) {
+		return;
+	}
+	const struct stage_def *producer = &f->stages[f->producer];
+	if (!f->finishing) {
+		f->finishing = true;
+		bool skip = f->failed || f->run->interrupted || !producer->ops->finish;
+		f->finished = skip;
+		if (!skip) {
+			producer->ops->finish(f->states[f->producer]);
+		}
+	}
+	if (f->finished || f->failed) {
+		close_all(f);
+	}
+}
+
+void flow_turn_soon(struct flow *f)
+{
+	if (!f->turn && !f->closing) {
+		f->turn = loop_after(f->run->loop, 0, turn, f);
+	}
+}
+
+static void commit_tick(void *ctx)
+{
+	struct flow *f = ctx;
+	struct error err = {0};
+	f->commit_timer = loop_after(f->run->loop, f->run->def->ledger.commit_ms, commit_tick, f);
+	if (!f->failed && !ledger_flush(f->run->ledger, &err)) {
+		flow_fail(f, &err);
+	}
+}
+
+static void read_engine_stats(struct flow *f)
+{
+	f->stats.in_flight = f->stats.waiting = 0;
+	for (size_t i = 0; i < f->run->def->n_engines; i++) {
+		if (f->run->engines[i]) {
+			struct engine_stats s;
+			engine_stats(f->run->engines[i], &s);
+			f->stats.in_flight += s.in_flight;
+			f->stats.waiting += s.waiting;
+		}
+	}
+}
+
+static void show_tick(void *ctx)
+{
+	struct flow *f = ctx;
+	f->tick_timer = loop_after(f->run->loop, TICK_MS, show_tick, f);
+	f->stats.ms_sitting = clock_mono_ms() - f->started_ms;
+	read_engine_stats(f);
+	if (++f->n_ticks % TICKS_OF_BOOKS == 0) {
+		flow_write_endpoints(f);
+	}
+	if (f->tick) {
+		f->tick(f->tick_ctx, &f->stats);
+	}
+}
+
+/* --- engines, opening, closing --- */
+
+static void begin(struct flow *f)
+{
+	struct error err = {0};
+	for (; f->n_opened < f->n_stages; f->n_opened++) {
+		const struct stage_def *s = &f->stages[f->n_opened];
+		f->states[f->n_opened] = xcalloc(1, MAX(s->ops->state_size, 1));
+		if (!run_store_fingerprint(f->run, s, &err) ||
+			!ledger_set_stage(f->run->ledger, s->ops->name, false, 0, NULL, &err) ||
+			(s->ops->open &&
+				!s->ops->open(f->states[f->n_opened], s->config, f->run, &err))) {
+			f->n_opened++; /* close() accepts a state whose open() failed */
+			error_context(&err, "stage '%s'", s->ops->name);
+			flow_fail(f, &err);
+			return;
+		}
+	}
+	flow_set_deadline(f);
+	f->started_ms = clock_mono_ms();
+	flow_turn_soon(f);
+}
+
+static void engine_ready(void *ctx, struct engine *engine)
+{
+	struct flow *f = ctx;
+	const struct engine_info *info = engine_info(engine);
+	struct error err = {0};
+	log_info("engine is ready", "engine", engine_name(engine), "dialect", info->dialect,
+		"model", info->model, "slots", log_fmt("%u", info->n_slots), "context",
+		log_fmt("%u", info->context), NULL);
+	if (!run_check_engine(f->run, engine_name(engine), info, &err)) {
+		flow_fail(f, &err);
+	} else if (++f->n_engines_ready == f->n_engines_wanted && !f->failed && !f->stopping) {
+		begin(f);
+	}
+}
+
+static void engine_failed(void *ctx, struct engine *engine, const struct error *err)
+{
+	struct error copy = *err;
+	if (strncmp(copy.msg, "engine '", 8) != 0) {
+		error_context(&copy, "engine '%s'", engine_name(engine));
+	}
+	flow_fail(ctx, &copy);
+}
+
+static void start_engines(struct flow *f)
+{
+	struct run *run = f->run;
+	run->engines = xcalloc(run->def->n_engines, sizeof(*run->engines));
+	struct engine_events events = {engine_ready, engine_failed, f};
+	for (size_t i = 0; i < run->def->n_engines; i++) {
+		if (run->def->engines[i].used) {
+			run->engines[i] = engine_new(
+				run->loop, &run->def->engines[i].config, run->dir, events);
+			f->n_engines_wanted++;
+			f->n_engines_open++;
+		}
+	}
+	for (size_t i = 0; i < run->def->n_engines; i++) {
+		if (run->engines[i]) {
+			engine_start(run->engines[i]);
+		}
+	}
+	if (!f->n_engines_wanted) {
+		begin(f);
+	}
+}
+
+/* After the engines: until they are closed, cancelled requests are still answered to the stages. */
+static void close_stages(struct flow *f)
+{
+	for (size_t i = 0; i < f->n_opened; i++) {
+		if (f->stages[i].ops->close) {
+			f->stages[i].ops->close(f->states[i]);
+		}
+		free(f->states[i]);
+	}
+	f->n_opened = 0;
+}
+
+static void engine_closed(void *ctx)
+{
+	struct flow *f = ctx;
+	if (--f->n_engines_open == 0) {
+		close_stages(f);
+		flow_close_signals(f);
+	}
+}
+
+static void close_all(struct flow *f)
+{
+	struct run *run = f->run;
+	flow_write_endpoints(f);
+	f->closing = true;
+	loop_timer_stop(f->commit_timer);
+	loop_timer_stop(f->tick_timer);
+	loop_timer_stop(f->drain_timer);
+	loop_timer_stop(f->deadline_timer);
+	loop_timer_stop(f->turn);
+	f->commit_timer = f->tick_timer = f->drain_timer = f->deadline_timer = f->turn = NULL;
+	f->n_engines_open++; /* held until all have been asked */
+	for (size_t i = 0; i < run->def->n_engines; i++) {
+		if (run->engines[i]) {
+			engine_close(run->engines[i], engine_closed, f);
+			run->engines[i] = NULL;
+		}
+	}
+	engine_closed(f);
+}
+
+static bool count_what_is_there(struct flow *f, struct error *err)
+{
+	struct arena arena = {0};
+	struct ledger_count *counts;
+	size_t n;
+	bool ok = ledger_counts(f->run->ledger, &arena, &counts, &n, err);
+	for (size_t i = 0; ok && i < n; i++) {
+		const struct ledger_count *c = &counts[i];
+		if (strcmp(c->what, "prompt") == 0) {
+			f->stats.n_prompts += c->n;
+			f->stats.n_prompts_left += strcmp(c->state, "pending") == 0 ? c->n : 0;
+		} else if (strcmp(c->what, "candidate") == 0) {
+			bool failed = strcmp(c->state, "failed") == 0;
+			*(failed ? &f->stats.n_failed : &f->stats.n_candidates) += c->n;
+			f->stats.n_accepted += strcmp(c->state, "accepted") == 0 ? c->n : 0;
+			f->stats.n_tokens += failed ? 0 : c->n_tokens;
+		}
+	}
+	arena_release(&arena);
+	return ok;
+}
+
+bool flow_run(struct run *run, const struct stage_def *stages, size_t n,
+	void (*tick)(void *ctx, const struct flow_stats *stats), void *tick_ctx, bool *out_backlog,
+	struct error *err)
+{
+	struct flow f = {
+		.run = run, .stages = stages, .n_stages = n, .tick = tick, .tick_ctx = tick_ctx};
+	f.due_end = &f.due;
+	while (!stages[f.producer].ops->plan) {
+		f.producer++;
+		assert(f.producer < n);
+	}
+	if (!count_what_is_there(&f, err)) {
+		return false;
+	}
+	f.states = xcalloc(n, sizeof(*f.states));
+	f.row = xcalloc(run->columns.n, sizeof(*f.row));
+	run->flow = &f;
+	run->loop = loop_new();
+	f.started_ms = clock_mono_ms();
+	flow_read_endpoints(&f);
+	flow_watch_signals(&f);
+	start_engines(&f);
+	commit_tick(&f);
+	show_tick(&f);
+	loop_run(run->loop);
+	loop_free(run->loop);
+	run->loop = NULL;
+	run->flow = NULL;
+	free(f.states);
+	free(f.row);
+	json_free(f.endpoints_before);
+	/* Also after a failure: what came back is kept, if the ledger lets us. */
+	struct error flush_err = {0};
+	if (!ledger_flush(run->ledger, &flush_err) && !f.failed) {
+		*err = flush_err;
+		return false;
+	}
+	*out_backlog = f.backlog;
+	if (f.failed) {
+		*err = f.err;
+		return false;
+	}
+	if (run->interrupted) {
+		return error_set(err, FAIL_INTERRUPTED,
+			"interrupted; the same command goes on where this run stopped");
+	}
+	return true;
+}
