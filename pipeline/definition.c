@@ -60,7 +60,7 @@ static const struct param serve_params[] = {
 	{0},
 };
 
-static const char *const dialect_names[] = {"auto", "llama.cpp", "openai", NULL};
+static const char *const dialect_names[] = {"auto", "llama.cpp", "vllm", "sglang", "openai", NULL};
 
 const struct param engine_params[] = {
 	PARAM_GROUP("serve", .table = serve_params, .help = "start and watch a llama-server"),

@@ -48,6 +48,7 @@ static void put_engine(struct preflight *p, const char *name, const struct engin
 		put_bool(p, "ids", info->has_ids);
 		put_bool(p, "logprobs", info->has_logprobs);
 		put_bool(p, "n", info->has_n);
+		put_bool(p, "seed", info->has_seed);
 	}
 	json_end_object(&p->w);
 }
@@ -55,11 +56,11 @@ static void put_engine(struct preflight *p, const char *name, const struct engin
 static void print_engine(const char *name, const struct engine_info *info)
 {
 	printf("engine %s: %s dialect, model %s, build %s, %u slots, context %u, ids %s, logprobs "
-	       "%s, n %s\n",
+	       "%s, n %s, seeds %s\n",
 		name, info->dialect, info->model ? info->model : "?",
 		info->build ? info->build : "?", info->n_slots, info->context,
 		info->has_ids ? "yes" : "no", info->has_logprobs ? "yes" : "no",
-		info->has_n ? "yes" : "no");
+		info->has_n ? "yes" : "no", info->has_seed ? "yes" : "no");
 }
 
 void preflight_tell_engines(struct preflight *p)

@@ -323,7 +323,10 @@ bool run_check_engine(
 	struct run *run, const char *name, const struct engine_info *info, struct error *err)
 {
 	AUTO_FREE char *stage = xasprintf("engine:%s", name);
-	const struct pair now[] = {{"dialect", info->dialect, false},
+	AUTO_FREE char *can = xasprintf("ids %s, logprobs %s, n %s, seeds %s",
+		info->has_ids ? "yes" : "no", info->has_logprobs ? "yes" : "no",
+		info->has_n ? "yes" : "no", info->has_seed ? "yes" : "no");
+	const struct pair now[] = {{"dialect", info->dialect, false}, {"can", can, false},
 		{"model", info->model_hash, false},
 		{"chat_template", info->chat_template_hash, false}};
 	struct comparison c = {0};

@@ -5,9 +5,8 @@
  * Answers are hostile: every reader checks kinds, counts and ranges and says in `err` what was wrong. Strings in results are
  * borrowed from the JSON tree or live in the arena that was handed in.
  *
- * To add a row: write dialect_NAME.c, declare its ops below, put one line into dialects.c and one into meson.build. The four
- * shapes met so far (llama.cpp and OpenAI here; vLLM and SGLang as the design describes them) fit: what a server does not
- * have is a NULL below.
+ * To add a row: write dialect_NAME.c, declare its ops below, put one line into dialects.c and one into meson.build. What a server
+ * does not have is a NULL below.
  */
 #ifndef PIPELINE_ENGINE_DIALECT_H
 #define PIPELINE_ENGINE_DIALECT_H
@@ -30,6 +29,10 @@ struct dialect_facts {
 	const char *bos_token, *eos_token;
 	int64_t bos_id, eos_id; /* -1: unknown */
 	uint32_t n_slots, context, n_vocab; /* 0: unknown */
+	bool ignores_seeds; /* it says itself that equal seeds give different candidates */
+	const uint32_t *
+		probe_ids; /* n_probe_ids: of a word, for later steps to ask with; NULL: none yet */
+	size_t n_probe_ids;
 };
 
 /*
@@ -134,15 +137,26 @@ struct dialect_ops {
 	/* A 4xx that means: the prompt leaves no room in the context. Optional. */
 	bool (*prompt_too_long)(const struct json *body);
 
-	/* Only where has_ids. Messages -> text that the model is given. */
+	/*
+	 * Only where has_ids. Messages -> text that the model is given. Without read_template the server renders and tokenizes
+	 * in one step: the answer has ids, which read_tokenize reads.
+	 */
 	const char *template_path;
 	void (*build_template)(const struct engine_message *messages, size_t n, struct str *out);
 	bool (*read_template)(const struct json *body, struct slice *out_text, struct error *err);
-	/* Text -> ids. `whole`: the text is a prompt from its start, add what the tokenizer adds there. */
+	/*
+	 * Text -> ids. `whole`: the text is a prompt from its start, add what the tokenizer adds there. `special`: read special
+	 * tokens; where the server always does, the dialect has one of the two ways below to find out that it has.
+	 */
 	const char *tokenize_path;
 	void (*build_tokenize)(struct slice text, bool whole, bool special, struct str *out);
 	bool (*read_tokenize)(const struct json *body, uint32_t n_vocab, struct arena *arena,
 		const uint32_t **out_ids, size_t *out_n, struct error *err);
+	/* Does this answer about `text` hold a special token? */
+	bool (*finds_special)(const struct json *body, struct slice text);
+	/* Or another question, at detokenize_path: is one of these ids that of a special token? */
+	void (*build_find_special)(const uint32_t *ids, size_t n, struct str *out);
+	bool (*read_find_special)(const struct json *body, size_t n, bool *out, struct error *err);
 	/* Ids -> text, special tokens shown. */
 	const char *detokenize_path;
 	void (*build_detokenize)(const uint32_t *ids, size_t n, struct str *out);
@@ -154,7 +168,7 @@ struct dialect_ops {
 		struct slice *pieces, struct error *err);
 };
 
-extern const struct dialect_ops dialect_llamacpp, dialect_openai;
+extern const struct dialect_ops dialect_llamacpp, dialect_vllm, dialect_sglang, dialect_openai;
 
 /* In the order in which 'auto' tries them; ends with NULL. */
 extern const struct dialect_ops *const dialects[];
@@ -172,6 +186,21 @@ bool dialect_stream_find(struct dialect_stream *stream, const struct json *event
 bool dialect_add_id(struct dialect_stream *stream, struct dialect_partial *partial, uint32_t id,
 	float logprob, struct error *err);
 
+/* A copy; NULL for what is no text, is empty, or is longer than a megabyte. */
+const char *dialect_copy_text(const struct json *v, struct arena *arena);
+/* A positive number; 0 for anything else. */
+uint32_t dialect_read_count(const struct json *v);
+/* A list of ids under `key`. */
+bool dialect_read_ids(const struct json *body, const char *key, uint32_t n_vocab,
+	struct arena *arena, const uint32_t **out_ids, size_t *out_n, struct error *err);
+/* -1 unless the answer of a tokenization is a single id. */
+int64_t dialect_read_single_id(const struct json *body, uint32_t n_vocab);
+/* [1,2,3], and under `key`. */
+void dialect_put_ids(struct json_writer *w, const char *key, const uint32_t *ids, size_t n);
+/* "stop": [...], if there are stop strings. */
+void dialect_put_stop(struct json_writer *w, const struct engine_sampling *sampling);
+/* A refusal in the words of vLLM, SGLang or OpenAI that means: no room in the context. */
+bool dialect_says_too_long(const struct json *body);
 /* `owned_by` of a model in /v1/models; NULL if it is none or too long. */
 const char *dialect_read_owner(const struct json *model, struct arena *arena);
 /* The text of an error answer, whatever its shape; NULL if there is none. */

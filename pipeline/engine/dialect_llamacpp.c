@@ -20,26 +20,7 @@
 #include <math.h>
 #include <string.h>
 
-#define PROPS_TEXT_BYTES_MAX (1u << 20)
-
 /* --- probing --- */
-
-static const char *copy_text(const struct json *v, struct arena *arena)
-{
-	size_t len;
-	const char *text = json_str(v, &len);
-
-	if (text == NULL || len == 0 || len > PROPS_TEXT_BYTES_MAX)
-		return NULL;
-	return arena_memdup0(arena, text, len);
-}
-
-static uint32_t read_count(const struct json *v)
-{
-	int64_t n;
-
-	return json_int(v, &n) && n > 0 && n < INT32_MAX ? (uint32_t)n : 0;
-}
 
 static bool read_props(const struct json *body, struct arena *arena, struct dialect_facts *facts,
 	struct error *err)
@@ -51,14 +32,14 @@ static bool read_props(const struct json *body, struct arena *arena, struct dial
 	if (json_kind(slots) != JSON_INT && json_kind(build) != JSON_STRING)
 		return error_set(
 			err, FAIL_REMOTE, "/props has neither 'total_slots' nor 'build_info'");
-	facts->n_slots = read_count(slots);
-	facts->context = read_count(json_get(settings, "n_ctx"));
-	facts->build = copy_text(build, arena);
-	facts->model = copy_text(json_get(body, "model_alias"), arena);
-	facts->model_path = copy_text(json_get(body, "model_path"), arena);
-	facts->chat_template = copy_text(json_get(body, "chat_template"), arena);
-	facts->bos_token = copy_text(json_get(body, "bos_token"), arena);
-	facts->eos_token = copy_text(json_get(body, "eos_token"), arena);
+	facts->n_slots = dialect_read_count(slots);
+	facts->context = dialect_read_count(json_get(settings, "n_ctx"));
+	facts->build = dialect_copy_text(build, arena);
+	facts->model = dialect_copy_text(json_get(body, "model_alias"), arena);
+	facts->model_path = dialect_copy_text(json_get(body, "model_path"), arena);
+	facts->chat_template = dialect_copy_text(json_get(body, "chat_template"), arena);
+	facts->bos_token = dialect_copy_text(json_get(body, "bos_token"), arena);
+	facts->eos_token = dialect_copy_text(json_get(body, "eos_token"), arena);
 	if (facts->model == NULL)
 		facts->model = facts->model_path;
 	return true;
@@ -72,11 +53,11 @@ static bool read_models(const struct json *body, struct arena *arena, struct dia
 
 	(void)err;
 	facts->server = dialect_read_owner(model, arena);
-	facts->n_vocab = read_count(json_get(meta, "n_vocab"));
+	facts->n_vocab = dialect_read_count(json_get(meta, "n_vocab"));
 	if (facts->n_vocab > DIALECT_VOCAB_MAX)
 		facts->n_vocab = 0;
 	if (facts->model == NULL)
-		facts->model = copy_text(json_get(model, "id"), arena);
+		facts->model = dialect_copy_text(json_get(model, "id"), arena);
 	return true;
 }
 
@@ -103,16 +84,6 @@ static bool ask_id(const char *token, struct str *out)
 	return true;
 }
 
-static int64_t read_single_id(const struct json *body, uint32_t n_vocab)
-{
-	const struct json *tokens = json_get(body, "tokens");
-	uint32_t id;
-
-	if (json_len(tokens) != 1 || !dialect_read_id(json_at(tokens, 0), n_vocab, &id))
-		return -1;
-	return id;
-}
-
 static bool ask_eos(const struct dialect_facts *facts, struct str *out)
 {
 	return ask_id(facts->eos_token, out);
@@ -123,7 +94,7 @@ static bool read_eos(const struct json *body, struct arena *arena, struct dialec
 {
 	(void)arena;
 	(void)err;
-	facts->eos_id = read_single_id(body, facts->n_vocab);
+	facts->eos_id = dialect_read_single_id(body, facts->n_vocab);
 	return true;
 }
 
@@ -137,7 +108,7 @@ static bool read_bos(const struct json *body, struct arena *arena, struct dialec
 {
 	(void)arena;
 	(void)err;
-	facts->bos_id = read_single_id(body, facts->n_vocab);
+	facts->bos_id = dialect_read_single_id(body, facts->n_vocab);
 	return true;
 }
 
@@ -192,13 +163,7 @@ static void put_sampling(struct json_writer *w, const struct engine_sampling *sa
 	json_put_num(w, sampling->min_p);
 	json_key(w, "repeat_penalty");
 	json_put_num(w, sampling->repeat_penalty);
-	if (sampling->n_stop == 0)
-		return;
-	json_key(w, "stop");
-	json_begin_array(w);
-	for (size_t i = 0; i < sampling->n_stop; i++)
-		json_put_z(w, sampling->stop[i]);
-	json_end_array(w);
+	dialect_put_stop(w, sampling);
 }
 
 /* Without these the answer repeats the prompt and all settings, 2 KB a candidate. */
@@ -221,11 +186,7 @@ static void build_generate(const struct dialect_call *call, struct str *out)
 	uint32_t seed = job->seed + call->first;
 
 	json_begin_object(&w);
-	json_key(&w, "prompt");
-	json_begin_array(&w);
-	for (size_t i = 0; i < job->n_prompt_ids; i++)
-		json_put_uint(&w, job->prompt_ids[i]);
-	json_end_array(&w);
+	dialect_put_ids(&w, "prompt", job->prompt_ids, job->n_prompt_ids);
 	json_key(&w, "n_predict");
 	json_put_uint(&w, call->max_tokens);
 	if (call->n > 1) {
@@ -689,21 +650,7 @@ static bool read_template(const struct json *body, struct slice *out_text, struc
 static bool read_tokenize(const struct json *body, uint32_t n_vocab, struct arena *arena,
 	const uint32_t **out_ids, size_t *out_n, struct error *err)
 {
-	const struct json *tokens = json_get(body, "tokens");
-	size_t n = json_len(tokens);
-	uint32_t *ids;
-
-	if (json_kind(tokens) != JSON_ARRAY)
-		return error_set(err, FAIL_DATA, "the answer has no 'tokens'");
-	ids = arena_alloc_array(arena, n, sizeof(*ids));
-	for (size_t i = 0; i < n; i++) {
-		if (!dialect_read_id(json_at(tokens, i), n_vocab, &ids[i]))
-			return error_set(
-				err, FAIL_DATA, "id %zu of 'tokens' is not in the vocabulary", i);
-	}
-	*out_ids = ids;
-	*out_n = n;
-	return true;
+	return dialect_read_ids(body, "tokens", n_vocab, arena, out_ids, out_n, err);
 }
 
 static void build_detokenize(const uint32_t *ids, size_t n, struct str *out)
@@ -711,11 +658,7 @@ static void build_detokenize(const uint32_t *ids, size_t n, struct str *out)
 	struct json_writer w = {.out = out};
 
 	json_begin_object(&w);
-	json_key(&w, "tokens");
-	json_begin_array(&w);
-	for (size_t i = 0; i < n; i++)
-		json_put_uint(&w, ids[i]);
-	json_end_array(&w);
+	dialect_put_ids(&w, "tokens", ids, n);
 	json_end_object(&w);
 }
 

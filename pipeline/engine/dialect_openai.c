@@ -37,23 +37,6 @@ static const struct dialect_step steps[] = {
 	{0},
 };
 
-static bool prompt_too_long(const struct json *body)
-{
-	const char *code = json_z(json_get(json_get(body, "error"), "code"));
-	const char *type = json_z(json_get(json_get(body, "error"), "type"));
-	const char *text = dialect_error_text(body);
-
-	if (code != NULL && strcmp(code, "context_length_exceeded") == 0)
-		return true;
-	if (type != NULL && strcmp(type, "exceed_context_size_error") == 0)
-		return true;
-	if (text == NULL)
-		return false;
-	/* vLLM's words, and SGLang's. */
-	return strstr(text, "maximum context length") != NULL ||
-		strstr(text, "longer than the model's context length") != NULL;
-}
-
 /* --- the request --- */
 
 static void put_sampling(struct json_writer *w, const struct engine_sampling *sampling)
@@ -74,13 +57,7 @@ static void put_sampling(struct json_writer *w, const struct engine_sampling *sa
 		json_key(w, "repetition_penalty");
 		json_put_num(w, sampling->repeat_penalty);
 	}
-	if (sampling->n_stop == 0)
-		return;
-	json_key(w, "stop");
-	json_begin_array(w);
-	for (size_t i = 0; i < sampling->n_stop; i++)
-		json_put_z(w, sampling->stop[i]);
-	json_end_array(w);
+	dialect_put_stop(w, sampling);
 }
 
 static void build_generate(const struct dialect_call *call, struct str *out)
@@ -413,5 +390,5 @@ const struct dialect_ops dialect_openai = {
 	.read_generate = read_generate,
 	.read_event = read_event,
 	.conclude = conclude,
-	.prompt_too_long = prompt_too_long,
+	.prompt_too_long = dialect_says_too_long,
 };

@@ -9,9 +9,11 @@
 
 #define OWNER_BYTES_MAX 64
 #define STREAM_TEXT_BYTES_MAX (16u << 20) /* of one candidate */
+#define TEXT_BYTES_MAX (1u << 20)
 
-/* llama.cpp first: it answers OpenAI's routes too, but only its own give ids. */
-const struct dialect_ops *const dialects[] = {&dialect_llamacpp, &dialect_openai, NULL};
+/* OpenAI's last: all the others answer its routes too, but only their own give ids. */
+const struct dialect_ops *const dialects[] = {
+	&dialect_llamacpp, &dialect_vllm, &dialect_sglang, &dialect_openai, NULL};
 
 const struct dialect_ops *dialect_find(const char *name)
 {
@@ -20,6 +22,90 @@ const struct dialect_ops *dialect_find(const char *name)
 			return dialects[i];
 	}
 	return NULL;
+}
+
+const char *dialect_copy_text(const struct json *v, struct arena *arena)
+{
+	size_t len;
+	const char *text = json_str(v, &len);
+
+	if (text == NULL || len == 0 || len > TEXT_BYTES_MAX)
+		return NULL;
+	return arena_memdup0(arena, text, len);
+}
+
+uint32_t dialect_read_count(const struct json *v)
+{
+	int64_t n;
+
+	return json_int(v, &n) && n > 0 && n < INT32_MAX ? (uint32_t)n : 0;
+}
+
+bool dialect_read_ids(const struct json *body, const char *key, uint32_t n_vocab,
+	struct arena *arena, const uint32_t **out_ids, size_t *out_n, struct error *err)
+{
+	const struct json *list = json_get(body, key);
+	size_t n = json_len(list);
+	uint32_t *ids;
+
+	if (json_kind(list) != JSON_ARRAY)
+		return error_set(err, FAIL_DATA, "the answer has no '%s'", key);
+	ids = arena_alloc_array(arena, n, sizeof(*ids));
+	for (size_t i = 0; i < n; i++) {
+		if (!dialect_read_id(json_at(list, i), n_vocab, &ids[i]))
+			return error_set(
+				err, FAIL_DATA, "id %zu of '%s' is not in the vocabulary", i, key);
+	}
+	*out_ids = ids;
+	*out_n = n;
+	return true;
+}
+
+int64_t dialect_read_single_id(const struct json *body, uint32_t n_vocab)
+{
+	const struct json *tokens = json_get(body, "tokens");
+	uint32_t id;
+
+	if (json_len(tokens) != 1 || !dialect_read_id(json_at(tokens, 0), n_vocab, &id))
+		return -1;
+	return id;
+}
+
+void dialect_put_ids(struct json_writer *w, const char *key, const uint32_t *ids, size_t n)
+{
+	json_key(w, key);
+	json_begin_array(w);
+	for (size_t i = 0; i < n; i++)
+		json_put_uint(w, ids[i]);
+	json_end_array(w);
+}
+
+void dialect_put_stop(struct json_writer *w, const struct engine_sampling *sampling)
+{
+	if (sampling->n_stop == 0)
+		return;
+	json_key(w, "stop");
+	json_begin_array(w);
+	for (size_t i = 0; i < sampling->n_stop; i++)
+		json_put_z(w, sampling->stop[i]);
+	json_end_array(w);
+}
+
+bool dialect_says_too_long(const struct json *body)
+{
+	const char *code = json_z(json_get(json_get(body, "error"), "code"));
+	const char *type = json_z(json_get(json_get(body, "error"), "type"));
+	const char *text = dialect_error_text(body);
+
+	if (code != NULL && strcmp(code, "context_length_exceeded") == 0)
+		return true;
+	if (type != NULL && strcmp(type, "exceed_context_size_error") == 0)
+		return true;
+	if (text == NULL)
+		return false;
+	/* vLLM's words, and SGLang's. */
+	return strstr(text, "maximum context length") != NULL ||
+		strstr(text, "longer than the model's context length") != NULL;
 }
 
 const char *dialect_read_owner(const struct json *model, struct arena *arena)

@@ -215,7 +215,7 @@ static bool fill_info(struct engine *engine, struct error *err)
 	struct engine_info *info = &engine->info;
 
 	info->dialect = engine->dialect->name;
-	info->has_ids = info->has_n = info->has_logprobs = true;
+	info->has_ids = info->has_n = info->has_logprobs = info->has_seed = true;
 	info->eos_id = facts->eos_id;
 	info->build = copy(engine, facts->build);
 	info->server = copy(engine, facts->server);
@@ -233,6 +233,7 @@ static bool fill_info(struct engine *engine, struct error *err)
 			info->has_ids &= endpoint->dialect->has_ids;
 			info->has_n &= endpoint->dialect->has_n;
 			info->has_logprobs &= endpoint->dialect->has_logprobs;
+			info->has_seed &= !endpoint->facts.ignores_seeds;
 		}
 		info->n_slots += endpoint->facts.n_slots;
 		if (context != 0 && (info->context == 0 || context < info->context))

@@ -99,6 +99,7 @@ struct engine_info {
 	uint32_t context; /* tokens of one candidate with its prompt; 0 unknown */
 	bool has_ids; /* returns sampled ids and tokenizes prompts */
 	bool has_logprobs, has_n;
+	bool has_seed; /* false: it says that it does not honour seeds. True promises nothing */
 	int64_t eos_id; /* of the token that ends a turn; -1 unknown */
 	char chat_template_hash[33]; /* "" unknown */
 	char model_hash

@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/text.h"
 
 #include <assert.h>
 #include <math.h>
@@ -157,7 +158,7 @@ static bool render(struct api_call *call)
 		if (!role || !content) {
 			return refuse_request(call, "a message has a 'role' and a 'content'");
 		}
-		prefilled = i + 1 == n && strcmp(role, "assistant") == 0;
+		prefilled = !call->new_turn && i + 1 == n && strcmp(role, "assistant") == 0;
 		str_printf(&call->prompt_text, "<|im_start|>%s\n", role);
 		str_append(&call->prompt_text, content, len);
 		str_append_z(&call->prompt_text, prefilled ? "" : "<|im_end|>\n");
@@ -466,6 +467,32 @@ static const char *token_json(const struct candidate_text *c, uint32_t id)
 	return c->api->openai ? token->chat_json : token->json;
 }
 
+/* What a token is called: its text, if that is one. */
+static void put_name(struct str *out, const struct api *api, uint32_t id)
+{
+	const struct vocab_token *token = &api->vocab.tokens[id];
+	bool is_text = utf8_valid(token->bytes, token->len);
+	struct json_writer w = {.out = out};
+
+	json_put_str(&w, is_text ? token->bytes : "\xef\xbf\xbd", is_text ? token->len : 3);
+}
+
+static void put_alternative(struct str *out, const struct candidate_text *c, uint32_t id,
+	bool first, const char *logprob)
+{
+	str_append_z(out, first ? "" : ",");
+	if (c->api->vllm && c->call->names_ids) {
+		put_name(out, c->api, id);
+		str_printf(out, ":%s", logprob);
+	} else if (c->api->sglang && c->call->names_ids) {
+		str_printf(out, "[%s,%u,", logprob, id);
+		put_name(out, c->api, id);
+		str_append_c(out, ']');
+	} else {
+		str_printf(out, "{%s,\"logprob\":%s}", token_json(c, id), logprob);
+	}
+}
+
 /* The alternatives to the sampled token: a judge's choices, then whatever comes first in the vocabulary, ever less probable. */
 static void put_alternatives(struct str *out, const struct candidate_text *c, size_t place,
 	uint32_t n, const char *logprob)
@@ -474,28 +501,30 @@ static void put_alternatives(struct str *out, const struct candidate_text *c, si
 	uint32_t sampled = c->text->ids.items[place], done = 0;
 	bool judged = c->text->judged && place == 0;
 	bool listed[VOCAB_MAX];
+	char number[32];
 
 	if (n == 1 && !judged) {
-		str_printf(out, "{%s,\"logprob\":%s}", token_json(c, sampled), logprob);
+		put_alternative(out, c, sampled, true, logprob);
 		return;
 	}
 	memset(listed, 0, sizeof(listed));
 	if (judged) {
 		model_judge(c->prompt, &c->api->vocab, choices);
 		for (; done < n && done < MODEL_JUDGE_TOKENS; done++) {
-			str_printf(out, "%s{%s,\"logprob\":%.7g}", done ? "," : "",
-				token_json(c, choices[done].id), log(choices[done].p));
+			snprintf(number, sizeof(number), "%.7g", log(choices[done].p));
+			put_alternative(out, c, choices[done].id, done == 0, number);
 			listed[choices[done].id] = true;
 		}
 	} else if (n) {
-		str_printf(out, "{%s,\"logprob\":%s}", token_json(c, sampled), logprob);
+		put_alternative(out, c, sampled, true, logprob);
 		listed[sampled] = true;
 		done = 1;
 	}
-	for (uint32_t id = 0; done < n && id < c->api->vocab.n; id++) {
+	/* NUL has no place in the key of an object. */
+	for (uint32_t id = c->api->vllm; done < n && id < c->api->vocab.n; id++) {
 		if (!listed[id]) {
-			str_printf(out, "%s{%s,\"logprob\":%.7g}", done ? "," : "",
-				token_json(c, id), -7.5 - 0.01 * done);
+			snprintf(number, sizeof(number), "%.7g", -7.5 - 0.01 * done);
+			put_alternative(out, c, id, done == 0, number);
 			done++;
 		}
 	}
@@ -1172,6 +1201,331 @@ static void write_chat(struct api *api, struct api_call *call, enum fault fault)
 		(unsigned long long)(call->prompt.n + call->n_tokens + wrong));
 }
 
+/* --- vLLM and SGLang: ids --- */
+
+static void write_version(struct api *api UNUSED, struct api_call *call, enum fault fault UNUSED)
+{
+	str_append_z(&call->body, "{\"version\":\"0.32.0\"}");
+}
+
+static void write_server_info(struct api *api, struct api_call *call, enum fault fault UNUSED)
+{
+	str_printf(&call->body,
+		"{\"model_path\":\"fake\",\"version\":\"0.5.4\",\"enable_deterministic_inference\":"
+		"%s,"
+		"\"max_running_requests\":%u,\"context_length\":%u}",
+		api->deterministic ? "true" : "false", api->n_slots, api->context);
+}
+
+/* A text or messages. Special tokens are always read, as Hugging Face's tokenizers do. */
+static bool read_hf_tokenize(struct api *api, struct api_call *call)
+{
+	const struct json *prompt = json_get(call->json, "prompt");
+	bool with_start = prompt != NULL;
+	size_t len;
+	const char *text = json_str(prompt, &len);
+
+	call->new_turn = true;
+	if (!want_bool(call, "add_special_tokens", &with_start) ||
+		!want_bool(call, "return_token_strs", &call->names_ids)) {
+		return false;
+	}
+	if (text) {
+		str_append(&call->prompt_text, text, len);
+	} else {
+		/* Where nothing else does, the template writes the beginning. */
+		str_append_z(&call->prompt_text, with_start ? "" : "<s>");
+		if (!render(call)) {
+			return false;
+		}
+	}
+	if (with_start) {
+		ids_add(&call->prompt, VOCAB_BOS);
+	}
+	vocab_encode(
+		&api->vocab, call->prompt_text.data, call->prompt_text.len, true, &call->prompt);
+	return true;
+}
+
+static void write_hf_tokenize(struct api *api, struct api_call *call, enum fault fault UNUSED)
+{
+	str_printf(&call->body, "{\"count\":%zu,\"max_model_len\":%u,\"tokens\":", call->prompt.n,
+		api->context);
+	write_ids(&call->body, call->prompt.items, call->prompt.n);
+	if (call->names_ids && api->vllm) {
+		str_append_z(&call->body, ",\"token_strs\":[");
+		for (size_t i = 0; i < call->prompt.n; i++) {
+			str_append_z(&call->body, i ? "," : "");
+			put_name(&call->body, api, call->prompt.items[i]);
+		}
+		str_append_c(&call->body, ']');
+	}
+	str_append_c(&call->body, '}');
+}
+
+static void write_vllm_detokenize(
+	struct api *api UNUSED, struct api_call *call, enum fault fault UNUSED)
+{
+	struct json_writer w = {.out = &call->body};
+
+	json_begin_object(&w);
+	json_key(&w, "prompt");
+	json_put_str(&w, call->prompt_text.data, call->prompt_text.len);
+	json_end_object(&w);
+}
+
+/* A list of ids gives a text, a list of lists a list of texts. */
+static bool read_sglang_detokenize(struct api *api, struct api_call *call)
+{
+	const struct json *tokens = json_get(call->json, "tokens");
+
+	call->activates = true;
+	call->many = json_kind(json_at(tokens, 0)) == JSON_ARRAY;
+	if (!want_bool(call, "skip_special_tokens", &call->activates)) {
+		return false;
+	}
+	if (!call->many) {
+		return want_ids(api, call, tokens);
+	}
+	for (size_t i = 0; i < json_len(tokens); i++) {
+		if (!want_ids(api, call, json_at(tokens, i))) {
+			return false;
+		}
+	}
+	return call->prompt.n == json_len(tokens) ||
+		refuse_request(call, "the fake engine wants lists of one id");
+}
+
+static void put_decoded(
+	struct str *out, const struct api *api, const uint32_t *ids, size_t n, bool show_special)
+{
+	struct json_writer w = {.out = out};
+	struct str text;
+
+	str_init(&text, STR_NO_CAP);
+	vocab_decode(&api->vocab, ids, n, show_special, &text);
+	json_put_str(&w, text.data, text.len);
+	str_release(&text);
+}
+
+static void write_sglang_detokenize(struct api *api, struct api_call *call, enum fault fault UNUSED)
+{
+	const struct ids *ids = &call->prompt;
+
+	str_append_z(&call->body, call->many ? "{\"text\":[" : "{\"text\":");
+	for (size_t i = 0; call->many && i < ids->n; i++) {
+		str_append_z(&call->body, i ? "," : "");
+		put_decoded(&call->body, api, &ids->items[i], 1, !call->activates);
+	}
+	if (!call->many) {
+		put_decoded(&call->body, api, ids->items, ids->n, !call->activates);
+	}
+	str_append_z(&call->body, call->many ? "]}" : "}");
+}
+
+static bool read_vllm(struct api *api, struct api_call *call)
+{
+	const char *model = json_z(json_get(call->json, "model"));
+	int64_t n = 1, logprobs = -1, max_tokens = 16;
+
+	if (model && strcmp(model, api->model_name) != 0) {
+		return refuse(call, 404, "NotFoundError", "The model `%s` does not exist.", model);
+	}
+	if (!want_sampling(call) || !want_bool(call, "return_token_ids", &call->return_ids) ||
+		!want_int(call, "n", &n) || !want_int(call, "logprobs", &logprobs) ||
+		!want_int(call, "max_tokens", &max_tokens)) {
+		return false;
+	}
+	if (n < 1 || n > CANDIDATES_CHAT_MAX || logprobs > TOP_LOGPROBS_CHAT_MAX ||
+		max_tokens < 1) {
+		return refuse_request(call, "n, logprobs or max_tokens is out of range");
+	}
+	if (!want_prompt(api, call) || !refuse_long_prompt(api, call)) {
+		return false;
+	}
+	call->n = (uint32_t)n;
+	call->names_ids = true;
+	call->has_probs = logprobs >= 0;
+	call->n_probs = (uint32_t)MAX(logprobs, 0);
+	call->limits.max_tokens = (uint32_t)MIN(max_tokens, UINT32_MAX);
+	call->limits.context = api->context;
+	return true;
+}
+
+/* The text of each token: nothing inside a character, all of it with its last byte. */
+static void put_shown_texts(struct str *out, const struct candidate_text *c, size_t n)
+{
+	struct str pending;
+
+	str_init(&pending, STR_NO_CAP);
+	for (size_t i = 0; i < n; i++) {
+		const struct vocab_token *token = &c->api->vocab.tokens[c->text->ids.items[i]];
+		struct json_writer w = {.out = out};
+
+		str_append(&pending, token->bytes, token->len);
+		str_append_z(out, i ? "," : "");
+		if (utf8_valid(pending.data, pending.len)) {
+			json_put_str(&w, pending.data, pending.len);
+			str_reset(&pending);
+		} else {
+			str_append_z(out, "\"\"");
+		}
+	}
+	str_release(&pending);
+}
+
+static void put_logprobs(struct str *out, const struct candidate_text *c, size_t n)
+{
+	str_append_z(out, "{\"text_offset\":[],\"token_logprobs\":[");
+	for (size_t i = 0; i < n; i++) {
+		bool nan = c->fault == FAULT_NAN && i == 0;
+
+		str_append_z(out, i ? "," : "");
+		str_append_z(
+			out, nan ? "NaN" : model_logprob(c->prompt, c->text, i, &c->api->vocab));
+	}
+	str_append_z(out, "],\"tokens\":[");
+	put_shown_texts(out, c, n);
+	str_append_z(out, "],\"top_logprobs\":[");
+	for (size_t i = 0; i < n; i++) {
+		str_append_z(out, i ? ",{" : "{");
+		put_alternatives(out, c, i, c->call->n_probs,
+			model_logprob(c->prompt, c->text, i, &c->api->vocab));
+		str_append_c(out, '}');
+	}
+	str_append_z(out, "]}");
+}
+
+static void put_vllm(struct str *out, const struct candidate_text *c)
+{
+	size_t n = c->text->ids.n;
+
+	str_printf(out, "{\"index\":%u,\"text\":", c->index);
+	put_text(out, c);
+	str_append_z(out, ",\"logprobs\":");
+	if (c->call->has_probs) {
+		put_logprobs(out, c, n - (n && c->fault == FAULT_WRONG_COUNT));
+	} else {
+		str_append_z(out, "null");
+	}
+	str_printf(out, ",\"finish_reason\":\"%s\",\"stop_reason\":",
+		c->text->stop == MODEL_LIMIT ? "length" : "stop");
+	if (c->text->stop == MODEL_WORD) {
+		field_stopping_word(out, c);
+	} else {
+		str_append_z(out, "null");
+	}
+	str_append_z(out, ",\"token_ids\":");
+	if (c->call->return_ids) {
+		write_ids(out, c->text->ids.items, n);
+	} else {
+		str_append_z(out, "null");
+	}
+	str_append_z(out, ",\"prompt_logprobs\":null,\"prompt_token_ids\":null}");
+}
+
+static void write_vllm(struct api *api, struct api_call *call, enum fault fault)
+{
+	uint64_t wrong = fault == FAULT_WRONG_COUNT && !call->has_probs;
+
+	str_append_z(
+		&call->body, "{\"id\":\"cmpl-0\",\"object\":\"text_completion\",\"choices\":[");
+	put_candidates(api, call, fault, put_vllm);
+	str_printf(&call->body,
+		"],\"usage\":{\"prompt_tokens\":%zu,\"total_tokens\":%llu,\"completion_tokens\":%"
+		"llu}}",
+		call->prompt.n, (unsigned long long)(call->prompt.n + call->n_tokens + wrong),
+		(unsigned long long)(call->n_tokens + wrong));
+}
+
+static bool read_sglang(struct api *api, struct api_call *call)
+{
+	const struct json *sampling = json_get(call->json, "sampling_params");
+	struct api_call outer = *call;
+	int64_t max_tokens = 128, top = 0;
+	bool ok;
+
+	/* The parameters lie one level below. */
+	call->json = (struct json *)(uintptr_t)sampling;
+	ok = want_int(call, "max_new_tokens", &max_tokens) && want_sampling(call) &&
+		want_int(call, "sampling_seed", &call->wide_seed);
+	call->json = outer.json;
+	if (!ok || !want_bool(call, "return_logprob", &call->has_probs) ||
+		!want_int(call, "top_logprobs_num", &top)) {
+		return false;
+	}
+	if (top < 0 || max_tokens < 1) {
+		return refuse_request(call, "top_logprobs_num or max_new_tokens is out of range");
+	}
+	if (!want_ids(api, call, json_get(call->json, "input_ids"))) {
+		return false;
+	}
+	if (call->prompt.n == 0) {
+		return refuse_request(call, "input_ids cannot be empty.");
+	}
+	vocab_decode(&api->vocab, call->prompt.items, call->prompt.n, true, &call->prompt_text);
+	if (call->prompt.n >= api->context) {
+		return refuse_request(call,
+			"The input (%zu tokens) is longer than the model's context length (%u "
+			"tokens).",
+			call->prompt.n, api->context);
+	}
+	/* Without --deterministic seeds are read and not used. */
+	call->seed = api->deterministic ? (uint32_t)call->wide_seed
+					: (uint32_t)api->predicted_tokens;
+	call->n = 1;
+	call->names_ids = true;
+	call->n_probs = (uint32_t)top;
+	call->limits.max_tokens = (uint32_t)MIN(max_tokens, UINT32_MAX);
+	call->limits.context = api->context;
+	return true;
+}
+
+static void put_sglang(struct str *out, const struct candidate_text *c)
+{
+	const struct ids *ids = &c->text->ids;
+	size_t n = ids->n - (ids->n && c->fault == FAULT_WRONG_COUNT);
+
+	str_append_z(out, "{\"text\":");
+	put_text(out, c);
+	str_append_z(out, ",\"output_ids\":");
+	write_ids(out, ids->items, ids->n);
+	str_append_z(out, ",\"meta_info\":{\"id\":\"0\",\"finish_reason\":{\"type\":");
+	if (c->text->stop == MODEL_LIMIT) {
+		str_printf(out, "\"length\",\"length\":%zu}", ids->n);
+	} else if (c->text->stop == MODEL_EOS) {
+		str_printf(out, "\"stop\",\"matched\":%u}", ids->items[ids->n - 1]);
+	} else {
+		str_append_z(out, "\"stop\",\"matched\":");
+		field_stopping_word(out, c);
+		str_append_c(out, '}');
+	}
+	str_printf(out, ",\"prompt_tokens\":%zu,\"completion_tokens\":%zu", c->prompt->n, n);
+	if (c->call->has_probs) {
+		str_append_z(out, ",\"output_token_logprobs\":[");
+		for (size_t i = 0; i < n; i++) {
+			bool nan = c->fault == FAULT_NAN && i == 0;
+
+			put_alternative(out, c, ids->items[i], i == 0,
+				nan ? "NaN" : model_logprob(c->prompt, c->text, i, &c->api->vocab));
+		}
+		str_append_z(out, "],\"output_top_logprobs\":[");
+		for (size_t i = 0; i < n; i++) {
+			str_append_z(out, i ? ",[" : "[");
+			put_alternatives(out, c, i, c->call->n_probs,
+				model_logprob(c->prompt, c->text, i, &c->api->vocab));
+			str_append_c(out, ']');
+		}
+		str_append_c(out, ']');
+	}
+	str_append_z(out, "}}");
+}
+
+static void write_sglang(struct api *api, struct api_call *call, enum fault fault)
+{
+	put_candidates(api, call, fault, put_sglang);
+}
+
 /* --- scores --- */
 
 /* What the text is given, the whole of it in call->prompt_text. */
@@ -1336,8 +1690,46 @@ static const struct api_route routes[] = {
 	{"POST", "/v1/chat/completions", true, true, false, read_chat, write_chat},
 };
 
+/* Of vLLM alone, or SGLang alone: `openai` says whose. They have OpenAI's routes as well. */
+static const struct api_route vllm_routes[] = {
+	{"GET", "/version", false, true, false, read_nothing, write_version},
+	{"POST", "/tokenize", false, true, false, read_hf_tokenize, write_hf_tokenize},
+	{"POST", "/detokenize", false, true, false, read_detokenize, write_vllm_detokenize},
+	{"POST", "/v1/completions", false, true, false, read_vllm, write_vllm},
+	{0},
+};
+
+static const struct api_route sglang_routes[] = {
+	{"GET", "/get_server_info", false, true, false, read_nothing, write_server_info},
+	{"POST", "/v1/tokenize", false, true, false, read_hf_tokenize, write_hf_tokenize},
+	{"POST", "/v1/detokenize", false, true, false, read_sglang_detokenize,
+		write_sglang_detokenize},
+	{"POST", "/generate", false, true, false, read_sglang, write_sglang},
+	{0},
+};
+
+static const struct api_route *find_own_route(
+	const struct api_route *own, const struct fake_request *request)
+{
+	for (size_t i = 0; own[i].method; i++) {
+		if (slice_eq_z(request->method, own[i].method) &&
+			slice_eq_z(request->path, own[i].path)) {
+			return &own[i];
+		}
+	}
+	return NULL;
+}
+
 static const struct api_route *find_route(const struct api *api, const struct fake_request *request)
 {
+	const struct api_route *own = NULL;
+
+	if (api->vllm || api->sglang) {
+		own = find_own_route(api->vllm ? vllm_routes : sglang_routes, request);
+	}
+	if (own) {
+		return own;
+	}
 	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
 		if ((api->openai ? routes[i].openai : routes[i].llama_cpp) &&
 			slice_eq_z(request->method, routes[i].method) &&

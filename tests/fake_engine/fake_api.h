@@ -18,7 +18,9 @@
 
 struct api {
 	struct vocab vocab;
-	bool openai;
+	bool openai; /* not llama.cpp */
+	bool vllm, sglang; /* and which of them, if not just any: it has ids */
+	bool deterministic; /* sglang: honours seeds */
 	bool reranks; /* llama.cpp: started for /v1/rerank */
 	const char *owner; /* openai: `owned_by` of its model */
 	bool has_slots; /* llama.cpp: GET /slots is answered */
@@ -55,7 +57,10 @@ struct api_call {
 	uint32_t seed;
 	struct model_limits limits;
 	struct slice *stops; /* owns; the texts are the request's */
+	int64_t wide_seed; /* sglang */
 	bool has_probs, return_ids;
+	bool names_ids; /* vLLM, SGLang: tokens are told apart in the answer as they do it */
+	bool new_turn; /* vLLM, SGLang: a last message of the assistant is complete, too */
 	uint32_t n_probs; /* alternatives listed with each token */
 	bool by_text, by_step, activates; /* of a request for scores */
 	bool stream, has_usage; /* asked for as events; openai: with one of usage */

@@ -421,6 +421,9 @@ static bool open_log(struct engine_state *state, struct error *err)
 static void api_configure(struct api *api, const struct fake_options *options)
 {
 	api->openai = options->openai;
+	api->vllm = options->vllm;
+	api->sglang = options->sglang;
+	api->deterministic = options->deterministic;
 	api->has_slots = options->has_slots;
 	api->metrics_of = options->metrics_of;
 	api->reranks = options->reranks;

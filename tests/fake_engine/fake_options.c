@@ -12,12 +12,13 @@ const char fake_options_help[] =
 	"usage: fake_engine [OPTION ...]           an inference server for tests, on 127.0.0.1\n"
 	"       fake_engine --as-llama-server ...  with llama-server's flags\n"
 	"\n"
-	"  --dialect llama.cpp|openai   what it speaks (llama.cpp)\n"
+	"  --dialect NAME               what it speaks: llama.cpp (default), openai, vllm, sglang\n"
 	"  --slots N                    candidates in flight; more wait (16)\n"
 	"  --context N                  tokens of one candidate with its prompt (4096)\n"
 	"  --delay-ms-per-token X       time that a token takes (0)\n"
 	"  --model NAME                 what it says it is (fake)\n"
 	"  --owner NAME                 openai: the program that it says it is (fake)\n"
+	"  --deterministic              sglang: honour seeds\n"
 	"  --reranking                  llama.cpp: answer /v1/rerank\n"
 	"  --metrics-of NAME            whose /metrics it has: llama.cpp, vllm, sglang or none\n"
 	"                               (llama.cpp; openai: none)\n"
@@ -58,6 +59,7 @@ static const struct row rows[] = {
 	{"--help", BOTH, KIND_ON, AT(help)},
 	{"--owner", OWN, KIND_TEXT, AT(owner)},
 	{"--reranking", BOTH, KIND_ON, AT(reranks)},
+	{"--deterministic", OWN, KIND_ON, AT(deterministic)},
 	{"--metrics-of", OWN, KIND_TEXT, AT(metrics_of)},
 	{"--others", OWN, KIND_U32, AT(n_others)},
 	{"-m", LLAMA, KIND_TEXT, AT(model_path)},
@@ -148,7 +150,12 @@ static bool set(
 
 static bool read_dialect(struct fake_options *options, const char *name, struct error *err)
 {
-	options->openai = strcmp(name, "openai") == 0;
+	options->vllm = strcmp(name, "vllm") == 0;
+	options->sglang = strcmp(name, "sglang") == 0;
+	options->openai = options->vllm || options->sglang || strcmp(name, "openai") == 0;
+	if (options->vllm || options->sglang) {
+		options->owner = name;
+	}
 	if (!options->openai && strcmp(name, "llama.cpp") != 0) {
 		return error_set(err, FAIL_USAGE, "unknown dialect '%s'", name);
 	}

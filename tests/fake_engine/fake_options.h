@@ -11,7 +11,8 @@
 
 /* Texts are borrowed from argv and the environment. */
 struct fake_options {
-	bool as_llama_server, openai, die_with_parent, has_slots, has_metrics, reranks;
+	bool as_llama_server, openai, vllm, sglang, deterministic, die_with_parent, has_slots,
+		has_metrics, reranks;
 	uint32_t port, n_slots;
 	uint32_t context; /* of one candidate */
 	uint32_t n_others; /* requests of other clients */

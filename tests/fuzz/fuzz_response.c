@@ -101,17 +101,22 @@ static void try_tokenizer(
 	struct slice text, pieces[4] = {{0}};
 	const uint32_t *ids;
 	size_t n;
+	bool found;
 	struct error err = {0};
 
-	if (ops->read_template(body, &text, &err))
+	if (ops->read_template != NULL && ops->read_template(body, &text, &err))
 		touch(text);
+	if (ops->finds_special != NULL)
+		ops->finds_special(body, slice_z("<b> [x] <|im_end|>"));
+	if (ops->read_find_special != NULL && !ops->read_find_special(body, 2, &found, &err))
+		assert(err.msg[0] != '\0');
 	if (ops->read_detokenize(body, &text, &err))
 		touch(text);
 	if (ops->read_tokenize(body, N_VOCAB, arena, &ids, &n, &err)) {
 		for (size_t i = 0; i < n; i++)
 			assert(ids[i] < N_VOCAB);
 	}
-	if (ops->read_pieces(body, 4, arena, pieces, &err)) {
+	if (ops->read_pieces != NULL && ops->read_pieces(body, 4, arena, pieces, &err)) {
 		for (size_t i = 0; i < 4; i++)
 			touch(pieces[i]);
 	}

@@ -646,11 +646,495 @@ START_TEST(a_server_may_say_what_program_it_is)
 	}
 END_TEST
 
+/* --- vLLM --- */
+
+START_TEST(vllm_request_sends_every_sampler)
+	{
+		const struct json *root;
+		int64_t n;
+		double v;
+
+		call.first = 3;
+		call.n = 2;
+		dialect_vllm.build_generate(&call, &out);
+		body = json_parse(out.data, out.len, &err);
+		root = body;
+		ck_assert_msg(root != NULL, "%s", err.msg);
+		ck_assert_uint_eq(json_len(json_get(root, "prompt")), 3);
+		ck_assert(json_int(json_get(root, "seed"), &n) && n == 1003);
+		ck_assert(json_int(json_get(root, "n"), &n) && n == 2);
+		ck_assert(json_int(json_get(root, "max_tokens"), &n) && n == 8);
+		/* The server's defaults are the model's. */
+		ck_assert(json_int(json_get(root, "top_k"), &n) && n == -1);
+		ck_assert(json_num(json_get(root, "min_p"), &v) && v == 0);
+		ck_assert(json_num(json_get(root, "repetition_penalty"), &v) && v == 1);
+		ck_assert_ptr_null(json_get(root, "logprobs"));
+		ck_assert_ptr_null(json_get(root, "stop"));
+	}
+END_TEST
+
+START_TEST(vllm_is_asked_for_the_texts_of_tokens_with_a_stop_string)
+	{
+		int64_t n;
+
+		sampling.stop = stop;
+		sampling.n_stop = 1;
+		dialect_vllm.build_generate(&call, &out);
+		body = json_parse(out.data, out.len, &err);
+		ck_assert(json_int(json_get(body, "logprobs"), &n) && n == 1);
+		ck_assert_str_eq(json_z(json_at(json_get(body, "stop"), 0)), "help");
+	}
+END_TEST
+
+#define VLLM(choices, usage)                                                                   \
+	"{\"id\":\"cmpl-8669d7bdd9b85bba\",\"object\":\"text_completion\",\"model\":\"smol\"," \
+	"\"choices\":[" choices "],\"usage\":{\"prompt_tokens\":3," usage "}}"
+#define VLLM_SUM                                                                                 \
+	"{\"index\":0,\"text\":\"2+3 = 5\",\"logprobs\":{\"text_offset\":[0,1,2,3,5,6,7],"       \
+	"\"token_logprobs\":[-1.675973653793335,-1.0010809898376465,-0.009277448058128357,"      \
+	"-0.5442476868629456,-0.056933268904685974,-0.012086722999811172,-0.21677221357822418]," \
+	"\"tokens\":[\"2\",\"+\",\"3\",\" =\",\" \",\"5\",\"<|im_end|>\"],\"top_logprobs\":["    \
+	"{\"2\":-1.675973653793335,\"Two\":-2.175973653793335,\"x\":null},{\"+\":-1.0}]},"       \
+	"\"finish_reason\":\"stop\",\"stop_reason\":null,\"token_ids\":[34,27,35,446,216,37,2]," \
+	"\"prompt_logprobs\":null,\"prompt_token_ids\":[1,4093,198],\"routed_experts\":null}"
+
+START_TEST(vllm_answer_ends_with_the_eos_and_has_logprobs)
+	{
+		static const uint32_t ids[] = {34, 27, 35, 446, 216, 37, 2};
+		const struct engine_candidate *c;
+
+		job.logprobs = true;
+		job.top_logprobs = 2;
+		c = read_good(&dialect_vllm, VLLM(VLLM_SUM, "\"completion_tokens\":7"));
+		check_ids(c, ids, 7);
+		ck_assert_int_eq(c->finish, FINISH_STOP);
+		ck_assert(slice_eq_z(c->text, "2+3 = 5"));
+		ck_assert_float_eq_tol(c->logprobs[6], -0.2167722f, 1e-6f);
+		ck_assert_uint_eq(c->n_top, 2);
+		for (size_t i = 0; i < 2; i++)
+			ck_assert(slice_eq_z(c->top[i].piece, "2") ||
+				slice_eq_z(c->top[i].piece, "Two"));
+		ck_assert_uint_eq(result.n_prompt, 3);
+		ck_assert_uint_eq(result.n_sampled, 7);
+		job.logprobs = false;
+		job.top_logprobs = 0;
+		ck_assert_ptr_null(
+			read_good(&dialect_vllm, VLLM(VLLM_SUM, "\"completion_tokens\":7"))
+				->logprobs);
+	}
+END_TEST
+
+START_TEST(vllm_ids_in_front_of_a_stop_string_are_kept)
+	{
+		static const uint32_t ids[] = {10813, 242, 218, 476};
+		const struct engine_candidate *c;
+
+		sampling.stop = stop;
+		sampling.n_stop = 1;
+		c = read_good(&dialect_vllm,
+			VLLM("{\"index\":0,\"text\":\"\\ud83d\\ude00 \\\"2\",\"logprobs\":{"
+			     "\"token_logprobs\":[-1,-1,-1,-1,-1,-1],\"tokens\":[\"\",\"\","
+			     "\"\\ud83d\\ude00\",\" \\\"\",\"2he\",\"lp\"],\"top_logprobs\":[]},"
+			     "\"finish_reason\":\"stop\",\"stop_reason\":\"help\","
+			     "\"token_ids\":[10813,242,218,476,34,35]}",
+				"\"completion_tokens\":6"));
+		ck_assert_int_eq(c->finish, FINISH_STOP_STRING);
+		check_ids(c, ids, 4);
+		ck_assert_ptr_null(c->logprobs);
+		ck_assert_uint_eq(result.n_sampled, 6);
+	}
+END_TEST
+
+START_TEST(vllm_candidates_are_put_in_order)
+	{
+		call.first = 4;
+		call.n = 2;
+		ck_assert(read_with(&dialect_vllm,
+			VLLM("{\"index\":1,\"text\":\"b\",\"finish_reason\":\"length\","
+			     "\"token_ids\":[82]},{\"index\":0,\"text\":\"a\",\"finish_reason\":"
+			     "\"stop\",\"stop_reason\":7,\"token_ids\":[81,7]}",
+				"\"completion_tokens\":3")));
+		ck_assert_uint_eq(result.candidates[0].i, 4);
+		ck_assert_uint_eq(result.candidates[0].ids[0], 81);
+		ck_assert_int_eq(result.candidates[0].finish, FINISH_STOP);
+		ck_assert_int_eq(result.candidates[1].finish, FINISH_LENGTH);
+		ck_assert_uint_eq(result.candidates[1].i, 5);
+	}
+END_TEST
+
+START_TEST(vllm_full_context_is_told_from_a_token_limit)
+	{
+		call.context = 5;
+		ck_assert_int_eq(read_good(&dialect_vllm,
+					 VLLM("{\"text\":\"ab\",\"finish_reason\":\"length\","
+					      "\"token_ids\":[81,82]}",
+						 "\"completion_tokens\":2"))
+					 ->finish,
+			FINISH_CONTEXT);
+	}
+END_TEST
+
+START_TEST(vllm_aborted_candidate_fails_alone)
+	{
+		const struct engine_candidate *c = read_good(&dialect_vllm,
+			VLLM("{\"text\":\"a\",\"finish_reason\":\"abort\",\"token_ids\":[81]}",
+				"\"completion_tokens\":1"));
+
+		ck_assert_int_eq(c->reason, ENGINE_REJECTED);
+		ck_assert(strstr(c->err->msg, "abort") != NULL);
+	}
+END_TEST
+
+static const struct {
+	const char *text, *words;
+	bool logprobs, stops;
+} bad_vllm[] = {
+	{"{}", "no list 'choices'"},
+	{"{\"choices\":[]}", "0 candidates"},
+	{"{\"choices\":[7]}", "no 'text'"},
+	{"{\"choices\":[{\"text\":\"a\",\"finish_reason\":\"length\",\"token_ids\":null}]}",
+		"no 'token_ids'"},
+	{"{\"choices\":[{\"text\":\"a\",\"token_ids\":[81]}]}", "no 'finish_reason'"},
+	{"{\"choices\":[{\"index\":1,\"text\":\"a\",\"token_ids\":[81]}]}", "index 1"},
+	{"{\"choices\":[{\"text\":\"a\",\"finish_reason\":\"length\",\"token_ids\":[49152]}]}",
+		"not in the vocabulary"},
+	{"{\"choices\":[{\"text\":\"a\",\"finish_reason\":\"length\",\"token_ids\":[1,1,1,1,1,1,1,"
+	 "1,1,1]}]}",
+		"at most 8"},
+	{"{\"choices\":[{\"text\":\"a\",\"finish_reason\":\"stop\",\"token_ids\":[]}]}",
+		"said to have ended it"},
+	{"{\"choices\":[{\"text\":\"a\",\"finish_reason\":\"stop\",\"stop_reason\":7,"
+	 "\"token_ids\":[81]}]}",
+		"said to have ended it"},
+	{"{\"choices\":[{\"text\":\"a\",\"finish_reason\":\"length\",\"token_ids\":[81],"
+	 "\"prompt_token_ids\":[1,4094,198]}]}",
+		"another prompt than was sent, from token 1"},
+	{"{\"choices\":[{\"text\":\"a\",\"finish_reason\":\"length\",\"token_ids\":[81],"
+	 "\"prompt_token_ids\":[1,4093]}]}",
+		"a prompt of 2 tokens, 3 were sent"},
+	{"{\"choices\":[{\"text\":\"a\",\"finish_reason\":\"length\",\"token_ids\":[81]}],"
+	 "\"usage\":{\"prompt_tokens\":4}}",
+		"a prompt of 4 tokens, 3 were sent"},
+	{"{\"choices\":[{\"text\":\"a\",\"finish_reason\":\"length\",\"token_ids\":[81]}],"
+	 "\"usage\":{\"completion_tokens\":2}}",
+		"the server counted 2"},
+	{"{\"choices\":[{\"text\":\"a\",\"finish_reason\":\"length\",\"token_ids\":[81],"
+	 "\"logprobs\":null}]}",
+		"1 ids and probabilities of 0", true},
+	{"{\"choices\":[{\"text\":\"a\",\"finish_reason\":\"length\",\"token_ids\":[81],"
+	 "\"logprobs\":{\"token_logprobs\":[0.5]}}]}",
+		"no valid number", true},
+	{"{\"choices\":[{\"text\":\"a\",\"finish_reason\":\"stop\",\"stop_reason\":\"help\","
+	 "\"token_ids\":[81],\"logprobs\":{\"token_logprobs\":[-1],\"tokens\":[]}}]}",
+		"the texts of 0", false, true},
+};
+
+START_TEST(vllm_refuses_an_answer_that_makes_no_sense)
+	{
+		job.logprobs = bad_vllm[_i].logprobs;
+		sampling.stop = stop;
+		sampling.n_stop = bad_vllm[_i].stops;
+		read_bad(&dialect_vllm, bad_vllm[_i].text, bad_vllm[_i].words);
+	}
+END_TEST
+
+START_TEST(vllm_is_known_by_its_models_its_ids_and_its_names)
+	{
+		facts = (struct dialect_facts){.bos_id = -1, .eos_id = -1};
+		ck_assert(read_step(&dialect_vllm, 0,
+			"{\"object\":\"list\",\"data\":[{\"id\":\"smol\",\"object\":\"model\","
+			"\"owned_by\":\"vllm\",\"root\":\"/models/smol\",\"parent\":null,"
+			"\"max_model_len\":2048}]}"));
+		ck_assert_str_eq(facts.model, "smol");
+		ck_assert_str_eq(facts.model_path, "/models/smol");
+		ck_assert_uint_eq(facts.context, 2048);
+		ck_assert(!read_step(
+			&dialect_vllm, 0, "{\"data\":[{\"id\":\"m\",\"owned_by\":\"sglang\"}]}"));
+		ck_assert(!read_step(&dialect_vllm, 1,
+			"{\"count\":1,\"max_model_len\":2048,\"tokens\":[11262]}"));
+		ck_assert(read_step(&dialect_vllm, 1,
+			"{\"count\":1,\"max_model_len\":2048,\"tokens\":[11262],\"token_strs\":["
+			"\"yes\"]}"));
+		dialect_vllm.steps[2].build(&facts, &out);
+		ck_assert(strstr(out.data, "[11262]") != NULL);
+		ck_assert(read_step(&dialect_vllm, 2, VLLM(VLLM_SUM, "\"completion_tokens\":7")));
+		/* Before 0.10.2. */
+		ck_assert(!read_step(&dialect_vllm, 2,
+			"{\"choices\":[{\"index\":0,\"text\":\"a\",\"finish_reason\":\"length\"}]"
+			"}"));
+		ck_assert(read_step(&dialect_vllm, 3, "{\"version\":\"0.32.0\"}"));
+		ck_assert_str_eq(facts.build, "0.32.0");
+	}
+END_TEST
+
+START_TEST(vllm_tells_more_of_its_tokenizer_if_started_so)
+	{
+		facts = (struct dialect_facts){.bos_id = -1, .eos_id = -1};
+		str_reset(&out);
+		ck_assert(!dialect_vllm.steps[5].build(&facts, &out));
+		ck_assert(read_step(&dialect_vllm, 4,
+			"{\"tokenizer_class\":\"GPT2Tokenizer\",\"eos_token\":{\"content\":"
+			"\"<|im_end|>\"},\"bos_token\":\"<|im_start|>\",\"chat_template\":\"{{x}}"
+			"\"}"));
+		ck_assert_str_eq(facts.chat_template, "{{x}}");
+		ck_assert(dialect_vllm.steps[5].build(&facts, &out));
+		ck_assert(strstr(out.data, "<|im_end|>") != NULL);
+		ck_assert(read_step(&dialect_vllm, 5, "{\"tokens\":[2],\"token_strs\":[\"x\"]}"));
+		ck_assert_int_eq(facts.eos_id, 2);
+		ck_assert_str_eq(facts.bos_token, "<|im_start|>");
+	}
+END_TEST
+
+static const struct {
+	const char *text, *answer;
+	bool special;
+} special_vllm[] = {
+	{"Hi <|im_end|>\n [x] <b>",
+		"{\"tokens\":[26843,216,2,198,933,104,77,2067,82,46],\"token_strs\":[\"Hi\","
+		"\"\\u0120\",\"<|im_end|>\",\"\\u010a\",\"\\u0120[\",\"x\",\"]\",\"\\u0120<\","
+		"\"b\","
+		"\">\"]}",
+		true},
+	{"a <b> [x] <=> [:]",
+		"{\"tokens\":[1,2,3,4,5,6],\"token_strs\":[\"a\",\"<\",\"b>\",\"[x\",\"<=>\",\"[:]"
+		"\"]}",
+		false},
+	{"[INST]", "{\"tokens\":[3],\"token_strs\":[\"[INST]\"]}", true},
+	/* The name of a byte, which is not what the text says. */
+	{"<\n", "{\"tokens\":[5,13],\"token_strs\":[\"<\",\"<0x0A>\"]}", false},
+	/* Not told: better a plain text in pieces than a special token in it. */
+	{"<b>", "{\"tokens\":[5,13]}", true},
+};
+
+START_TEST(vllm_special_tokens_in_a_text_are_found_by_their_names)
+	{
+		body = json_parse(special_vllm[_i].answer, strlen(special_vllm[_i].answer), &err);
+		ck_assert_msg(body != NULL, "%s", err.msg);
+		ck_assert(dialect_vllm.finds_special(body, slice_z(special_vllm[_i].text)) ==
+			special_vllm[_i].special);
+	}
+END_TEST
+
+START_TEST(vllm_begins_a_turn_whoever_had_the_last)
+	{
+		bool on = false;
+
+		dialect_vllm.build_template(messages, 2, &out);
+		body = json_parse(out.data, out.len, &err);
+		ck_assert(json_bool(json_get(body, "add_generation_prompt"), &on) && on);
+		ck_assert_uint_eq(json_len(json_get(body, "messages")), 2);
+	}
+END_TEST
+
+/* --- SGLang: answers of the shape that its documentation has --- */
+
+static const struct json *build_sglang_params(void)
+{
+	json_free(body);
+	str_reset(&out);
+	dialect_sglang.build_generate(&call, &out);
+	body = json_parse(out.data, out.len, &err);
+	ck_assert_msg(body != NULL, "%s", err.msg);
+	return json_get(body, "sampling_params");
+}
+
+START_TEST(sglang_request_sends_every_sampler_and_a_seed_only_where_it_counts)
+	{
+		const struct json *params;
+		int64_t n;
+		double v;
+
+		call.first = 3;
+		params = build_sglang_params();
+		ck_assert_uint_eq(json_len(json_get(body, "input_ids")), 3);
+		ck_assert(json_int(json_get(params, "sampling_seed"), &n) && n == 1003);
+		ck_assert(json_int(json_get(params, "max_new_tokens"), &n) && n == 8);
+		ck_assert(json_int(json_get(params, "top_k"), &n) && n == -1);
+		ck_assert(json_num(json_get(params, "min_p"), &v) && v == 0);
+		ck_assert(json_num(json_get(params, "repetition_penalty"), &v) && v == 1);
+		ck_assert_ptr_null(json_get(body, "return_logprob"));
+		facts.ignores_seeds = true;
+		params = build_sglang_params();
+		ck_assert_ptr_null(json_get(params, "sampling_seed"));
+	}
+END_TEST
+
+#define SGLANG(ids, finish, more)                                 \
+	"{\"text\":\"Yes.\",\"output_ids\":" ids                  \
+	",\"meta_info\":{\"id\":\"d1\",\"finish_reason\":" finish \
+	",\"prompt_tokens\":3,\"cached_tokens\":0,\"e2e_latency\":0.1" more "}}"
+#define SGLANG_LOGPROBS                                                                            \
+	",\"completion_tokens\":3,\"output_token_logprobs\":[[-0.5,10,\"Yes\"],[-0.25,30,\".\"],"  \
+	"[-0.125,2,\"<|im_end|>\"]],\"output_top_logprobs\":[[[-0.5,10,\"Yes\"],[-1.5,11,\"No\"]," \
+	"[null,12,\"x\"]],[[-0.25,30,\".\"]],[[-0.125,2,\"<|im_end|>\"]]]"
+
+START_TEST(sglang_answer_ends_with_the_eos_and_has_logprobs)
+	{
+		static const uint32_t ids[] = {10, 30, 2};
+		const struct engine_candidate *c;
+
+		job.logprobs = true;
+		job.top_logprobs = 3;
+		c = read_good(&dialect_sglang,
+			SGLANG("[10,30,2]", "{\"type\":\"stop\",\"matched\":2}", SGLANG_LOGPROBS));
+		check_ids(c, ids, 3);
+		ck_assert_int_eq(c->finish, FINISH_STOP);
+		ck_assert_float_eq_tol(c->logprobs[2], -0.125f, 1e-6f);
+		ck_assert_uint_eq(c->n_top, 2);
+		ck_assert(slice_eq_z(c->top[1].piece, "No"));
+		ck_assert_uint_eq(result.n_prompt, 3);
+	}
+END_TEST
+
+START_TEST(sglang_eos_that_is_counted_and_left_out_is_added)
+	{
+		static const uint32_t ids[] = {10, 30, 2};
+		const struct engine_candidate *c;
+
+		job.logprobs = true;
+		c = read_good(&dialect_sglang,
+			SGLANG("[10,30]", "{\"type\":\"stop\",\"matched\":2}",
+				",\"completion_tokens\":3,\"output_token_logprobs\":[[-0.5,10,null]"
+				",["
+				"-0.25,30,null]]"));
+		check_ids(c, ids, 3);
+		ck_assert(isnan(c->logprobs[2]));
+	}
+END_TEST
+
+START_TEST(sglang_ids_in_front_of_a_stop_string_are_kept)
+	{
+		static const uint32_t ids[] = {10, 30};
+		const struct engine_candidate *c;
+
+		sampling.stop = stop;
+		sampling.n_stop = 1;
+		c = read_good(&dialect_sglang,
+			SGLANG("[10,30,40,41]", "{\"type\":\"stop\",\"matched\":\"help\"}",
+				",\"completion_tokens\":4,\"output_token_logprobs\":[[-0.5,10,"
+				"\"Yes\"],["
+				"-0.25,30,\".\"],[-1,40,\"he\"],[-1,41,\"lp\"]]"));
+		ck_assert_int_eq(c->finish, FINISH_STOP_STRING);
+		check_ids(c, ids, 2);
+	}
+END_TEST
+
+START_TEST(sglang_aborted_candidate_fails_alone)
+	{
+		const struct engine_candidate *c = read_good(&dialect_sglang,
+			SGLANG("[]", "{\"type\":\"abort\",\"message\":\"x\"}", ""));
+
+		ck_assert_int_eq(c->reason, ENGINE_REJECTED);
+		call.context = 4;
+		ck_assert_int_eq(read_good(&dialect_sglang,
+					 SGLANG("[10]", "{\"type\":\"length\",\"length\":1}", ""))
+					 ->finish,
+			FINISH_CONTEXT);
+	}
+END_TEST
+
+static const struct {
+	const char *text, *words;
+	bool logprobs;
+} bad_sglang[] = {
+	{"7", "the answer is"},
+	{"[]", "0 candidates"},
+	{"{}", "no 'text'"},
+	{"{\"text\":\"a\"}", "no 'output_ids'"},
+	{"{\"text\":\"a\",\"output_ids\":[81]}", "no 'finish_reason'"},
+	{SGLANG("[49152]", "{\"type\":\"length\"}", ""), "not in the vocabulary"},
+	{SGLANG("[1,1,1,1,1,1,1,1,1,1]", "{\"type\":\"length\"}", ""), "at most 8"},
+	{SGLANG("[81]", "{\"type\":\"length\"}", ",\"completion_tokens\":2"),
+		"the server counted 2"},
+	{SGLANG("[81]", "{\"type\":\"stop\",\"matched\":2}", ",\"completion_tokens\":1"),
+		"said to have ended it"},
+	{SGLANG("[]", "{\"type\":\"stop\"}", ""), "without a token"},
+	{"{\"text\":\"a\",\"output_ids\":[81],\"meta_info\":{\"finish_reason\":{\"type\":"
+	 "\"length\"},"
+	 "\"prompt_tokens\":4}}",
+		"a prompt of 4 tokens, 3 were sent"},
+	{SGLANG("[81]", "{\"type\":\"length\"}", ""), "1 ids and probabilities of 0", true},
+	{SGLANG("[81]", "{\"type\":\"length\"}", ",\"output_token_logprobs\":[[-1,82,null]]"),
+		"not of the id", true},
+	{SGLANG("[81]", "{\"type\":\"length\"}", ",\"output_token_logprobs\":[[0.5,81,null]]"),
+		"no valid number", true},
+};
+
+START_TEST(sglang_refuses_an_answer_that_makes_no_sense)
+	{
+		job.logprobs = bad_sglang[_i].logprobs;
+		read_bad(&dialect_sglang, bad_sglang[_i].text, bad_sglang[_i].words);
+	}
+END_TEST
+
+START_TEST(sglang_is_known_by_its_models_its_ids_and_its_server_info)
+	{
+		facts = (struct dialect_facts){.bos_id = -1, .eos_id = -1};
+		ck_assert(read_step(&dialect_sglang, 0,
+			"{\"data\":[{\"id\":\"qwen\",\"owned_by\":\"sglang\",\"max_model_len\":"
+			"4096}]}"));
+		ck_assert_uint_eq(facts.context, 4096);
+		ck_assert(facts.ignores_seeds);
+		ck_assert(!read_step(
+			&dialect_sglang, 0, "{\"data\":[{\"id\":\"m\",\"owned_by\":\"vllm\"}]}"));
+		facts.ignores_seeds = true;
+		ck_assert(read_step(&dialect_sglang, 1,
+			"{\"tokens\":[1,9690],\"count\":2,\"max_model_len\":4096}"));
+		dialect_sglang.steps[2].build(&facts, &out);
+		ck_assert(strstr(out.data, "[1,9690]") != NULL);
+		ck_assert(
+			read_step(&dialect_sglang, 2, SGLANG("[81]", "{\"type\":\"length\"}", "")));
+		ck_assert(!read_step(&dialect_sglang, 2, "{\"text\":\"a\",\"meta_info\":{}}"));
+		ck_assert(read_step(&dialect_sglang, 3,
+			"{\"version\":\"0.5.4\",\"enable_deterministic_inference\":true}"));
+		ck_assert(!facts.ignores_seeds);
+		ck_assert_str_eq(facts.build, "0.5.4");
+	}
+END_TEST
+
+static const struct {
+	const char *answer;
+	int found; /* -1: no answer at all */
+} special_sglang[] = {
+	{"{\"text\":[\"a\",\"\"]}", 1},
+	{"{\"text\":[\"a\",\"b\"]}", 0},
+	{"{\"text\":[\"a\"]}", -1},
+	{"{\"text\":[\"a\",7]}", -1},
+	{"{\"text\":\"ab\"}", -1},
+};
+
+START_TEST(sglang_special_tokens_in_a_text_are_found_by_leaving_them_out)
+	{
+		static const uint32_t ids[] = {5, 6};
+		bool found = false, ok;
+
+		dialect_sglang.build_find_special(ids, 2, &out);
+		ck_assert_str_eq(out.data, "{\"tokens\":[[5],[6]],\"skip_special_tokens\":true}");
+		body = json_parse(
+			special_sglang[_i].answer, strlen(special_sglang[_i].answer), &err);
+		ok = dialect_sglang.read_find_special(body, 2, &found, &err);
+		ck_assert(ok == (special_sglang[_i].found >= 0));
+		ck_assert(!ok || found == (special_sglang[_i].found == 1));
+	}
+END_TEST
+
 static const struct {
 	const struct dialect_ops *ops;
 	const char *text;
 	bool too_long;
 } lengths[] = {
+	{&dialect_vllm,
+		"{\"error\":{\"message\":\"This model's maximum context length is 2048 tokens. "
+		"However, your prompt contains 3000 input tokens, which exceeds this limit even "
+		"without any output tokens.\",\"type\":\"BadRequestError\",\"code\":400}}",
+		true},
+	{&dialect_vllm,
+		"{\"error\":{\"message\":\"max_tokens must be at least 1, got 0. "
+		"(parameter=max_tokens, value=0)\",\"type\":\"BadRequestError\",\"code\":400}}",
+		true},
+	{&dialect_vllm,
+		"{\"error\":{\"message\":\"Token id 999999 is out of vocabulary\",\"code\":400}}",
+		false},
 	{&dialect_llamacpp,
 		"{\"error\":{\"code\":500,\"message\":\"input (700 tokens) is too large to "
 		"process. "
@@ -681,6 +1165,8 @@ START_TEST(dialects_are_found_by_name)
 	{
 		ck_assert_ptr_eq(dialect_find("llama.cpp"), &dialect_llamacpp);
 		ck_assert_ptr_eq(dialect_find("openai"), &dialect_openai);
+		ck_assert_ptr_eq(dialect_find("vllm"), &dialect_vllm);
+		ck_assert_ptr_eq(dialect_find("sglang"), &dialect_sglang);
 		ck_assert_ptr_null(dialect_find("auto"));
 	}
 END_TEST
@@ -721,6 +1207,30 @@ int main(void)
 	tcase_add_loop_test(
 		tc, openai_refuses_an_answer_that_makes_no_sense, 0, (int)ARRAY_LEN(bad_openai));
 	tcase_add_test(tc, a_server_may_say_what_program_it_is);
+	tcase_add_test(tc, sglang_request_sends_every_sampler_and_a_seed_only_where_it_counts);
+	tcase_add_test(tc, sglang_answer_ends_with_the_eos_and_has_logprobs);
+	tcase_add_test(tc, sglang_eos_that_is_counted_and_left_out_is_added);
+	tcase_add_test(tc, sglang_ids_in_front_of_a_stop_string_are_kept);
+	tcase_add_test(tc, sglang_aborted_candidate_fails_alone);
+	tcase_add_loop_test(
+		tc, sglang_refuses_an_answer_that_makes_no_sense, 0, (int)ARRAY_LEN(bad_sglang));
+	tcase_add_test(tc, sglang_is_known_by_its_models_its_ids_and_its_server_info);
+	tcase_add_loop_test(tc, sglang_special_tokens_in_a_text_are_found_by_leaving_them_out, 0,
+		(int)ARRAY_LEN(special_sglang));
+	tcase_add_test(tc, vllm_request_sends_every_sampler);
+	tcase_add_test(tc, vllm_is_asked_for_the_texts_of_tokens_with_a_stop_string);
+	tcase_add_test(tc, vllm_answer_ends_with_the_eos_and_has_logprobs);
+	tcase_add_test(tc, vllm_ids_in_front_of_a_stop_string_are_kept);
+	tcase_add_test(tc, vllm_candidates_are_put_in_order);
+	tcase_add_test(tc, vllm_full_context_is_told_from_a_token_limit);
+	tcase_add_test(tc, vllm_aborted_candidate_fails_alone);
+	tcase_add_loop_test(
+		tc, vllm_refuses_an_answer_that_makes_no_sense, 0, (int)ARRAY_LEN(bad_vllm));
+	tcase_add_test(tc, vllm_is_known_by_its_models_its_ids_and_its_names);
+	tcase_add_test(tc, vllm_tells_more_of_its_tokenizer_if_started_so);
+	tcase_add_loop_test(tc, vllm_special_tokens_in_a_text_are_found_by_their_names, 0,
+		(int)ARRAY_LEN(special_vllm));
+	tcase_add_test(tc, vllm_begins_a_turn_whoever_had_the_last);
 	tcase_add_loop_test(tc, a_text_that_is_too_long_is_told_from_other_refusals, 0,
 		(int)ARRAY_LEN(lengths));
 	tcase_add_test(tc, dialects_are_found_by_name);

@@ -85,7 +85,7 @@ static const struct {
 	{INDEX("{}"), "shard 0: has no 'column_encodings'"},
 	{INDEX(ENTRY("\"text\"", "3", "shard.00000.mds", "4", ", \"more\": 1")),
 		"shard 0: has 12 keys, not the 11 that readers know"},
-	{INDEX(ENTRY("\"text\"", "3", "shard.00000.mds", "4", ", \"samples\": 4")), "duplicate"},
+	{INDEX(ENTRY("\"text\"", "3", "shard.00000.mds", "4", ", \"samples\": 4")), "the same key twice"},
 	{INDEX(GOOD_ENTRY ", " ENTRY("\"text\"", "-1", "shard.00000.mds", "4", "")),
 		"shard 1: samples is negative"},
 	{INDEX(ENTRY("\"text\"", "\"3\"", "shard.00000.mds", "4", "")),
