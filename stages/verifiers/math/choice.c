@@ -86,7 +86,8 @@ static char opening_letter(struct slice s, size_t *out_rest)
 	more = skip_opening(s, more + joined);
 	bool several = (marked || joined) && more < s.len && is_option(s.data[more]) &&
 		ends_word(s, more + 1);
-	if (article || formula || several || (rest < s.len && s.data[rest] == '(')) {
+	if (article || formula || several || math_denial_at(s, at + 1) > 0 ||
+		(rest < s.len && s.data[rest] == '(')) {
 		return 0;
 	}
 	*out_rest = rest;
@@ -156,12 +157,15 @@ static bool is_joined(struct slice s, size_t at)
 		(joint && more < s.len && is_option(s.data[more]) && ends_word(s, more + 1));
 }
 
-/* "not B", "isn't (B)" */
+/* "not B", "isn't (B)", "B is wrong" */
 static bool is_denied(struct slice s, size_t at)
 {
 	static const char *const words[] = {"not", "Not", "NOT", "n't", "n\xe2\x80\x99t", "not be",
 		"n't be", "not option", "n't option", "neither", "Neither", "nor", "except",
-		"anything but", "all but"};
+		"anything but", "all but", "doubt", "rule out", "reject", "eliminate"};
+	if (math_denial_at(s, at + 1) > 0) {
+		return true;
+	}
 	while (at > 0 && memchr(" ($*{", s.data[at - 1], 5)) {
 		at--;
 	}

@@ -596,6 +596,24 @@ static size_t value_word_at(struct slice s, size_t at)
 	return 0;
 }
 
+size_t math_denial_at(struct slice s, size_t at)
+{
+	static const char *const words[] = {" is wrong", " is incorrect", " is false",
+		" is not correct", " is not right", " is not the answer", " is not the correct",
+		" is not the right", " is not a solution", " isn't", " isn\xe2\x80\x99t",
+		" does not work", " doesn't work", " cannot be", " can't be", " is impossible",
+		" is ruled out", " is eliminated"};
+	while (at < s.len && memchr("$)*}", s.data[at], 4)) {
+		at++;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		if (says(s, at, words[i])) {
+			return strlen(words[i]);
+		}
+	}
+	return 0;
+}
+
 /* Is s[at] behind "5 or " or "5 and "? Then the offset of the 5's run, else `at`. */
 static size_t alternative_before(struct slice s, size_t at)
 {
@@ -693,7 +711,8 @@ static struct slice in_context(struct slice s, struct slice number)
 	from = MIN(alternative_before(s, start), turned_before(s, start));
 	from = MIN(from, larger_part_before(s, start));
 	to = (size_t)(run.data - s.data) + run.len;
-	return math_sub(s, from, to + value_word_at(s, to));
+	size_t behind = to < s.len ? math_denial_at(s, to) : 0;
+	return math_sub(s, from, MIN(s.len, to + MAX(behind, value_word_at(s, to))));
 }
 
 /* --- 3 and 4: "the answer is" --- */
@@ -1170,7 +1189,10 @@ static void by_end(struct finder *f)
 		? last_formula(s, last_paragraph(s))
 		: none;
 	size_t start = (size_t)(formula.data - s.data);
-	formula = turned_before(s, start) < start ? none : formula;
+	if (formula.len > 0 &&
+		(turned_before(s, start) < start || math_denial_at(s, start + formula.len) > 0)) {
+		formula = none;
+	}
 	/* Back from the end over lines without a digit; one long line is looked at from where it can still hold a span. */
 	size_t end = s.len;
 	while (end > 0 && !math_is_digit(s.data[end - 1])) {
