@@ -16,6 +16,7 @@
 
 #define STEPS 20 /* thresholds 0.05, 0.10 .. 0.95 */
 #define FEW 50 /* labelled candidates below which a table says little */
+#define FEW_OF_A_KIND 10 /* right ones, or wrong ones */
 
 struct calibration {
 	const char *label;
@@ -73,6 +74,20 @@ static void print_share(double v)
 	}
 }
 
+static void print_interval(struct outcome o)
+{
+	if (o.n_kept) {
+		printf(" %.3f-%.3f", o.precision_low, o.precision_high);
+	} else {
+		printf(" %11s", "-");
+	}
+}
+
+static bool is_scarce(size_t n)
+{
+	return n < FEW_OF_A_KIND;
+}
+
 static void print_verifier(const struct calibration *c, const struct measured *m)
 {
 	unsigned best = best_step(m);
@@ -84,11 +99,12 @@ static void print_verifier(const struct calibration *c, const struct measured *m
 	} else {
 		printf(" %.3f\n\n", auc);
 	}
-	printf("  threshold precision    recall      kept\n");
+	printf("  threshold precision        95 %%    recall      kept\n");
 	for (unsigned i = 1; i < STEPS; i++) {
 		struct outcome o = measured_at(m, threshold_at(i));
 		printf("  %9.2f", threshold_at(i));
 		print_share(o.precision);
+		print_interval(o);
 		print_share(o.recall);
 		print_share(o.kept);
 		printf("%s\n", i == best ? "   highest F1" : "");
@@ -97,6 +113,12 @@ static void print_verifier(const struct calibration *c, const struct measured *m
 		printf("\n  %zu labelled candidates are few; differences of some percent are "
 		       "chance\n",
 			m->n);
+	}
+	if (is_scarce(m->n_right) || is_scarce(m->n - m->n_right)) {
+		printf("\n  %zu right and %zu wrong: the AUC and the highest F1 are chance; label "
+		       "more of "
+		       "both\n",
+			m->n_right, m->n - m->n_right);
 	}
 	printf("\n");
 }
@@ -121,6 +143,10 @@ static void put_verifier(struct json_writer *w, const struct measured *m)
 		json_put_num(w, threshold_at(i));
 		json_key(w, "precision");
 		json_put_num(w, o.precision);
+		json_key(w, "precision_low");
+		json_put_num(w, o.precision_low);
+		json_key(w, "precision_high");
+		json_put_num(w, o.precision_high);
 		json_key(w, "recall");
 		json_put_num(w, o.recall);
 		json_key(w, "kept");
@@ -244,7 +270,8 @@ int cmd_calibrate(int argc, char **argv)
 		options, 1, 1,
 		"precision: share of the kept that is right; recall: share of the right that is "
 		"kept;\n"
-		"kept: share of all. A run tells when its `accept` reads a verifier without this.",
+		"kept: share of all; 95 %: where the precision of many more would lie. A run tells "
+		"when its `accept` reads a verifier without this.",
 		NULL, 0};
 	int exit_code;
 	if (!cli_parse(&cli, argc, argv, &exit_code)) {

@@ -145,6 +145,16 @@ void measures_release(struct measures *m)
 	*m = (struct measures){0};
 }
 
+/* Wilson's interval: unlike the usual normal one it stays within 0..1, and 3 of 3 does not make it a point. */
+static void set_interval(struct outcome *o)
+{
+	const double z = 1.959964, n = (double)o->n_kept, p = o->precision;
+	double whole = 1 + z * z / n, centre = p + z * z / (2 * n);
+	double half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n));
+	o->precision_low = o->n_kept ? fmax(0, (centre - half) / whole) : NAN;
+	o->precision_high = o->n_kept ? fmin(1, (centre + half) / whole) : NAN;
+}
+
 struct outcome measured_at(const struct measured *m, double threshold)
 {
 	struct outcome o = {0};
@@ -154,6 +164,7 @@ struct outcome measured_at(const struct measured *m, double threshold)
 	o.precision = o.n_kept ? (double)o.n_right_kept / (double)o.n_kept : NAN;
 	o.recall = m->n_right ? (double)o.n_right_kept / (double)m->n_right : NAN;
 	o.kept = m->n ? (double)o.n_kept / (double)m->n : NAN;
+	set_interval(&o);
 	return o;
 }
 

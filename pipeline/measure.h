@@ -39,6 +39,7 @@ void measures_release(struct measures *m);
 struct outcome {
 	size_t n_kept, n_right_kept;
 	double precision, recall, kept; /* NaN where nothing was kept, or nothing is right */
+	double precision_low, precision_high; /* Wilson's interval of 95 %; NaN as the precision */
 };
 struct outcome measured_at(const struct measured *m, double threshold);
 /* The chance that a right one scores higher than a wrong one, equal scores half; NaN without both. */

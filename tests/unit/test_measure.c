@@ -17,13 +17,15 @@ START_TEST(figures_are_those_counted_by_hand)
 		struct outcome o = measured_at(&m, 0.7);
 		ck_assert_uint_eq(o.n_kept, 4);
 		ck_assert_double_eq_tol(o.precision, 0.5, 1e-12);
+		ck_assert(o.precision_low > 0 && o.precision_low < 0.4);
+		ck_assert_double_eq_tol(o.precision_low + o.precision_high, 1, 1e-9);
 		ck_assert_double_eq_tol(o.recall, 1, 1e-12);
 		ck_assert_double_eq_tol(o.kept, 0.8, 1e-12);
 		o = measured_at(&m, 0.85);
 		ck_assert_double_eq_tol(o.precision, 1, 1e-12);
 		ck_assert_double_eq_tol(o.recall, 0.5, 1e-12);
 		o = measured_at(&m, 0.95);
-		ck_assert(isnan(o.precision));
+		ck_assert(isnan(o.precision) && isnan(o.precision_low));
 		ck_assert_double_eq_tol(o.recall, 0, 1e-12);
 		/* 0.9 beats three, 0.7 beats one and ties with one: 4.5 of 6. */
 		ck_assert_double_eq_tol(measured_auc(&m), 0.75, 1e-12);

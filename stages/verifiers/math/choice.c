@@ -86,7 +86,8 @@ static char opening_letter(struct slice s, size_t *out_rest)
 	more = skip_opening(s, more + joined);
 	bool several = (marked || joined) && more < s.len && is_option(s.data[more]) &&
 		ends_word(s, more + 1);
-	if (article || formula || several || (rest < s.len && s.data[rest] == '(')) {
+	if (article || formula || several || math_denial_at(s, at + 1) > 0 ||
+		(rest < s.len && s.data[rest] == '(')) {
 		return 0;
 	}
 	*out_rest = rest;
@@ -143,6 +144,41 @@ static bool behind_command(struct slice s, size_t at)
 	return from > 0 && from < end && s.data[from - 1] == '\\';
 }
 
+/* "A or B", "A, B", "B and A": an A among options is no article. */
+static bool is_joined(struct slice s, size_t at)
+{
+	size_t more = skip_opening(s, at + 1 + (at + 1 < s.len && s.data[at + 1] == ','));
+	more = skip_opening(s, more + joint_at(s, more));
+	bool before = (at >= 3 && memcmp(s.data + at - 3, "or ", 3) == 0) ||
+		(at >= 4 && memcmp(s.data + at - 4, "and ", 4) == 0);
+	bool joint = joint_at(s, skip_opening(s, at + 1)) > 0 ||
+		(at + 1 < s.len && s.data[at + 1] == ',');
+	return (before && (at + 1 == s.len || s.data[at + 1] == '.')) ||
+		(joint && more < s.len && is_option(s.data[more]) && ends_word(s, more + 1));
+}
+
+/* "not B", "isn't (B)", "B is wrong" */
+static bool is_denied(struct slice s, size_t at)
+{
+	static const char *const words[] = {"not", "Not", "NOT", "n't", "n\xe2\x80\x99t", "not be",
+		"n't be", "not option", "n't option", "neither", "Neither", "nor", "except",
+		"anything but", "all but", "doubt", "rule out", "reject", "eliminate"};
+	if (math_denial_at(s, at + 1) > 0) {
+		return true;
+	}
+	while (at > 0 && memchr(" ($*{", s.data[at - 1], 5)) {
+		at--;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		size_t n = strlen(words[i]);
+		if (at >= n && memcmp(s.data + at - n, words[i], n) == 0 &&
+			(at == n || *words[i] == 'n' || !math_is_letter(s.data[at - n - 1]))) {
+			return true;
+		}
+	}
+	return false;
+}
+
 /* The one option that is named by a letter standing alone; 0 for none, and for more than one. */
 static char only_letter(struct slice s)
 {
@@ -153,7 +189,9 @@ static char only_letter(struct slice s)
 			(at > 0 && memchr("\\{*+-/=<>", s.data[at - 1], 9));
 		bool alone = is_option(s.data[at]) && !formula && ends_word(s, at + 1) &&
 			(at == 0 || ends_word(s, at - 1)) &&
-			((s.data[at] != 'A' && s.data[at] != 'I') || in_brackets(s, at));
+			((s.data[at] != 'A' && s.data[at] != 'I') || in_brackets(s, at) ||
+				is_joined(s, at)) &&
+			!is_denied(s, at);
 		if (alone && only != 0 && only != s.data[at]) {
 			return 0;
 		}

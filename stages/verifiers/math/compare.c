@@ -303,6 +303,14 @@ static bool may_be_sequence(const struct math_value *list, const struct math_val
 	bool vector = sequence->kind != VALUE_MATRIX || sequence->rows == 1 ||
 		sequence->rows == sequence->n;
 	bool several = list->name.len > 0 && sequence->name.len == 0;
+	/* "y = 2, x = 1" is not (2, 1). */
+	for (size_t i = 1; i < list->n; i++) {
+		struct slice a = list->items[i - 1]->name, b = list->items[i]->name;
+		if (a.len == b.len && a.len > 0 && memcmp(a.data, b.data, a.len) > 0 &&
+			sequence->name.len == 0) {
+			return false;
+		}
+	}
 	return vector && !several && (!list->spoken || letters) &&
 		(sequence->kind != VALUE_BRACKET || sequence->n > 2);
 }
@@ -363,6 +371,10 @@ static struct result compare_readings(
 	struct comparison *c, const struct math_value *a, const struct math_value *b)
 {
 	struct result r = compare_kinds(c, a, b);
+	/* "dog" and "god" are words, and no products of the same letters. */
+	if (a->is_word && b->is_word && a->text.len > 2 && b->text.len > 2) {
+		return r;
+	}
 	const struct math_value *pairs[3][2] = {{a->other, b}, {a, b->other}, {a->other, b->other}};
 	for (int i = 0; i < 3 && r.outcome != MATH_EQUAL; i++) {
 		if (!pairs[i][0] || !pairs[i][1]) {

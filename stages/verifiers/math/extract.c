@@ -584,13 +584,31 @@ static size_t value_word_at(struct slice s, size_t at)
 		"halves", "third", "thirds", "quarter", "quarters", "fourth", "fourths", "fifth",
 		"fifths", "sixth", "sixths", "seventh", "sevenths", "eighth", "eighths", "ninth",
 		"ninths", "tenth", "tenths", "hundredths", "thousandths", "dozen", "hundred",
-		"thousand", "million", "billion", "trillion"};
+		"thousand", "million", "billion", "trillion", "squared", "cubed", "factorial"};
 	size_t blank = at < s.len && (s.data[at] == ' ' || s.data[at] == '-');
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
 		size_t end = at + blank + strlen(words[i]);
 		if (says(s, at + blank, words[i]) &&
 			(end == s.len || !math_is_letter(s.data[end]))) {
 			return end - at;
+		}
+	}
+	return 0;
+}
+
+size_t math_denial_at(struct slice s, size_t at)
+{
+	static const char *const words[] = {" is wrong", " is incorrect", " is false",
+		" is not correct", " is not right", " is not the answer", " is not the correct",
+		" is not the right", " is not a solution", " isn't", " isn\xe2\x80\x99t",
+		" does not work", " doesn't work", " cannot be", " can't be", " is impossible",
+		" is ruled out", " is eliminated"};
+	while (at < s.len && memchr("$)*}", s.data[at], 4)) {
+		at++;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		if (says(s, at, words[i])) {
+			return strlen(words[i]);
 		}
 	}
 	return 0;
@@ -613,8 +631,68 @@ static size_t alternative_before(struct slice s, size_t at)
 }
 
 /*
+ * Words before a number that take it back or turn its sign: "not 5", "anything but 5", "minus 5". Gives the offset of the words,
+ * else `at`.
+ */
+static size_t turned_before(struct slice s, size_t at)
+{
+	static const char *const words[] = {"not", "isn't", "isn\xe2\x80\x99t", "aren't",
+		"can't be", "cannot be", "not be", "not equal", "not equal to", "never",
+		"anything but", "other than", "different from", "rather than", "instead of",
+		"except", "minus", "negative"};
+	size_t end = at;
+	while (end > 0 && memchr(" $*(\\[", s.data[end - 1], 6)) {
+		end--;
+	}
+	size_t from = at;
+	for (size_t i = 0; end < at && i < ARRAY_LEN(words); i++) {
+		size_t n = strlen(words[i]);
+		bool starts = end >= n && (end == n || !math_is_letter(s.data[end - n - 1]));
+		from = starts && says(s, end - n, words[i]) ? MIN(from, end - n) : from;
+	}
+	/* "7 minus 5" is no -5. */
+	if (from < at && from > 1 && math_is_digit(s.data[from - 2])) {
+		from -= 2;
+		while (from > 0 && !math_is_blank(s.data[from - 1])) {
+			from--;
+		}
+	}
+	/* "He needs at least 5" tells a 5; what begins with "at least 5" is a bound. */
+	static const char *const bounds[] = {"at least ", "at most ", "less than ", "more than ",
+		"fewer than ", "greater than ", "no more than ", "no less than ", "up to "};
+	for (size_t i = 0; i < ARRAY_LEN(bounds); i++) {
+		size_t n = strlen(bounds[i]);
+		from = end + 1 == n && says(s, 0, bounds[i]) ? 0 : from;
+	}
+	return from;
+}
+
+/* Is s[at] behind the larger part of a quantity, "2 hours " or "5 ft and "? Then the offset of its number, else `at`. */
+static size_t larger_part_before(struct slice s, size_t at)
+{
+	static const char *const units[] = {"hours", "hour", "hrs", "hr", "h", "minutes", "minute",
+		"mins", "min", "days", "day", "weeks", "week", "months", "month", "years", "year",
+		"feet", "foot", "ft", "yards", "yard", "pounds", "pound", "lbs", "lb", "dollars",
+		"dollar", "gallons", "gallon"};
+	size_t end = at;
+	end -= end >= 5 && says(s, end - 5, " and ") ? 5 : end >= 1 && s.data[end - 1] == ' ';
+	for (size_t i = 0; end < at && i < ARRAY_LEN(units); i++) {
+		size_t n = strlen(units[i]);
+		size_t number = end > n + 1 && s.data[end - n - 1] == ' ' ? end - n - 1 : end;
+		if (number < end && math_is_digit(s.data[number - 1]) &&
+			says(s, end - n, units[i])) {
+			while (number > 0 && !math_is_blank(s.data[number - 1])) {
+				number--;
+			}
+			return number;
+		}
+	}
+	return at;
+}
+
+/*
  * A number that was found inside a formula stands for nothing: the 17 of \sqrt{17}, the 2 of x+2. What is then given is the
- * whole run between blanks, for the parser to judge; likewise "5 or 6", "2 thirds" and "3 million".
+ * whole run between blanks, for the parser to judge; likewise "5 or 6", "not 5", "2 hours 30 minutes", "2 thirds" and "3 million".
  */
 static struct slice in_context(struct slice s, struct slice number)
 {
@@ -629,9 +707,12 @@ static struct slice in_context(struct slice s, struct slice number)
 	if (run.len > MATH_SPAN_BYTES_MAX || !is_formula(run)) {
 		run = number;
 	}
-	from = alternative_before(s, (size_t)(run.data - s.data));
+	size_t start = (size_t)(run.data - s.data);
+	from = MIN(alternative_before(s, start), turned_before(s, start));
+	from = MIN(from, larger_part_before(s, start));
 	to = (size_t)(run.data - s.data) + run.len;
-	return math_sub(s, from, to + value_word_at(s, to));
+	size_t behind = to < s.len ? math_denial_at(s, to) : 0;
+	return math_sub(s, from, MIN(s.len, to + MAX(behind, value_word_at(s, to))));
 }
 
 /* --- 3 and 4: "the answer is" --- */
@@ -1107,6 +1188,11 @@ static void by_end(struct finder *f)
 	struct slice formula = allowed & MATH_RULE_BIT(MATH_RULE_MATH)
 		? last_formula(s, last_paragraph(s))
 		: none;
+	size_t start = (size_t)(formula.data - s.data);
+	if (formula.len > 0 &&
+		(turned_before(s, start) < start || math_denial_at(s, start + formula.len) > 0)) {
+		formula = none;
+	}
 	/* Back from the end over lines without a digit; one long line is looked at from where it can still hold a span. */
 	size_t end = s.len;
 	while (end > 0 && !math_is_digit(s.data[end - 1])) {

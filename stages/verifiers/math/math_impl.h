@@ -388,6 +388,8 @@ void lexer_next(struct lexer *lx);
 bool lexer_skip_degree(struct lexer *lx);
 /* 7-bit form of a text: minus signs, full-width digits, fractions and the like become what TeX would write. May return `s` itself. */
 struct slice math_ascii(struct slice s, struct arena *arena);
+/* Bytes of " is wrong", " is not the answer" and the like at s[at], 0 if there are none. */
+size_t math_denial_at(struct slice s, size_t at);
 /* Case, spacing, delimiters and wrappers taken away. */
 struct slice math_normal_text(struct slice s, struct arena *arena, bool *out_word);
 

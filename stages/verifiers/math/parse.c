@@ -257,7 +257,8 @@ static const char *const no_units[] = {"pi", "sqrt", "sin", "cos", "tan", "cot",
 	"seventh", "sevenths", "eighth", "eighths", "ninth", "ninths", "tenth", "tenths",
 	"hundredths", "thousandths", "base", "am", "pm", "noon", "midnight", "to", "through",
 	"between", "plus", "minus", "over", "divided", "dozen", "dozens", "not", "but", "if",
-	"else"};
+	"else", "january", "february", "march", "april", "may", "june", "july", "august",
+	"september", "october", "november", "december"};
 
 static int64_t multiplier(struct slice word);
 
@@ -509,12 +510,19 @@ static bool parse_side(struct work *w, struct slice s, struct math_value *v, siz
 	if (kind(&p) == TOKEN_WORD && WORD_IN(p.lx.tok.text, hedges)) {
 		next(&p);
 	}
-	if (!parse_expr(&p, &number) || !parse_suffix(&p, &number, &x)) {
+	static const char *const minus_words[] = {"minus", "negative"};
+	bool minus = kind(&p) == TOKEN_WORD && WORD_IN(p.lx.tok.text, minus_words);
+	if (minus) {
+		next(&p);
+	}
+	/* "minus -5" may be meant either way. */
+	if ((minus && kind(&p) == TOKEN_MINUS) || !parse_expr(&p, &number) ||
+		!parse_suffix(&p, &number, &x)) {
 		*out_error_at = p.lx.tok.start;
 		return false;
 	}
 	v->is_number = true;
-	v->number = number;
+	v->number = minus ? number_neg(w, number) : number;
 	v->percent = x.percent;
 	v->decimal = p.decimal;
 	if (x.unit) {
@@ -776,6 +784,25 @@ static bool is_lone_word(struct work *w, struct slice s)
 	return word && text.len > 0 && text.len != 2 && !slice_eq_z(text, "pi");
 }
 
+/* Words of a \text{...} before a number that make a bound of it, or another number. */
+static bool says_more(struct slice text)
+{
+	static const char *const words[] = {"not", "no", "least", "most", "less", "more", "than",
+		"greater", "fewer", "over", "under", "above", "below", "up", "minus", "negative",
+		"between", "except", "but", "half", "twice"};
+	for (size_t at = 0; at < text.len;) {
+		size_t end = at;
+		while (end < text.len && math_is_letter(text.data[end])) {
+			end++;
+		}
+		if (WORD_IN(math_sub(text, at, end), words)) {
+			return true;
+		}
+		at = MAX(end, at + 1);
+	}
+	return false;
+}
+
 static struct math_value *parse_any(struct work *w, struct slice s, size_t *out_error_at)
 {
 	struct math_value room = {0}, *v = NULL;
@@ -797,7 +824,8 @@ static struct math_value *parse_any(struct work *w, struct slice s, size_t *out_
 		/* "\text{The answer is }5": what is said before is no part of it. */
 		const char *close = memchr(s.data, '}', s.len);
 		struct slice rest = close ? math_sub(s, (size_t)(close - s.data) + 1, s.len) : s;
-		full = close && rest.len > 0 && !math_is_letter(*rest.data)
+		full = close && rest.len > 0 && !math_is_letter(*rest.data) &&
+				!says_more(math_sub(s, 0, (size_t)(close - s.data)))
 			? math_parse_full(w, rest)
 			: NULL;
 	}
