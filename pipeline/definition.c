@@ -9,7 +9,9 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "columns.h"
+#include "deadline.h"
 #include "ledger/wide.h"
+#include "power.h"
 #include "registry.h"
 #include "template.h"
 #include "verifier.h"
@@ -103,13 +105,20 @@ const struct param engine_params[] = {
 
 static const struct param budget_params[] = {
 	PARAM_STR("deadline", struct definition, budget.deadline,
-		.help = "local time, \"HH:MM\", at which the night must be over"),
+		.help = "when the night must be over, shards included: a local time \"06:00\" or "
+			"\"2026-11-25 06:00\", or a time from its beginning on, 8h"),
 	PARAM_DURATION("drain", struct definition, budget.drain_ms, .def = "10s", .min = 0,
 		.max = 86400000,
-		.help = "how long candidates under way may take after Ctrl-C or SIGTERM, and "
-			"before the deadline"),
+		.help = "how long candidates under way may take after Ctrl-C or SIGTERM; and what "
+			"one is taken to last before the deadline until some have been seen"),
 	PARAM_COUNT("tokens", struct definition, budget.tokens, .def = "0",
-		.help = "generated tokens after which no prompt is begun; 0: no limit"),
+		.help = "generated tokens after which no candidate is begun; 0: no limit"),
+	PARAM_DOUBLE("energy", struct definition, budget.energy_wh, .def = "0", .min = 0,
+		.max = 1e12,
+		.help = "watt-hours of this machine after which no candidate is begun, measured "
+			"by RAPL and nvidia-smi; 0: no limit"),
+	PARAM_DOUBLE("watts", struct definition, budget.watts, .def = "0", .min = 0, .max = 1e9,
+		.help = "what the machine takes, for `energy` where it cannot be measured"),
 	{0},
 };
 
@@ -172,6 +181,27 @@ const struct verifier_def *definition_verifier(const struct definition *def, con
 	for (size_t i = 0; i < def->n_verifiers; i++) {
 		if (strcmp(def->verifiers[i].name, name) == 0) {
 			return &def->verifiers[i];
+		}
+	}
+	return NULL;
+}
+
+const char *definition_engine_named(const struct param *table, const void *config)
+{
+	for (const struct param *row = table; row && row->name; row++) {
+		if (row->type == PARAM_TYPE_REF && strcmp(row->ref, "engine") == 0) {
+			return *(char *const *)((const char *)config + row->offset);
+		}
+	}
+	return NULL;
+}
+
+const char *definition_producing_engine(const struct definition *def)
+{
+	for (size_t i = 0; i < def->n_stages; i++) {
+		if (def->stages[i].ops->plan) {
+			return definition_engine_named(
+				def->stages[i].ops->params, def->stages[i].config);
 		}
 	}
 	return NULL;
@@ -579,18 +609,25 @@ static void check_all(struct definition *def, struct error_list *errors)
 	definition_check_refs(def, definition_params, def, def->tree.root, "the pipeline", errors);
 }
 
-static void check_deadline(struct definition *def, struct error_list *errors)
+static void check_budget(struct definition *def, struct error_list *errors)
 {
-	unsigned hour, minute;
-	char rest;
-	if (def->budget.deadline &&
-		(sscanf(def->budget.deadline, "%2u:%2u%c", &hour, &minute, &rest) != 2 ||
-			hour > 23 || minute > 59)) {
-		struct error err = {0};
-		node_error(&err, &def->tree,
-			node_get(node_get(def->tree.root, "budget"), "deadline"),
+	struct error err = {0};
+	struct deadline ignored;
+	const struct node *budget = node_get(def->tree.root, "budget");
+	if (def->budget.deadline && !deadline_parse(def->budget.deadline, &ignored)) {
+		node_error(&err, &def->tree, node_get(budget, "deadline"),
 			"deadline must be a time of day like \"06:00\", not '%s'",
 			def->budget.deadline);
+		error_hint(&err, "or a moment like \"2026-11-25 06:00\", or a duration like 8h");
+		error_list_add(errors, &err);
+	}
+	if (def->budget.energy_wh > 0 && !(def->budget.watts > 0) && !power_is_measured()) {
+		node_error(&err, &def->tree, node_get(budget, "energy"),
+			"energy cannot be measured here: no readable counter in "
+			"/sys/class/powercap/intel-rapl:*, and no nvidia-smi");
+		error_hint(&err,
+			"say what the machine takes with budget.watts, or let this user read "
+			"energy_uj (only root may by default)");
 		error_list_add(errors, &err);
 	}
 }
@@ -661,7 +698,7 @@ void definition_read(struct definition *def, const char *path, const char *const
 		def, errors);
 	read_engines(def, errors);
 	read_stages(def, errors);
-	check_deadline(def, errors);
+	check_budget(def, errors);
 	check_audit(def, errors);
 	check_all(def, errors);
 	check_label(def, errors);

@@ -45,8 +45,10 @@ struct definition {
 	double audit_share; /* 0 to 1 */
 	uint64_t seed;
 	struct {
-		char *deadline; /* "HH:MM" local time, or NULL */
+		char *deadline; /* as written (deadline.h), or NULL */
 		uint64_t drain_ms, tokens;
+		double energy_wh; /* 0: no limit */
+		double watts; /* what the machine takes, where it cannot be measured; 0: not said */
 	} budget;
 	struct {
 		uint64_t commit_ms;
@@ -80,6 +82,10 @@ bool verifier_is_of_group(const struct verifier_def *v);
 const struct engine_def *definition_engine(const struct definition *def, const char *name);
 const struct verifier_def *definition_verifier(const struct definition *def, const char *name);
 const struct stage_def *definition_stage(const struct definition *def, const char *name);
+/* The engine that a stage or verifier names in its config; NULL: none. */
+const char *definition_engine_named(const struct param *table, const void *config);
+/* That of the stage which produces candidates; NULL. */
+const char *definition_producing_engine(const struct definition *def);
 bool definition_has_field(const struct definition *def, const char *name);
 /* For a stage's check(): a field that the prompts have. Copied; twice is fine. */
 void definition_add_field(struct definition *def, const char *name);

@@ -61,20 +61,6 @@ static const char *find_template(const struct definition *def)
 	return NULL;
 }
 
-static const char *find_producer_engine(const struct definition *def)
-{
-	for (size_t i = 0; i < def->n_stages; i++) {
-		const struct stage_def *s = &def->stages[i];
-		for (const struct param *row = s->ops->params; s->ops->plan && row && row->name;
-			row++) {
-			if (row->type == PARAM_TYPE_REF && strcmp(row->ref, "engine") == 0) {
-				return *(char *const *)((const char *)s->config + row->offset);
-			}
-		}
-	}
-	return NULL;
-}
-
 static bool show_prompt(struct run *run, const struct template *t, struct probe_engines *probe,
 	struct engine *engine, int64_t id, struct error *err)
 {
@@ -160,7 +146,7 @@ bool dry_run(struct run *run, struct error *err)
 	}
 	arena_release(&arena);
 	const char *path = find_template(run->def),
-		   *engine_name_wanted = find_producer_engine(run->def);
+		   *engine_name_wanted = definition_producing_engine(run->def);
 	struct template *t = path ? template_read(path, err) : NULL;
 	if (!t) {
 		return !path;

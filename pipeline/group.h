@@ -67,6 +67,7 @@ struct candidate {
 	bool *scored; /* which of them have been filled */
 	bool has_stored; /* the ledger has scores of an earlier sitting: the next decision replaces them */
 	size_t stage; /* the flow stage that has it */
+	int64_t handed_ms; /* when it came to the first consumer */
 };
 
 /* A candidate's id in the ledger and in the shards. */

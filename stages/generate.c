@@ -127,6 +127,7 @@ struct part {
 	struct engine_request *request; /* NULL when all is answered */
 	size_t first;
 	uint32_t n_left;
+	struct budget_ticket *tickets; /* job.n */
 	struct part *next;
 };
 
@@ -308,6 +309,12 @@ static void on_retokenized(void *ctx, const struct engine_prompt *answer)
 	owe_one_less(r->wave);
 }
 
+static enum engine_leave may_start(void *ctx, uint32_t i, uint32_t n)
+{
+	struct part *part = ctx;
+	return flow_begin(part->wave->group, &part->tickets[i], n);
+}
+
 static void on_candidate(void *ctx, const struct engine_candidate *answer)
 {
 	struct part *part = ctx;
@@ -316,6 +323,7 @@ static void on_candidate(void *ctx, const struct engine_candidate *answer)
 	if (--part->n_left == 0) {
 		part->request = NULL;
 	}
+	flow_end(w->group, &part->tickets[answer->i], answer->reason, answer->n_tokens);
 	if (answer->reason == ENGINE_CANCELLED) {
 		w->cancelled = true;
 		owe_one_less(w);
@@ -363,6 +371,9 @@ static void ask(struct wave *w)
 		*part = (struct part){
 			.wave = w, .first = i, .n_left = (uint32_t)(end - i), .next = w->parts};
 		w->parts = part;
+		part->tickets = arena_alloc_array(
+			&w->group->arena, part->n_left, sizeof(*part->tickets));
+		memset(part->tickets, 0, part->n_left * sizeof(*part->tickets));
 		part->job = (struct engine_job){
 			.messages = by_messages ? w->messages : NULL,
 			.n_messages = by_messages ? w->n_messages : 0,
@@ -373,6 +384,7 @@ static void ask(struct wave *w)
 			.seed = run_seed(s->run, prompt->prompt_id, (uint32_t)i),
 			.logprobs = s->config->logprobs,
 			.per_request = s->config->candidates.per_request,
+			.may_start = may_start,
 		};
 		part->request = engine_generate(s->engine, &part->job, on_candidate, part);
 		i = end;

@@ -421,6 +421,18 @@ static void fly(struct call *call, struct endpoint *endpoint)
 	str_release(&body);
 }
 
+/* False: it is held, and with it what is behind it. */
+static bool take_off(struct call *call, struct endpoint *endpoint)
+{
+	enum engine_leave leave = call->may_start != NULL ? call->may_start(call) : ENGINE_GO;
+
+	if (leave == ENGINE_GO)
+		fly(call, endpoint);
+	else if (leave == ENGINE_DROP)
+		call_cancel(call);
+	return leave != ENGINE_HOLD;
+}
+
 static bool dispatch_one(struct engine *engine, enum lane lane)
 {
 	struct call *call = TAILQ_FIRST(&engine->lanes[lane]);
@@ -434,8 +446,7 @@ static bool dispatch_one(struct engine *engine, enum lane lane)
 	call = pick_call(engine, lane, endpoint);
 	if (call == NULL || !has_room_for(endpoint, call))
 		return false;
-	fly(call, endpoint);
-	return true;
+	return take_off(call, endpoint);
 }
 
 void pool_dispatch(struct engine *engine)
@@ -446,4 +457,9 @@ void pool_dispatch(struct engine *engine)
 		while (dispatch_one(engine, lane))
 			;
 	}
+}
+
+void engine_wake(struct engine *engine)
+{
+	pool_dispatch(engine);
 }

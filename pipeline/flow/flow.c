@@ -57,7 +57,8 @@ static void turn(void *ctx)
 	const struct stage_def *producer = &f->stages[f->producer];
 	if (!f->finishing) {
 		f->finishing = true;
-		bool skip = f->failed || f->run->interrupted || !producer->ops->finish;
+		bool skip = f->failed || f->run->interrupted || !producer->ops->finish ||
+			f->n_opened < f->n_stages; /* the end came before the engines */
 		f->finished = skip;
 		if (!skip) {
 			producer->ops->finish(f->states[f->producer]);
@@ -104,6 +105,7 @@ static void show_tick(void *ctx)
 	f->tick_timer = loop_after(f->run->loop, TICK_MS, show_tick, f);
 	f->stats.ms_sitting = clock_mono_ms() - f->started_ms;
 	read_engine_stats(f);
+	flow_budget_tick(f);
 	if (f->tick) {
 		f->tick(f->tick_ctx, &f->stats);
 	}
@@ -127,7 +129,7 @@ static void begin(struct flow *f)
 			return;
 		}
 	}
-	flow_set_deadline(f);
+	flow_budget_begin(f);
 	f->started_ms = clock_mono_ms();
 	flow_turn_soon(f);
 }
@@ -204,12 +206,12 @@ static void close_all(struct flow *f)
 {
 	struct run *run = f->run;
 	f->closing = true;
+	flow_budget_close(f);
 	loop_timer_stop(f->commit_timer);
 	loop_timer_stop(f->tick_timer);
 	loop_timer_stop(f->drain_timer);
-	loop_timer_stop(f->deadline_timer);
 	loop_timer_stop(f->turn);
-	f->commit_timer = f->tick_timer = f->drain_timer = f->deadline_timer = f->turn = NULL;
+	f->commit_timer = f->tick_timer = f->drain_timer = f->turn = NULL;
 	f->n_engines_open++; /* held until all have been asked */
 	for (size_t i = 0; i < run->def->n_engines; i++) {
 		if (run->engines[i]) {
@@ -248,6 +250,7 @@ bool flow_run(struct run *run, const struct stage_def *stages, size_t n,
 {
 	struct flow f = {
 		.run = run, .stages = stages, .n_stages = n, .tick = tick, .tick_ctx = tick_ctx};
+	struct budget budget;
 	f.due_end = &f.due;
 	while (!stages[f.producer].ops->plan) {
 		f.producer++;
@@ -261,6 +264,8 @@ bool flow_run(struct run *run, const struct stage_def *stages, size_t n,
 	run->flow = &f;
 	run->loop = loop_new();
 	f.started_ms = clock_mono_ms();
+	f.last_begun = ledger_last_begun(run->ledger);
+	flow_budget_open(&f, &budget);
 	flow_watch_signals(&f);
 	start_engines(&f);
 	commit_tick(&f);
@@ -271,6 +276,7 @@ bool flow_run(struct run *run, const struct stage_def *stages, size_t n,
 	run->flow = NULL;
 	free(f.states);
 	free(f.row);
+	budget_release(&budget);
 	/* Also after a failure: what came back is kept, if the ledger lets us. */
 	struct error flush_err = {0};
 	if (!ledger_flush(run->ledger, &flush_err) && !f.failed) {

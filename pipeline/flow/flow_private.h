@@ -2,6 +2,7 @@
 #ifndef PIPELINE_FLOW_FLOW_PRIVATE_H
 #define PIPELINE_FLOW_FLOW_PRIVATE_H
 
+#include "budget.h"
 #include "flow/flow.h"
 #include "ledger/expr.h"
 #include "stage.h"
@@ -14,6 +15,7 @@ struct flow_group {
 	struct group group;
 	struct flow *flow;
 	struct json *fields; /* owns */
+	unsigned source; /* its number in the budget */
 	struct flow_group *next, *prev;
 	size_t n_open;
 	bool made;
@@ -23,15 +25,34 @@ struct flow_group {
 	struct flow_group *next_due;
 };
 
+/* What of the budget outlives a section, and is kept in the ledger for the next sitting. */
+struct flow_books {
+	double joules, tokens_thrown, busy_slot_ms, slot_ms;
+	int64_t n_thrown;
+};
+
 struct flow {
 	struct run *run;
+	struct budget *budget; /* NULL: there are no limits */
+	struct power *power; /* NULL: energy does not matter */
+	struct flow_books books; /* of earlier sittings and sections */
+	double batch_ms_each; /* what the stages after the flow take per candidate */
+	int64_t ticked_ms, written_ms;
+	int64_t grace_end_ms; /* of a section that began too late: what it has may be verified until then */
+	bool generation_over;
+	bool asked_in_vain; /* leave was not given; it may be later */
+	enum budget_answer reason; /* of the backlog */
+	int64_t last_begun; /* no prompt beyond has a candidate of an earlier sitting */
+	size_t n_consumed; /* candidates with the consumers */
+	uint64_t n_tokens_consumed;
+	bool consumers_full;
 	const struct stage_def *stages;
 	void **states;
 	size_t n_stages, n_opened, producer;
 	struct flow_group *groups;
 	size_t n_groups;
 	struct flow_group *due, **due_end;
-	struct loop_timer *turn, *commit_timer, *tick_timer, *drain_timer, *deadline_timer;
+	struct loop_timer *turn, *commit_timer, *tick_timer, *drain_timer;
 	uv_signal_t sigint, sigterm;
 	size_t n_signals_open, n_signals;
 	int64_t cursor; /* id of the prompt admitted last */
@@ -81,9 +102,16 @@ struct flow_group *flow_load_group(struct flow *f, const struct ledger_prompt *r
 
 /* --- flow_budget.c --- */
 
-/* Whether tokens may still be spent. */
-bool flow_may_produce(struct flow *f);
-void flow_set_deadline(struct flow *f);
+/* Whether tokens may still be spent on the group. */
+bool flow_may_produce(struct flow_group *g);
+/* Whether a prompt of the source may be begun; the caller looks after BUDGET_WAIT. */
+enum budget_answer flow_ask(struct flow *f, const char *source);
+/* Before anything else; after the last group; and some times a second in between. */
+void flow_budget_open(struct flow *f, struct budget *storage);
+void flow_budget_close(struct flow *f);
+void flow_budget_tick(struct flow *f);
+/* The engines are ready. */
+void flow_budget_begin(struct flow *f);
 /* Signals are watched from the very start: loading a model takes time, too. */
 void flow_watch_signals(struct flow *f);
 void flow_close_signals(struct flow *f);

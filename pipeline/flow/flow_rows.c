@@ -146,6 +146,7 @@ struct flow_group *flow_load_group(struct flow *f, const struct ledger_prompt *r
 {
 	struct flow_group *g = xcalloc(1, sizeof(*g));
 	g->flow = f;
+	g->source = f->budget ? budget_source(f->budget, row->source) : 0;
 	g->made = true;
 	g->next = f->groups;
 	if (f->groups) {

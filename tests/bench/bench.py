@@ -6,7 +6,7 @@
     bench.py billion   peak memory while 1,000,000,000 tokens are written
     bench.py math      the math checker's pairs/s and verdicts, against Math-Verify (bench_math.py)
 
-Environment: THRESH, FAKE_ENGINE, BENCH_SHARD, BENCH_MATH, THRESH_SOURCE (the checkout), THRESH_LLAMA_SERVER, THRESH_INTEROP_PYTHON. BENCH_PROMPTS,
+Environment: THRESH, FAKE_ENGINE, BENCH_SHARD, BENCH_MATH, BENCH_NIGHT, THRESH_SOURCE (the checkout), THRESH_LLAMA_SERVER, THRESH_INTEROP_PYTHON. BENCH_PROMPTS,
 BENCH_ROUNDS and BENCH_TOKENS change the size.
 """
 import concurrent.futures
@@ -251,12 +251,19 @@ def billion():
         shutil.rmtree('stream')
 
 
+def deadline():
+    program = os.environ.get('BENCH_NIGHT', os.path.join(SOURCE, 'build/tests/bench/bench_night'))
+    print('deadline: targets: never late, >= 95 % of the slot time until the deadline used, <= 2 % of the tokens thrown away', flush=True)
+    subprocess.run([program, os.environ.get('BENCH_NIGHTS', '50')], check=True)
+
+
 if __name__ == '__main__':
     SOURCE, THRESH = os.path.abspath(SOURCE), os.path.abspath(THRESH)
-    for key in ('BENCH_SHARD', 'BENCH_MATH', 'THRESH_INTEROP_PYTHON', 'THRESH_SHARED', 'MATH_VERIFY_PYTHON'):
+    for key in ('BENCH_SHARD', 'BENCH_MATH', 'BENCH_NIGHT', 'THRESH_INTEROP_PYTHON', 'THRESH_SHARED', 'MATH_VERIFY_PYTHON'):
         if key in os.environ:
             os.environ[key] = os.path.abspath(os.environ[key])
     with tempfile.TemporaryDirectory(prefix='thresh-bench-') as folder:
         os.chdir(folder)
-        {'busy': busy, 'memory': memory, 'shards': shards, 'billion': billion, 'math': lambda: bench_math.run(THRESH)}[sys.argv[1]]()
+        {'busy': busy, 'memory': memory, 'shards': shards, 'billion': billion, 'deadline': deadline,
+         'math': lambda: bench_math.run(THRESH)}[sys.argv[1]]()
         os.chdir('/')
