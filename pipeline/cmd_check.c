@@ -1,13 +1,11 @@
-#include "base/file.h"
 #include "base/json.h"
-#include "base/mem.h"
+#include "base/text.h"
 #include "cli.h"
 #include "commands.h"
 #include "definition.h"
-#include "probe_engines.h"
+#include "preflight.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 static void print_json(const struct error_list *errors)
 {
@@ -30,45 +28,19 @@ static void print_json(const struct error_list *errors)
 	str_release(&text);
 }
 
-static int check_online(const struct definition *def)
-{
-	char dir[] = "/tmp/thresh-check-XXXXXX";
-	struct error err = {0};
-	if (!mkdtemp(dir)) {
-		error_errno(&err, "could not make a temporary folder");
-		return cli_fail(&err);
-	}
-	struct probe_engines probe;
-	int exit_code = 0;
-	probe_engines_open(&probe, def, dir);
-	for (size_t i = 0; i < def->n_engines; i++) {
-		const char *name = def->engines[i].config.name;
-		if (!probe.engines[i]) {
-			printf("engine %s: not used by any stage\n", name);
-		} else if (probe.errors[i].msg[0]) {
-			exit_code = 1;
-			cli_fail(&probe.errors[i]);
-		} else {
-			const struct engine_info *info = engine_info(probe.engines[i]);
-			printf("engine %s: %s dialect, model %s, build %s, %u slots, context %u, "
-			       "ids %s, logprobs %s, n %s\n",
-				name, info->dialect, info->model ? info->model : "?",
-				info->build ? info->build : "?", info->n_slots, info->context,
-				info->has_ids ? "yes" : "no", info->has_logprobs ? "yes" : "no",
-				info->has_n ? "yes" : "no");
-		}
-	}
-	probe_engines_close(&probe);
-	return file_remove_tree(dir, &err) ? exit_code : cli_fail(&err);
-}
-
 int cmd_check(int argc, char **argv)
 {
 	struct cli_strings sets = {0};
+	struct preflight_options preflight_options = {.trial_ms = 60000};
+	const char *trial = NULL;
 	bool json = false, online = false;
 	struct cli_option options[] = {
-		{"online", NULL, "also start or reach each engine and say what it can do", CLI_FLAG,
-			&online},
+		{"online", NULL,
+			"also ask each engine what it can do, and run a trial night in a temporary "
+			"folder",
+			CLI_FLAG, &online},
+		{"trial-time", "TIME", "cut the trial after this; 0s: no trial; default: 60s",
+			CLI_STRING, &trial},
 		{"set", "A.B=C", "override a value of the pipeline file", CLI_STRINGS, &sets},
 		{"json", NULL, "print the mistakes as JSON", CLI_FLAG, &json},
 		{0},
@@ -80,21 +52,30 @@ int cmd_check(int argc, char **argv)
 	if (!cli_parse(&cli, argc, argv, &exit_code)) {
 		return exit_code;
 	}
+	if (trial && !text_parse_duration(trial, &preflight_options.trial_ms)) {
+		struct error err = {0};
+		error_set(&err, FAIL_USAGE,
+			"--trial-time is a duration such as 90s or 5m, not '%s'", trial);
+		return cli_fail(&err);
+	}
 	struct definition def;
 	struct error_list errors = {0};
 	definition_read(&def, cli.args[0], sets.items, sets.n, &errors);
-	if (json) {
+	preflight_options.json = json;
+	if (json && !(online && !errors.n)) {
 		print_json(&errors);
 		exit_code = errors.n ? 2 : 0;
 	} else if (errors.n) {
 		exit_code = cli_fail_all(&errors);
-	} else {
+	} else if (!json) {
 		printf("%s: ok, %zu stages, %zu verifiers, %zu engines\n", cli.args[0],
 			def.n_stages, def.n_verifiers, def.n_engines);
 		exit_code = 0;
+	} else {
+		exit_code = 0;
 	}
 	if (!errors.n && online) {
-		exit_code = check_online(&def);
+		exit_code = preflight(&def, &preflight_options);
 	}
 	definition_release(&def);
 	error_list_release(&errors);

@@ -196,17 +196,6 @@ const char *definition_engine_named(const struct param *table, const void *confi
 	return NULL;
 }
 
-const char *definition_producing_engine(const struct definition *def)
-{
-	for (size_t i = 0; i < def->n_stages; i++) {
-		if (def->stages[i].ops->plan) {
-			return definition_engine_named(
-				def->stages[i].ops->params, def->stages[i].config);
-		}
-	}
-	return NULL;
-}
-
 bool verifier_is_of_group(const struct verifier_def *v)
 {
 	return v->ops->score_group != NULL;
@@ -820,4 +809,35 @@ void definition_fingerprint(const struct definition *def, const struct stage_def
 	if (stage->ops->submit) {
 		visit_verifiers(def, &to);
 	}
+}
+
+/* Value of the first parameter of that kind in a stage: how the program, which knows no stage by name, finds its way. */
+static const char *param_of(const struct stage_def *s, enum param_type type, const char *ref)
+{
+	for (const struct param *row = s->ops->params; row && row->name; row++) {
+		if (row->type == type && row->ref && strcmp(row->ref, ref) == 0) {
+			return *(char *const *)((const char *)s->config + row->offset);
+		}
+	}
+	return NULL;
+}
+
+const char *definition_template(const struct definition *def)
+{
+	const char *path = NULL;
+	for (size_t i = 0; !path && i < def->n_stages; i++) {
+		path = param_of(&def->stages[i], PARAM_TYPE_PATH, "template");
+	}
+	return path;
+}
+
+const char *definition_writer(const struct definition *def)
+{
+	const char *name = NULL;
+	for (size_t i = 0; !name && i < def->n_stages; i++) {
+		name = def->stages[i].ops->plan
+			? param_of(&def->stages[i], PARAM_TYPE_REF, "engine")
+			: NULL;
+	}
+	return name;
 }

@@ -84,9 +84,10 @@ const struct verifier_def *definition_verifier(const struct definition *def, con
 const struct stage_def *definition_stage(const struct definition *def, const char *name);
 /* The engine that a stage or verifier names in its config; NULL: none. */
 const char *definition_engine_named(const struct param *table, const void *config);
-/* That of the stage which produces candidates; NULL. */
-const char *definition_producing_engine(const struct definition *def);
 bool definition_has_field(const struct definition *def, const char *name);
+/* Path of the template of the prompts, and the name of the engine that answers them; NULL if no stage has one. */
+const char *definition_template(const struct definition *def);
+const char *definition_writer(const struct definition *def);
 /* For a stage's check(): a field that the prompts have. Copied; twice is fine. */
 void definition_add_field(struct definition *def, const char *name);
 /* For the verify stage's read_config(): takes a zeroed place for one more verifier. */

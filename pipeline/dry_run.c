@@ -46,21 +46,6 @@ static struct slice field_text(void *ctx, const char *field)
 	return template_value(row->fields, field, row->arena);
 }
 
-/* The first template parameter of a stage: which prompts it makes. */
-static const char *find_template(const struct definition *def)
-{
-	for (size_t i = 0; i < def->n_stages; i++) {
-		const struct stage_def *s = &def->stages[i];
-		for (const struct param *row = s->ops->params; row && row->name; row++) {
-			if (row->type == PARAM_TYPE_PATH && row->ref &&
-				strcmp(row->ref, "template") == 0) {
-				return *(char *const *)((const char *)s->config + row->offset);
-			}
-		}
-	}
-	return NULL;
-}
-
 static bool show_prompt(struct run *run, const struct template *t, struct probe_engines *probe,
 	struct engine *engine, int64_t id, struct error *err)
 {
@@ -109,7 +94,7 @@ static void show_plan(const struct definition *def)
 	printf("  accept %s\n", def->accept ? def->accept : "everything");
 }
 
-static bool draw(struct run *run, struct error *err)
+bool dry_draw(struct run *run, struct error *err)
 {
 	for (size_t i = 0; i < run->def->n_stages && run->def->stages[i].ops->run; i++) {
 		const struct stage_ops *ops = run->def->stages[i].ops;
@@ -131,7 +116,7 @@ bool dry_run(struct run *run, struct error *err)
 {
 	show_plan(run->def);
 	fflush(stdout);
-	if (!draw(run, err)) {
+	if (!dry_draw(run, err)) {
 		return false;
 	}
 	struct arena arena = {0};
@@ -145,8 +130,8 @@ bool dry_run(struct run *run, struct error *err)
 		printf("    %s %" PRId64 "\n", sources[i].source, sources[i].n_prompts);
 	}
 	arena_release(&arena);
-	const char *path = find_template(run->def),
-		   *engine_name_wanted = definition_producing_engine(run->def);
+	const char *path = definition_template(run->def),
+		   *engine_name_wanted = definition_writer(run->def);
 	struct template *t = path ? template_read(path, err) : NULL;
 	if (!t) {
 		return !path;

@@ -8,6 +8,8 @@
 
 struct run;
 
+/* The batch stages that stand before the flow: the draw. */
+MUST_CHECK bool dry_draw(struct run *run, struct error *err);
 /* `run` was opened with options.dry. Prints to stdout. */
 MUST_CHECK bool dry_run(struct run *run, struct error *err);
 

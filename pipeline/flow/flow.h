@@ -37,5 +37,7 @@ MUST_CHECK bool flow_run(struct run *run, const struct stage_def *stages, size_t
 
 /* A stage has room again (see has_room). */
 void flow_wake(struct run *run);
+/* From `tick`: stops at once, as a second signal does. flow_run ends with FAIL_INTERRUPTED. */
+void flow_interrupt(struct run *run);
 
 #endif

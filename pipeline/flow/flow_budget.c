@@ -286,7 +286,7 @@ void flow_budget_begin(struct flow *f)
 
 static void count_slots(struct flow *f)
 {
-	const char *name = definition_producing_engine(f->run->def);
+	const char *name = definition_writer(f->run->def);
 	struct engine *engine = name ? run_engine(f->run, name) : NULL;
 	int64_t now = clock_mono_ms();
 	double ms = (double)(now - f->ticked_ms);
@@ -393,6 +393,13 @@ static void drain(struct flow *f, uint64_t ms)
 	f->drain_timer = loop_after(f->run->loop, ms, drained, f);
 }
 
+void flow_interrupt(struct run *run)
+{
+	run->interrupted = true;
+	flow_cancel_all(run->flow);
+	flow_stop_admitting(run->flow);
+}
+
 static void on_signal(uv_signal_t *handle, int number)
 {
 	struct flow *f = handle->data;
@@ -402,8 +409,7 @@ static void on_signal(uv_signal_t *handle, int number)
 	}
 	f->n_signals++;
 	if (f->n_signals > 1) {
-		flow_cancel_all(f);
-		flow_stop_admitting(f);
+		flow_interrupt(f->run);
 		return;
 	}
 	char duration[24];
