@@ -139,7 +139,7 @@ int64_t budget_flow_end(const struct budget *b)
 int64_t budget_generation_end(const struct budget *b)
 {
 	return b->limits.deadline_ms
-		? budget_flow_end(b) - (int64_t)ceil(b->verify_ms * VERIFY_MARGIN)
+		? budget_flow_end(b) - b->later_ms - (int64_t)ceil(b->verify_ms * VERIFY_MARGIN)
 		: INT64_MAX;
 }
 

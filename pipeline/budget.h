@@ -69,6 +69,7 @@ struct budget {
 	uint64_t n_thrown;
 	double verify_ms; /* from a candidate's end to its decision, of late, at worst */
 	int64_t reserve_ms; /* for what comes after the flow */
+	int64_t later_ms; /* for verification that begins when generation has ended */
 	double energy_wh;
 };
 

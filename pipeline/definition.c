@@ -31,6 +31,7 @@ struct engine_written {
 	struct param_strings url;
 	char *model, *api_key_env, *ca_file, *proxy, *tokenizer;
 	uint32_t dialect, concurrency, retries;
+	bool exclusive;
 	struct param_map headers;
 	uint64_t connect_timeout, request_timeout, down_timeout, max_response;
 };
@@ -65,6 +66,10 @@ static const char *const dialect_names[] = {"auto", "llama.cpp", "openai", NULL}
 
 const struct param engine_params[] = {
 	PARAM_GROUP("serve", .table = serve_params, .help = "start and watch a llama-server"),
+	PARAM_BOOL("exclusive", struct engine_written, exclusive, .def = "false",
+		.no_fingerprint = true,
+		.help = "never in memory together with another exclusive engine: the night goes in "
+			"phases, one of them at a time"),
 	PARAM_STRINGS("url", struct engine_written, url, .no_fingerprint = true,
 		.help = "one or more running servers"),
 	PARAM_STR("model", struct engine_written, model,
@@ -196,6 +201,15 @@ const char *definition_engine_named(const struct param *table, const void *confi
 	return NULL;
 }
 
+bool definition_has_phases(const struct definition *def)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < def->n_engines; i++) {
+		n += def->engines[i].used && def->engines[i].exclusive;
+	}
+	return n > 1;
+}
+
 bool verifier_is_of_group(const struct verifier_def *v)
 {
 	return v->ops->score_group != NULL;
@@ -235,6 +249,7 @@ static void convert_engine(struct engine_def *e, const char *name, struct engine
 {
 	e->written = w;
 	e->tokenizer = w->tokenizer;
+	e->exclusive = w->exclusive;
 	e->config = (struct engine_config){
 		.name = name,
 		.serve = {w->serve.model, w->serve.parallel, w->serve.context, w->serve.threads,
@@ -279,6 +294,15 @@ static void check_engine(
 		error_hint(&err,
 			"serve: {model: FILE.gguf} starts llama-server; url: http://HOST:PORT uses "
 			"a running server");
+		error_list_add(errors, &err);
+	}
+	if (e->exclusive && !serves) {
+		node_error(&err, &def->tree, node_get(e->node, "exclusive"),
+			"engine '%s' is exclusive, but thresh does not serve it and cannot stop it",
+			e->config.name);
+		error_hint(&err,
+			"leave `exclusive` away, or start it with `serve: {model: "
+			"FILE.gguf}`");
 		error_list_add(errors, &err);
 	}
 	for (size_t i = 0; i < e->config.n_urls; i++) {
@@ -598,6 +622,27 @@ static void check_all(struct definition *def, struct error_list *errors)
 	definition_check_refs(def, definition_params, def, def->tree.root, "the pipeline", errors);
 }
 
+/* What writes and what makes its ids are needed at the same time. */
+static void check_phases(struct definition *def, struct error_list *errors)
+{
+	for (size_t i = 0; i < def->n_engines; i++) {
+		const struct engine_def *e = &def->engines[i],
+					*tokenizer = e->tokenizer
+			? definition_engine(def, e->tokenizer)
+			: NULL;
+		if (e->exclusive && tokenizer && tokenizer->exclusive && tokenizer != e) {
+			struct error err = {0};
+			node_error(&err, &def->tree, node_get(e->node, "exclusive"),
+				"engine '%s' is exclusive, and so is its tokenizer '%s': they are "
+				"needed "
+				"at the same time",
+				e->config.name, e->tokenizer);
+			error_hint(&err, "leave `exclusive` away at one of them");
+			error_list_add(errors, &err);
+		}
+	}
+}
+
 static void check_budget(struct definition *def, struct error_list *errors)
 {
 	struct error err = {0};
@@ -687,6 +732,7 @@ void definition_read(struct definition *def, const char *path, const char *const
 		def, errors);
 	read_engines(def, errors);
 	read_stages(def, errors);
+	check_phases(def, errors);
 	check_budget(def, errors);
 	check_audit(def, errors);
 	check_all(def, errors);

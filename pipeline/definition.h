@@ -20,6 +20,7 @@ struct engine_def {
 	struct engine_config config; /* borrows from `written` */
 	void *written; /* owns: the parameters as read */
 	const char *tokenizer; /* engine that makes ids for one that has none; NULL */
+	bool exclusive; /* not in memory together with others that are */
 	bool used; /* by a stage or verifier */
 	const struct node *node;
 };
@@ -82,6 +83,8 @@ bool verifier_is_of_group(const struct verifier_def *v);
 const struct engine_def *definition_engine(const struct definition *def, const char *name);
 const struct verifier_def *definition_verifier(const struct definition *def, const char *name);
 const struct stage_def *definition_stage(const struct definition *def, const char *name);
+/* Whether more engines are used that exclude each other than one, so that the flow goes in phases (flow_phases.c). */
+bool definition_has_phases(const struct definition *def);
 /* The engine that a stage or verifier names in its config; NULL: none. */
 const char *definition_engine_named(const struct param *table, const void *config);
 bool definition_has_field(const struct definition *def, const char *name);

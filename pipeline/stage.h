@@ -111,6 +111,8 @@ void flow_group_finished(struct group *group);
 void flow_finished(struct run *run);
 /* A stage cannot go on (its engine is lost, its ledger full): the run ends, resumable. */
 void flow_failed(struct run *run, const struct error *err);
+/* A consumer cannot go on without an engine that is not there in this phase: what it has scored so far is kept for the next. */
+void flow_parked(struct candidate *candidate, const char *engine);
 /* Cancelled by cancel(): the candidate is dropped without a trace and made again on resume. */
 void flow_cancelled(struct group *group);
 /* Likewise for a consumer's candidate: it stays undecided and is worked on again on resume. */

@@ -321,6 +321,11 @@ bool summary_json(struct ledger *l, struct json_writer *w, struct error *err)
 	}
 	json_end_object(w);
 	put_stages(w, l, &r.arena);
+	const char *switches = ledger_meta(l, "engine_switches", &r.arena);
+	if (switches) {
+		json_key(w, "engine_switches");
+		json_put_raw(w, switches, strlen(switches));
+	}
 	if (r.budget_read) {
 		json_key(w, "budget");
 		json_put_raw(w, r.budget, strlen(r.budget));
@@ -541,6 +546,16 @@ static void print_budget(FILE *out, struct reading *r)
 	}
 }
 
+/* How often one exclusive engine made place for another. */
+static void print_switches(FILE *out, struct ledger *l, struct reading *r)
+{
+	const char *text = ledger_meta(l, "engine_switches", &r->arena);
+	int64_t n;
+	if (text && text_parse_i64(text, &n)) {
+		line(out, "engine switches", n, "between exclusive engines");
+	}
+}
+
 static const char *backlog_note(struct reading *r)
 {
 	const char *reason = json_z(json_get(r->budget_read, "backlog_reason"));
@@ -665,6 +680,7 @@ bool summary_print(struct ledger *l, FILE *out, struct error *err)
 	if (r.budget_read) {
 		print_budget(out, &r);
 	}
+	print_switches(out, l, &r);
 	print_stages(out, l, &r);
 	print_sources(out, &r);
 	release(&r);

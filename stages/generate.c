@@ -158,9 +158,17 @@ static bool open_generate(void *state, const void *config, struct run *run, stru
 	s->config = gc;
 	s->run = run;
 	s->engine = run_engine(run, gc->engine);
+	s->template = template_read(sample_template(run->def), err);
+	if (!s->template || !s->engine) {
+		return s->template != NULL; /* in a phase without it nothing is generated */
+	}
 	const char *tokenizer = definition_engine(run->def, gc->engine)->tokenizer;
 	if (!engine_info(s->engine)->has_ids && tokenizer) {
 		s->tokenizer = run_engine(run, tokenizer);
+		if (!s->tokenizer) {
+			s->engine = NULL;
+			return true;
+		}
 		if (!engine_info(s->tokenizer)->has_ids) {
 			return error_set(err, FAIL_REMOTE,
 				"engine '%s' cannot tokenize for '%s': it speaks the %s dialect",
@@ -174,8 +182,7 @@ static bool open_generate(void *state, const void *config, struct run *run, stru
 	s->sampling = (struct engine_sampling){gc->sampling.temperature, gc->sampling.top_p,
 		gc->sampling.min_p, gc->sampling.top_k, gc->sampling.repeat_penalty,
 		gc->sampling.max_tokens, gc->sampling.stop.items, gc->sampling.stop.n};
-	s->template = template_read(sample_template(run->def), err);
-	return s->template != NULL;
+	return true;
 }
 
 static void close_generate(void *state)
@@ -206,6 +213,9 @@ static size_t plan(
 static bool has_room(void *state)
 {
 	struct generate_state *s = state;
+	if (!s->engine) {
+		return true;
+	}
 	uint32_t slots = MAX(engine_info(s->engine)->n_slots, SLOTS_UNKNOWN);
 	return (uint64_t)s->n_tokenizing * s->config->candidates.min < slots &&
 		engine_has_room(s->engine) && (!s->tokenizer || engine_has_room(s->tokenizer));

@@ -58,7 +58,8 @@ static void turn(void *ctx)
 	if (!f->finishing) {
 		f->finishing = true;
 		bool skip = f->failed || f->run->interrupted || !producer->ops->finish ||
-			f->n_opened < f->n_stages; /* the end came before the engines */
+			f->n_opened < f->n_stages || /* the end came before the engines */
+			!f->night->can_generate; /* which the vocabulary is asked from */
 		f->finished = skip;
 		if (!skip) {
 			producer->ops->finish(f->states[f->producer]);
@@ -134,6 +135,15 @@ static void begin(struct flow *f)
 	flow_turn_soon(f);
 }
 
+static void note_load(struct flow *f, const struct engine *engine)
+{
+	for (size_t i = 0; i < f->run->def->n_engines; i++) {
+		if (f->run->engines[i] == engine) {
+			f->night->load_ms[i] = (double)(clock_mono_ms() - f->started_ms);
+		}
+	}
+}
+
 static void engine_ready(void *ctx, struct engine *engine)
 {
 	struct flow *f = ctx;
@@ -144,7 +154,8 @@ static void engine_ready(void *ctx, struct engine *engine)
 		log_fmt("%u", info->context), NULL);
 	if (!run_check_engine(f->run, engine_name(engine), info, &err)) {
 		flow_fail(f, &err);
-	} else if (++f->n_engines_ready == f->n_engines_wanted && !f->failed && !f->stopping) {
+	} else if (note_load(f, engine),
+		++f->n_engines_ready == f->n_engines_wanted && !f->failed && !f->stopping) {
 		begin(f);
 	}
 }
@@ -164,7 +175,7 @@ static void start_engines(struct flow *f)
 	run->engines = xcalloc(run->def->n_engines, sizeof(*run->engines));
 	struct engine_events events = {engine_ready, engine_failed, f};
 	for (size_t i = 0; i < run->def->n_engines; i++) {
-		if (run->def->engines[i].used) {
+		if (flow_has_engine(f, &run->def->engines[i])) {
 			run->engines[i] = engine_new(
 				run->loop, &run->def->engines[i].config, run->dir, events);
 			f->n_engines_wanted++;
@@ -244,13 +255,16 @@ static bool count_what_is_there(struct flow *f, struct error *err)
 	return ok;
 }
 
-bool flow_run(struct run *run, const struct stage_def *stages, size_t n,
-	void (*tick)(void *ctx, const struct flow_stats *stats), void *tick_ctx, bool *out_backlog,
-	struct error *err)
+bool flow_run_phase(struct run *run, const struct stage_def *stages, size_t n,
+	struct flow_night *night, void (*tick)(void *ctx, const struct flow_stats *stats),
+	void *tick_ctx, struct error *err)
 {
-	struct flow f = {
-		.run = run, .stages = stages, .n_stages = n, .tick = tick, .tick_ctx = tick_ctx};
-	struct budget budget;
+	struct flow f = {.night = night,
+		.run = run,
+		.stages = stages,
+		.n_stages = n,
+		.tick = tick,
+		.tick_ctx = tick_ctx};
 	f.due_end = &f.due;
 	while (!stages[f.producer].ops->plan) {
 		f.producer++;
@@ -265,7 +279,7 @@ bool flow_run(struct run *run, const struct stage_def *stages, size_t n,
 	run->loop = loop_new();
 	f.started_ms = clock_mono_ms();
 	f.last_begun = ledger_last_begun(run->ledger);
-	flow_budget_open(&f, &budget);
+	flow_budget_open(&f);
 	flow_watch_signals(&f);
 	start_engines(&f);
 	commit_tick(&f);
@@ -276,14 +290,13 @@ bool flow_run(struct run *run, const struct stage_def *stages, size_t n,
 	run->flow = NULL;
 	free(f.states);
 	free(f.row);
-	budget_release(&budget);
 	/* Also after a failure: what came back is kept, if the ledger lets us. */
 	struct error flush_err = {0};
 	if (!ledger_flush(run->ledger, &flush_err) && !f.failed) {
 		*err = flush_err;
 		return false;
 	}
-	*out_backlog = f.backlog;
+	night->backlog = f.backlog;
 	if (f.failed) {
 		*err = f.err;
 		return false;

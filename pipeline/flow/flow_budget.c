@@ -80,7 +80,9 @@ bool flow_may_produce(struct flow_group *g)
 		return false;
 	}
 	enum budget_answer answer = f->budget ? ask(f, g->source) : BUDGET_GO;
-	return answer == BUDGET_GO || answer == BUDGET_WAIT;
+	bool may = answer == BUDGET_GO || answer == BUDGET_WAIT;
+	f->night->n_wanting += may && !f->night->can_generate;
+	return may && f->night->can_generate;
 }
 
 enum engine_leave flow_begin(struct group *group, struct budget_ticket *tickets, uint32_t n)
@@ -236,34 +238,23 @@ static int64_t reserve_ms(const struct flow *f)
 
 /* --- its time --- */
 
-void flow_budget_open(struct flow *f, struct budget *storage)
+static void begin_night(struct flow *f)
 {
 	const struct run *run = f->run;
+	struct budget *storage = &f->night->budget;
 	struct budget_limits limits = {.deadline_ms = run->deadline_ms,
 		.tokens = run->def->budget.tokens,
 		.energy_wh = run->def->budget.energy_wh,
 		.drain_ms = run->def->budget.drain_ms};
 	if (limits.deadline_ms) {
+		f->night->length_ms = MAX(limits.deadline_ms - clock_wall_ms(), 0);
 		/* A short night would be over before it has begun. */
-		limits.drain_ms = MIN(limits.drain_ms,
-			(uint64_t)MAX(limits.deadline_ms - clock_wall_ms(), 0) / 4);
+		limits.drain_ms = MIN(limits.drain_ms, (uint64_t)f->night->length_ms / 4);
 	}
 	budget_init(storage, &limits);
-	f->ticked_ms = clock_mono_ms();
-	if (!limits.deadline_ms && !limits.tokens && !(limits.energy_wh > 0)) {
-		return;
-	}
-	f->budget = storage;
+	f->night->begun = true;
+	f->night->has_budget = limits.deadline_ms || limits.tokens || limits.energy_wh > 0;
 	budget_add_tokens(storage, (double)f->stats.n_tokens);
-	read_books(f);
-	f->batch_ms_each = batch_ms_each(f);
-	storage->reserve_ms = reserve_ms(f);
-	if (clock_wall_ms() >= budget_flow_end(storage)) {
-		f->grace_end_ms = INT64_MAX; /* until the engines are ready */
-	}
-	if (limits.energy_wh > 0) {
-		f->power = power_new(run->loop, run->def->budget.watts);
-	}
 	if (limits.deadline_ms) {
 		char stamp[40];
 		clock_stamp(limits.deadline_ms, stamp);
@@ -271,6 +262,31 @@ void flow_budget_open(struct flow *f, struct budget *storage)
 				? "the night ends at the deadline"
 				: "the deadline has passed: what is there is brought home",
 			"deadline", stamp, NULL);
+	}
+}
+
+void flow_budget_open(struct flow *f)
+{
+	if (!f->night->begun) {
+		begin_night(f);
+	}
+	f->ticked_ms = clock_mono_ms();
+	if (!f->night->has_budget) {
+		return;
+	}
+	struct budget *b = f->budget = &f->night->budget;
+	/* Of this phase; what earlier ones have thrown away is in the books. */
+	b->n_thrown = 0;
+	b->tokens_thrown = 0;
+	b->verify_ms = 0;
+	read_books(f);
+	f->batch_ms_each = batch_ms_each(f);
+	b->reserve_ms = reserve_ms(f);
+	if (clock_wall_ms() >= budget_flow_end(b)) {
+		f->grace_end_ms = INT64_MAX; /* until the engines are ready */
+	}
+	if (b->limits.energy_wh > 0) {
+		f->power = power_new(f->run->loop, f->run->def->budget.watts);
 	}
 }
 
@@ -346,6 +362,7 @@ void flow_budget_tick(struct flow *f)
 	}
 	count_slots(f);
 	b->reserve_ms = reserve_ms(f);
+	b->later_ms = flow_later_ms(f);
 	b->energy_wh = joules(f) / 3600;
 	if (mono - f->written_ms >= WRITE_EVERY_MS) {
 		f->written_ms = mono;

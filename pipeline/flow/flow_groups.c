@@ -140,6 +140,7 @@ static void settle(struct flow_group *g, const char *state, const char *reason, 
 		flow_fail(f, &err);
 	} else {
 		f->stats.n_prompts_left--;
+		f->night->n_done++;
 	}
 	flow_free_group(g);
 }
@@ -205,6 +206,7 @@ static void pass_on(struct flow *f, struct candidate *c, size_t after)
 	}
 	decide(f, c);
 	flow_write_decision(f, c);
+	f->night->n_done++;
 	struct flow_group *g = of(c->group);
 	g->n_open--;
 	step_soon(g);
@@ -243,8 +245,16 @@ enum admission { ADMIT, PASS_OVER, LATER, NO_MORE };
 
 static enum admission may_admit(struct flow *f, const struct ledger_prompt *row)
 {
+	if (f->night->read_vocab) {
+		return NO_MORE;
+	}
 	if (row->id <= f->last_begun) {
 		return ADMIT; /* what there is of it is verified, whatever may still be made */
+	}
+	if (!f->night->can_generate) {
+		enum budget_answer answer = flow_ask(f, row->source);
+		f->night->n_wanting += answer == BUDGET_GO || answer == BUDGET_WAIT;
+		return NO_MORE;
 	}
 	switch (flow_ask(f, row->source)) {
 	case BUDGET_GO:
@@ -382,7 +392,7 @@ void flow_step(struct flow_group *g)
 	struct flow *f = g->flow;
 	struct group *group = &g->group;
 	g->due = false;
-	if (g->cancelled || f->failed) {
+	if (g->cancelled || g->parked || f->failed) {
 		flow_free_group(g);
 		return;
 	}
@@ -420,6 +430,7 @@ void flow_candidate(struct candidate *c)
 	assert(c->idx < c->group->n_candidates && !c->group->candidates[c->idx]);
 	c->group->candidates[c->idx] = c;
 	count_candidate(f, c, true);
+	f->night->n_done++;
 	if (!flow_write_candidate(f, c)) {
 		g->n_open--;
 	} else if (c->state == CANDIDATE_PENDING) {
@@ -448,6 +459,28 @@ void flow_cancelled(struct group *group)
 		g->n_open -= group->candidates[i] == NULL;
 	}
 	flow_wave_made(group);
+}
+
+static void note_waiting(struct flow *f, const char *engine)
+{
+	for (size_t i = 0; i < f->run->def->n_engines; i++) {
+		f->night->waiting[i] += strcmp(f->run->def->engines[i].config.name, engine) == 0;
+	}
+}
+
+void flow_parked(struct candidate *c, const char *engine)
+{
+	struct flow_group *g = of(c->group);
+	struct flow *f = g->flow;
+	from_consumers(f, c);
+	if (c->rescored) {
+		f->night->n_done++;
+		flow_write_parked(f, c);
+	}
+	note_waiting(f, engine);
+	g->parked = true;
+	g->n_open--;
+	step_soon(g);
 }
 
 void flow_dropped(struct candidate *c)
