@@ -127,6 +127,7 @@ struct part {
 	struct engine_request *request; /* NULL when all is answered */
 	size_t first;
 	uint32_t n_left;
+	struct budget_ticket *tickets; /* job.n */
 	struct part *next;
 };
 
@@ -157,9 +158,17 @@ static bool open_generate(void *state, const void *config, struct run *run, stru
 	s->config = gc;
 	s->run = run;
 	s->engine = run_engine(run, gc->engine);
+	s->template = template_read(sample_template(run->def), err);
+	if (!s->template || !s->engine) {
+		return s->template != NULL; /* in a phase without it nothing is generated */
+	}
 	const char *tokenizer = definition_engine(run->def, gc->engine)->tokenizer;
 	if (!engine_info(s->engine)->has_ids && tokenizer) {
 		s->tokenizer = run_engine(run, tokenizer);
+		if (!s->tokenizer) {
+			s->engine = NULL;
+			return true;
+		}
 		if (!engine_info(s->tokenizer)->has_ids) {
 			return error_set(err, FAIL_REMOTE,
 				"engine '%s' cannot tokenize for '%s': it speaks the %s dialect",
@@ -173,8 +182,7 @@ static bool open_generate(void *state, const void *config, struct run *run, stru
 	s->sampling = (struct engine_sampling){gc->sampling.temperature, gc->sampling.top_p,
 		gc->sampling.min_p, gc->sampling.top_k, gc->sampling.repeat_penalty,
 		gc->sampling.max_tokens, gc->sampling.stop.items, gc->sampling.stop.n};
-	s->template = template_read(sample_template(run->def), err);
-	return s->template != NULL;
+	return true;
 }
 
 static void close_generate(void *state)
@@ -205,6 +213,9 @@ static size_t plan(
 static bool has_room(void *state)
 {
 	struct generate_state *s = state;
+	if (!s->engine) {
+		return true;
+	}
 	uint32_t slots = MAX(engine_info(s->engine)->n_slots, SLOTS_UNKNOWN);
 	return (uint64_t)s->n_tokenizing * s->config->candidates.min < slots &&
 		engine_has_room(s->engine) && (!s->tokenizer || engine_has_room(s->tokenizer));
@@ -308,6 +319,12 @@ static void on_retokenized(void *ctx, const struct engine_prompt *answer)
 	owe_one_less(r->wave);
 }
 
+static enum engine_leave may_start(void *ctx, uint32_t i, uint32_t n)
+{
+	struct part *part = ctx;
+	return flow_begin(part->wave->group, &part->tickets[i], n);
+}
+
 static void on_candidate(void *ctx, const struct engine_candidate *answer)
 {
 	struct part *part = ctx;
@@ -316,6 +333,7 @@ static void on_candidate(void *ctx, const struct engine_candidate *answer)
 	if (--part->n_left == 0) {
 		part->request = NULL;
 	}
+	flow_end(w->group, &part->tickets[answer->i], answer->reason, answer->n_tokens);
 	if (answer->reason == ENGINE_CANCELLED) {
 		w->cancelled = true;
 		owe_one_less(w);
@@ -363,6 +381,9 @@ static void ask(struct wave *w)
 		*part = (struct part){
 			.wave = w, .first = i, .n_left = (uint32_t)(end - i), .next = w->parts};
 		w->parts = part;
+		part->tickets = arena_alloc_array(
+			&w->group->arena, part->n_left, sizeof(*part->tickets));
+		memset(part->tickets, 0, part->n_left * sizeof(*part->tickets));
 		part->job = (struct engine_job){
 			.messages = by_messages ? w->messages : NULL,
 			.n_messages = by_messages ? w->n_messages : 0,
@@ -373,6 +394,7 @@ static void ask(struct wave *w)
 			.seed = run_seed(s->run, prompt->prompt_id, (uint32_t)i),
 			.logprobs = s->config->logprobs,
 			.per_request = s->config->candidates.per_request,
+			.may_start = may_start,
 		};
 		part->request = engine_generate(s->engine, &part->job, on_candidate, part);
 		i = end;

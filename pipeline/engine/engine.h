@@ -149,6 +149,8 @@ bool engine_endpoint_stats(
 void engine_expect(struct engine *engine, uint64_t n_to_come);
 /* True while fewer candidates wait than would fill the slots once more: the time to bring work. */
 bool engine_has_room(const struct engine *engine);
+/* What was held may perhaps go now. */
+void engine_wake(struct engine *engine);
 
 /* --- requests --- */
 
@@ -187,6 +189,9 @@ struct engine_sampling {
 struct engine_request *engine_tokenize_raw(
 	struct engine *engine, struct slice text, engine_prompt_cb *done, void *ctx);
 
+/* May candidates be sent now? Held ones are asked about again when something ends or engine_wake is called. */
+enum engine_leave { ENGINE_GO, ENGINE_HOLD, ENGINE_DROP };
+
 struct engine_job {
 	const struct engine_message *messages; /* for dialects that take messages; n_messages */
 	size_t n_messages;
@@ -202,6 +207,11 @@ struct engine_job {
 	bool priority; /* before waiting work without it: a judge's short question must not queue behind long generations */
 	/* Jobs of the same number like to go to the same endpoint, where what they begin with is cached; 0: wherever. */
 	uint64_t affinity;
+	/*
+	 * Right before the candidates i .. i+n-1 are sent, each time they are; with engine_generate's ctx. ENGINE_DROP: they are
+	 * answered as cancelled, and have cost nothing. Must not call back into the engine. Optional.
+	 */
+	enum engine_leave (*may_start)(void *ctx, uint32_t i, uint32_t n);
 };
 
 struct engine_top {

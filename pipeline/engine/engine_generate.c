@@ -71,6 +71,13 @@ static void build(struct call *call, struct str *out)
 	call->endpoint->dialect->build_generate(&dialect_call, out);
 }
 
+static enum engine_leave may_start(struct call *call)
+{
+	const struct part *part = call->owner;
+
+	return part->generate->job->may_start(part->generate->ctx, part->first, part->n);
+}
+
 static void deliver_failure(struct part *part, const struct call_result *result)
 {
 	struct generate *generate = part->generate;
@@ -192,6 +199,7 @@ struct engine_request *engine_generate(
 			.lane = job->priority ? LANE_PRIORITY : LANE_NORMAL,
 			.weight = part->n,
 			.build = build,
+			.may_start = job->may_start != NULL ? may_start : NULL,
 			.done = part_done,
 			.home = &generate->home,
 		};

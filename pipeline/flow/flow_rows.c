@@ -61,12 +61,28 @@ bool flow_write_scores(struct flow *f, const struct candidate *c, bool of_group,
 	return ok;
 }
 
+static bool replace_scores(struct flow *f, const struct candidate *c, struct error *err)
+{
+	int64_t id = candidate_id(c->group->prompt.id, c->idx);
+	return (!c->has_stored || ledger_clear_scores(f->run->ledger, id, err)) &&
+		flow_write_scores(f, c, false, err);
+}
+
+bool flow_write_parked(struct flow *f, const struct candidate *c)
+{
+	struct error err = {0};
+	bool ok = replace_scores(f, c, &err);
+	if (!ok) {
+		flow_fail(f, &err);
+	}
+	return ok;
+}
+
 bool flow_write_decision(struct flow *f, const struct candidate *c)
 {
 	int64_t id = candidate_id(c->group->prompt.id, c->idx);
 	struct error err = {0};
-	bool ok = !c->has_stored || ledger_clear_scores(f->run->ledger, id, &err);
-	ok = ok && flow_write_scores(f, c, false, &err) &&
+	bool ok = replace_scores(f, c, &err) &&
 		ledger_set_candidate_state(f->run->ledger, id, candidate_state_name(c->state),
 			c->reason, c->detail, &err);
 	if (!ok) {
@@ -146,6 +162,7 @@ struct flow_group *flow_load_group(struct flow *f, const struct ledger_prompt *r
 {
 	struct flow_group *g = xcalloc(1, sizeof(*g));
 	g->flow = f;
+	g->source = f->budget ? budget_source(f->budget, row->source) : 0;
 	g->made = true;
 	g->next = f->groups;
 	if (f->groups) {

@@ -89,6 +89,8 @@ enum ledger_found ledger_get_prompt(struct ledger *l, int64_t id, struct arena *
 enum ledger_found ledger_find_prompt(
 	struct ledger *l, const char *prefix, int64_t *out_id, struct error *err);
 int64_t ledger_count_prompts(struct ledger *l);
+/* The last prompt that has a candidate; 0: none has. */
+int64_t ledger_last_begun(struct ledger *l);
 
 /* --- candidates --- */
 

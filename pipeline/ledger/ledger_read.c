@@ -213,6 +213,11 @@ int64_t ledger_count_prompts(struct ledger *l)
 	return count(l, "SELECT count(*) FROM prompt");
 }
 
+int64_t ledger_last_begun(struct ledger *l)
+{
+	return count(l, "SELECT coalesce(max(id) / 4096, 0) FROM candidate");
+}
+
 int64_t ledger_count_plan_rows(struct ledger *l)
 {
 	return count(l, "SELECT coalesce(max(row) + 1, 0) FROM plan");

@@ -8,7 +8,7 @@
     bench.py rate      candidates/s of the client against wrk on a static server (bench_rate.py)
     bench.py math      the math checker's pairs/s and verdicts, against Math-Verify (bench_math.py)
 
-Environment: THRESH, FAKE_ENGINE, BENCH_SHARD, BENCH_MATH, THRESH_SOURCE (the checkout), THRESH_LLAMA_SERVER, THRESH_INTEROP_PYTHON. BENCH_PROMPTS,
+Environment: THRESH, FAKE_ENGINE, BENCH_SHARD, BENCH_MATH, BENCH_NIGHT, THRESH_SOURCE (the checkout), THRESH_LLAMA_SERVER, THRESH_INTEROP_PYTHON. BENCH_PROMPTS,
 BENCH_ROUNDS and BENCH_TOKENS change the size.
 """
 import concurrent.futures
@@ -306,9 +306,15 @@ def billion():
         shutil.rmtree('stream')
 
 
+def deadline():
+    program = os.environ.get('BENCH_NIGHT', os.path.join(SOURCE, 'build/tests/bench/bench_night'))
+    print('deadline: targets: never late, >= 95 % of the slot time until the deadline used, <= 2 % of the tokens thrown away', flush=True)
+    subprocess.run([program, os.environ.get('BENCH_NIGHTS', '50')], check=True)
+
+
 if __name__ == '__main__':
     SOURCE, THRESH = os.path.abspath(SOURCE), os.path.abspath(THRESH)
-    for key in ('BENCH_SHARD', 'BENCH_MATH', 'THRESH_INTEROP_PYTHON', 'THRESH_SHARED', 'MATH_VERIFY_PYTHON', 'OPENAI_PYTHON'):
+    for key in ('BENCH_SHARD', 'BENCH_MATH', 'THRESH_INTEROP_PYTHON', 'THRESH_SHARED', 'MATH_VERIFY_PYTHON', 'OPENAI_PYTHON', 'BENCH_NIGHT'):
         if key in os.environ:
             os.environ[key] = os.path.abspath(os.environ[key])
     with tempfile.TemporaryDirectory(prefix='thresh-bench-') as folder:
@@ -320,5 +326,6 @@ if __name__ == '__main__':
          'billion': billion,
          'math': lambda: bench_math.run(THRESH),
          'rate': lambda: bench_rate.run(THRESH),
+         'deadline': deadline,
          }[sys.argv[1]]()
         os.chdir('/')
