@@ -91,5 +91,7 @@ struct group {
 struct candidate *group_new_candidate(struct group *group, size_t n_verifiers, uint32_t idx);
 /* Makes room for n places in group->candidates; new ones are NULL. Does not change n_candidates. */
 void group_reserve(struct group *group, size_t n);
+/* Of the candidates 0 .. n_candidates-1 that are there. */
+size_t group_count(const struct group *group, enum candidate_state state);
 
 #endif

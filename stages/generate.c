@@ -3,6 +3,7 @@
  * ids are kept in the ledger), ask for each missing candidate with its own seed, and hand over what comes. An engine that
  * returns no ids has them made by its `tokenizer` engine afterwards.
  */
+#include "generate_plan.h"
 #include "sample.h"
 #include "stages.h"
 
@@ -24,9 +25,8 @@
 
 struct generate_config {
 	char *engine;
-	struct {
-		uint32_t min, max, stop_after, per_request;
-	} candidates;
+	struct candidates_plan candidates;
+	uint32_t per_request;
 	struct {
 		double temperature, top_p, min_p, repeat_penalty;
 		uint32_t top_k, max_tokens;
@@ -40,16 +40,32 @@ struct generate_config {
 
 enum truncated { TRUNCATED_REJECT, TRUNCATED_SCORE };
 
+static const struct param give_up_params[] = {
+	PARAM_DOUBLE("below", struct generate_config, candidates.worthwhile, .required = true,
+		.min = 0.0001, .max = 0.99,
+		.help = "the lowest pass rate that is worth its tokens"),
+	PARAM_DOUBLE("confidence", struct generate_config, candidates.confidence, .def = "0.9",
+		.min = 0.5, .max = 0.9999,
+		.help = "how sure to be, at each wave's end, that the rate is lower"),
+	{0},
+};
+
+static const char *const below[] = {"below", NULL};
+
 static const struct param candidates_params[] = {
 	PARAM_U32("min", struct generate_config, candidates.min, .def = "4", .min = 1,
-		.max = CANDIDATES_MAX, .help = "candidates of a wave"),
+		.max = CANDIDATES_MAX, .help = "candidates of the first wave"),
 	PARAM_U32("max", struct generate_config, candidates.max, .def = "4", .min = 1,
 		.max = CANDIDATES_MAX, .help = "candidates of a prompt at most"),
+	PARAM_U32("wave", struct generate_config, candidates.wave, .min = 1, .max = CANDIDATES_MAX,
+		.help = "candidates of each further wave; as min unless given"),
 	PARAM_U32("stop_after", struct generate_config, candidates.stop_after, .def = "0", .min = 0,
 		.max = CANDIDATES_MAX,
 		.help = "no further wave when so many are accepted; 0: always up to max"),
-	PARAM_U32("per_request", struct generate_config, candidates.per_request, .def = "1",
-		.min = 1, .max = CANDIDATES_MAX, .no_fingerprint = true,
+	PARAM_GROUP("give_up", .table = give_up_params, .scalar_for = below,
+		.help = "no further wave for a prompt that is not worth it; a number: below"),
+	PARAM_U32("per_request", struct generate_config, per_request, .def = "1", .min = 1,
+		.max = CANDIDATES_MAX, .no_fingerprint = true,
 		.help = "asked for in one HTTP request; above 1 slots wait for each other"),
 	{0},
 };
@@ -132,17 +148,56 @@ struct part {
 
 /* --- configuration --- */
 
+PRINTF_LIKE(3, 4)
+static void refuse(const struct stage_check *c, const char *hint, const char *fmt, ...)
+{
+	const struct node *at = node_get(c->node, "candidates");
+	struct error err = {0};
+	va_list args;
+	va_start(args, fmt);
+	AUTO_FREE char *what = xvasprintf(fmt, args);
+	va_end(args);
+	node_error(&err, c->tree, at ? at : c->node, "stage 'generate': candidates.%s", what);
+	if (hint) {
+		error_hint(&err, "%s", hint);
+	}
+	error_list_add(c->errors, &err);
+}
+
+/* What is written and can never matter is a misunderstanding. */
+static void check_candidates(const struct candidates_plan *p, const struct stage_check *c)
+{
+	if (p->min > p->max) {
+		refuse(c, NULL, "min (%u) is above candidates.max (%u)", p->min, p->max);
+		return;
+	}
+	if (p->stop_after > p->max) {
+		refuse(c, "lower stop_after, or raise max",
+			"stop_after (%u) is above candidates.max (%u): no prompt gets so many",
+			p->stop_after, p->max);
+	}
+	bool one_wave = p->min == p->max;
+	if (one_wave && (p->wave || p->worthwhile > 0)) {
+		refuse(c, "raise max, or lower min",
+			"%s has no effect: the first wave has all %u candidates",
+			p->wave ? "wave" : "give_up", p->max);
+	} else if (p->worthwhile > 0) {
+		size_t n = candidates_hopeless_after(p->worthwhile, p->confidence);
+		if (n >= p->max) {
+			refuse(c, "raise max or give_up.below, or lower give_up.confidence",
+				"give_up has no effect: a rate below %g is certain to %g after %zu "
+				"rejected candidates, "
+				"and max is %u",
+				p->worthwhile, p->confidence, n, p->max);
+		}
+	}
+}
+
 static void check(const void *config, const struct stage_check *c)
 {
 	const struct generate_config *gc = config;
 	struct error err = {0};
-	if (gc->candidates.min > gc->candidates.max) {
-		const struct node *at = node_get(c->node, "candidates");
-		node_error(&err, c->tree, at ? at : c->node,
-			"stage 'generate': candidates.min (%u) is above candidates.max (%u)",
-			gc->candidates.min, gc->candidates.max);
-		error_list_add(c->errors, &err);
-	}
+	check_candidates(&gc->candidates, c);
 	if (!sample_template(c->definition)) {
 		node_error(&err, c->tree, c->node,
 			"stage 'generate' needs stage 'sample', which has the prompt template");
@@ -189,16 +244,9 @@ static void close_generate(void *state)
 static size_t plan(
 	void *state, const struct group *group, size_t n_accepted, const char **out_reason)
 {
-	const struct generate_config *c = ((struct generate_state *)state)->config;
-	if (c->candidates.stop_after && n_accepted >= c->candidates.stop_after) {
-		*out_reason = "enough";
-		return group->n_candidates;
-	}
-	if (group->n_candidates >= c->candidates.max) {
-		*out_reason = "all";
-		return group->n_candidates;
-	}
-	return MIN(group->n_candidates + c->candidates.min, c->candidates.max);
+	const struct generate_state *s = state;
+	return candidates_next(&s->config->candidates, group->n_candidates, n_accepted,
+		group_count(group, CANDIDATE_REJECTED), out_reason);
 }
 
 /* Prompts being tokenized are candidates that the engine does not know of yet: one filling of its slots is enough. */
@@ -372,7 +420,7 @@ static void ask(struct wave *w)
 			.n = part->n_left,
 			.seed = run_seed(s->run, prompt->prompt_id, (uint32_t)i),
 			.logprobs = s->config->logprobs,
-			.per_request = s->config->candidates.per_request,
+			.per_request = s->config->per_request,
 		};
 		part->request = engine_generate(s->engine, &part->job, on_candidate, part);
 		i = end;

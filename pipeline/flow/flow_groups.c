@@ -139,15 +139,6 @@ static void settle(struct flow_group *g, const char *state, const char *reason, 
 	flow_free_group(g);
 }
 
-static size_t count_state(const struct group *group, enum candidate_state state)
-{
-	size_t n = 0;
-	for (size_t i = 0; i < group->n_candidates; i++) {
-		n += group->candidates[i] && group->candidates[i]->state == state;
-	}
-	return n;
-}
-
 static size_t next_consumer(const struct flow *f, size_t after)
 {
 	size_t i = after + 1;
@@ -236,7 +227,7 @@ void flow_admit(struct flow *f)
 static void settle_by_plan(struct flow_group *g, const char *reason)
 {
 	const struct group *group = &g->group;
-	if (group->n_candidates && count_state(group, CANDIDATE_FAILED) == group->n_candidates) {
+	if (group->n_candidates && group_count(group, CANDIDATE_FAILED) == group->n_candidates) {
 		settle(g, "failed", group->candidates[0]->reason,
 			group->candidates[0]->detail); /* none is missing */
 	} else {
@@ -314,7 +305,7 @@ void flow_step(struct flow_group *g)
 		return;
 	}
 	const char *reason = NULL;
-	size_t n_accepted = count_state(group, CANDIDATE_ACCEPTED);
+	size_t n_accepted = group_count(group, CANDIDATE_ACCEPTED);
 	size_t to = f->stages[f->producer].ops->plan(
 		f->states[f->producer], group, n_accepted, &reason);
 	assert(to >= group->n_candidates && to <= CANDIDATES_MAX);
