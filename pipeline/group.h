@@ -56,6 +56,8 @@ struct candidate {
 	size_t n_ids;
 	const float *logprobs; /* n_ids or NULL */
 	uint32_t n_tokens;
+	uint32_t n_read; /* tokens of the prompt that the server read for it */
+	bool knows_read;
 	enum finish finish;
 	bool retokenized;
 	const char *endpoint;
@@ -84,6 +86,7 @@ struct group {
 	uint32_t wave; /* the one in progress */
 	void *flow; /* the runner's */
 	void *generate; /* the producing stage's */
+	struct endpoint *home; /* of its engine, which has the prompt cached; NULL: none yet */
 	void **prepared; /* per verifier instance: what its prepare() returned */
 };
 

@@ -13,6 +13,8 @@ struct summary_facts {
 	int64_t n_prompts, n_pending, n_settled, n_prompts_failed;
 	int64_t n_candidates, n_candidates_pending, n_accepted, n_rejected, n_undecided, n_failed;
 	int64_t tokens_generated, tokens_accepted, n_chosen, tokens_chosen;
+	int64_t n_told, tokens_sent,
+		tokens_read; /* of prompts, as far as servers tell what they read */
 	int64_t flow_ms; /* time of the generating section */
 	bool finished;
 };

@@ -2,6 +2,12 @@
  * Asks an engine for candidates. One wave of a group: render the template, have the prompt tokenized (once per prompt; the
  * ids are kept in the ledger), ask for each missing candidate with its own seed, and hand over what comes. An engine that
  * returns no ids has them made by its `tokenizer` engine afterwards.
+ *
+ * Most engines are asked for all of a wave at once, and queue. One that keeps a prompt in the slot that has read it (llama.cpp) would then
+ * read it in each of several slots. It gets as many requests as it has slots, and a prompt's candidates one after another, so that
+ * each finds the prompt in the slot that its predecessor has left: feed(). Where slots would be idle, several are asked for
+ * in one request, which reads the prompt once. Which of this happens depends on time; what is sampled does not, since each
+ * candidate has its seed.
  */
 #include "generate_plan.h"
 #include "sample.h"
@@ -22,11 +28,13 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 struct generate_config {
 	char *engine;
 	struct candidates_plan candidates;
 	uint32_t per_request;
+	bool rounds;
 	struct {
 		double temperature, top_p, min_p, repeat_penalty;
 		uint32_t top_k, max_tokens;
@@ -64,9 +72,13 @@ static const struct param candidates_params[] = {
 		.help = "no further wave when so many are accepted; 0: always up to max"),
 	PARAM_GROUP("give_up", .table = give_up_params, .scalar_for = below,
 		.help = "no further wave for a prompt that is not worth it; a number: below"),
-	PARAM_U32("per_request", struct generate_config, per_request, .def = "1", .min = 1,
+	PARAM_BOOL("rounds", struct generate_config, rounds, .def = "false", .no_fingerprint = true,
+		.help = "the first wave of every prompt before the second of any: for a budget "
+			"that does not suffice for all"),
+	PARAM_U32("per_request", struct generate_config, per_request, .def = "0", .min = 0,
 		.max = CANDIDATES_MAX, .no_fingerprint = true,
-		.help = "asked for in one HTTP request; above 1 slots wait for each other"),
+		.help = "asked for in one HTTP request; 0: as keeps the slots busy and reads a "
+			"prompt once"),
 	{0},
 };
 
@@ -121,6 +133,11 @@ struct generate_state {
 	struct template *template; /* owns */
 	struct engine_sampling sampling;
 	uint32_t n_tokenizing; /* waves that wait for their prompt's ids */
+	uint32_t n_asked; /* candidates that the engine has been asked for */
+	/* Only if the engine keeps prompts per slot: waves that have missing candidates to ask for. */
+	bool feeds;
+	TAILQ_HEAD(, wave) waiting, begun; /* without a request that is out, and with one */
+	uint32_t n_waiting;
 };
 
 /* The wave that a group is in; lives in the group's arena. */
@@ -128,6 +145,10 @@ struct wave {
 	struct generate_state *state;
 	struct group *group;
 	size_t from, to;
+	size_t next; /* the first that may not have been asked for */
+	uint32_t n_unasked;
+	enum { WAVE_UNLISTED, WAVE_WAITING, WAVE_BEGUN } listed;
+	TAILQ_ENTRY(wave) link;
 	struct engine_message *messages;
 	size_t n_messages;
 	struct engine_request *tokenizing; /* the one request that comes before all others */
@@ -165,8 +186,9 @@ static void refuse(const struct stage_check *c, const char *hint, const char *fm
 }
 
 /* What is written and can never matter is a misunderstanding. */
-static void check_candidates(const struct candidates_plan *p, const struct stage_check *c)
+static void check_candidates(const struct generate_config *gc, const struct stage_check *c)
 {
+	const struct candidates_plan *p = &gc->candidates;
 	if (p->min > p->max) {
 		refuse(c, NULL, "min (%u) is above candidates.max (%u)", p->min, p->max);
 		return;
@@ -177,10 +199,13 @@ static void check_candidates(const struct candidates_plan *p, const struct stage
 			p->stop_after, p->max);
 	}
 	bool one_wave = p->min == p->max;
-	if (one_wave && (p->wave || p->worthwhile > 0)) {
+	if (one_wave && (p->wave || p->worthwhile > 0 || gc->rounds)) {
 		refuse(c, "raise max, or lower min",
 			"%s has no effect: the first wave has all %u candidates",
-			p->wave ? "wave" : "give_up", p->max);
+			p->wave                     ? "wave"
+				: p->worthwhile > 0 ? "give_up"
+						    : "rounds",
+			p->max);
 	} else if (p->worthwhile > 0) {
 		size_t n = candidates_hopeless_after(p->worthwhile, p->confidence);
 		if (n >= p->max) {
@@ -197,7 +222,7 @@ static void check(const void *config, const struct stage_check *c)
 {
 	const struct generate_config *gc = config;
 	struct error err = {0};
-	check_candidates(&gc->candidates, c);
+	check_candidates(gc, c);
 	if (!sample_template(c->definition)) {
 		node_error(&err, c->tree, c->node,
 			"stage 'generate' needs stage 'sample', which has the prompt template");
@@ -228,6 +253,9 @@ static bool open_generate(void *state, const void *config, struct run *run, stru
 	s->sampling = (struct engine_sampling){gc->sampling.temperature, gc->sampling.top_p,
 		gc->sampling.min_p, gc->sampling.top_k, gc->sampling.repeat_penalty,
 		gc->sampling.max_tokens, gc->sampling.stop.items, gc->sampling.stop.n};
+	TAILQ_INIT(&s->waiting);
+	TAILQ_INIT(&s->begun);
+	s->feeds = engine_info(s->engine)->prefix_per_slot && !gc->per_request;
 	s->template = template_read(sample_template(run->def), err);
 	return s->template != NULL;
 }
@@ -249,13 +277,31 @@ static size_t plan(
 		group_count(group, CANDIDATE_REJECTED), out_reason);
 }
 
+static uint32_t n_slots(const struct generate_state *s)
+{
+	/* With every endpoint down, one request waits for the first that comes back. */
+	return MAX(engine_slots(s->engine), 1);
+}
+
 /* Prompts being tokenized are candidates that the engine does not know of yet: one filling of its slots is enough. */
 static bool has_room(void *state)
 {
 	struct generate_state *s = state;
 	uint32_t slots = MAX(engine_info(s->engine)->n_slots, SLOTS_UNKNOWN);
+	if (s->tokenizer && !engine_has_room(s->tokenizer)) {
+		return false;
+	}
+	if (s->feeds) {
+		slots = n_slots(s);
+		return s->n_asked + s->n_waiting + s->n_tokenizing < slots + slots / 4 + 2;
+	}
 	return (uint64_t)s->n_tokenizing * s->config->candidates.min < slots &&
-		engine_has_room(s->engine) && (!s->tokenizer || engine_has_room(s->tokenizer));
+		engine_has_room(s->engine);
+}
+
+static bool in_rounds(void *state)
+{
+	return ((struct generate_state *)state)->config->rounds;
 }
 
 static void end_wave(struct wave *w)
@@ -285,6 +331,8 @@ static void copy_answer(struct candidate *c, const struct engine_candidate *from
 		arena_memdup0(arena, from->text.data, from->text.len), from->text.len};
 	c->finish = from->finish;
 	c->n_tokens = from->n_tokens;
+	c->n_read = from->n_read;
+	c->knows_read = from->knows_read;
 	c->endpoint = from->endpoint ? arena_strdup(arena, from->endpoint) : NULL;
 	c->attempts = from->attempts;
 	c->latency_ms = from->latency_ms;
@@ -356,19 +404,145 @@ static void on_retokenized(void *ctx, const struct engine_prompt *answer)
 	owe_one_less(r->wave);
 }
 
+static void on_candidate(void *ctx, const struct engine_candidate *answer);
+
+/* One request for the next missing candidates, `n` at most; neighbours, since their seeds count up. */
+static void ask_part(struct wave *w, uint32_t n)
+{
+	struct generate_state *s = w->state;
+	struct group *group = w->group;
+	const struct prompt *prompt = &group->prompt;
+	bool by_messages = !engine_info(s->engine)->has_ids;
+	while (group->candidates[w->next]) {
+		w->next++;
+	}
+	size_t first = w->next, end = first;
+	while (end < w->to && end - first < n && !group->candidates[end]) {
+		end++;
+	}
+	n = (uint32_t)(end - first);
+	struct part *part = arena_alloc(&group->arena, sizeof(*part));
+	*part = (struct part){.wave = w, .first = first, .n_left = n, .next = w->parts};
+	w->parts = part;
+	w->next = end;
+	w->n_unasked -= n;
+	s->n_asked += n;
+	part->job = (struct engine_job){
+		.messages = by_messages ? w->messages : NULL,
+		.n_messages = by_messages ? w->n_messages : 0,
+		.prompt_ids = prompt->ids,
+		.n_prompt_ids = prompt->n_ids,
+		.sampling = &s->sampling,
+		.n = n,
+		.seed = run_seed(s->run, prompt->prompt_id, (uint32_t)first),
+		.logprobs = s->config->logprobs,
+		.per_request = s->feeds ? n : s->config->per_request,
+		.home = &group->home,
+	};
+	part->request = engine_generate(s->engine, &part->job, on_candidate, part);
+}
+
+static void list_wave(struct wave *w, int where)
+{
+	struct generate_state *s = w->state;
+	if (w->listed == WAVE_WAITING) {
+		TAILQ_REMOVE(&s->waiting, w, link);
+		s->n_waiting--;
+	} else if (w->listed == WAVE_BEGUN) {
+		TAILQ_REMOVE(&s->begun, w, link);
+	}
+	w->listed = where;
+	if (where == WAVE_BEGUN) {
+		TAILQ_INSERT_TAIL(&s->begun, w, link);
+	} else if (where == WAVE_WAITING) {
+		/* What was begun goes first: its prompt is cached, and it ends sooner. */
+		if (w->parts || w->group->wave) {
+			TAILQ_INSERT_HEAD(&s->waiting, w, link);
+		} else {
+			TAILQ_INSERT_TAIL(&s->waiting, w, link);
+		}
+		s->n_waiting++;
+	}
+}
+
+static struct wave *most_unasked(const struct generate_state *s)
+{
+	struct wave *most = NULL, *w;
+	TAILQ_FOREACH(w, &s->begun, link)
+	{
+		most = most && most->n_unasked >= w->n_unasked ? most : w;
+	}
+	return most;
+}
+
+/* Asks for candidates while slots are idle. Whoever has a candidate in a slot already gets another one only if nobody else will come. */
+static void feed(struct generate_state *s)
+{
+	while (s->n_asked < n_slots(s)) {
+		uint64_t n_others = (uint64_t)flow_prompts_to_come(s->run) + s->n_tokenizing +
+			s->n_waiting;
+		struct wave *w = TAILQ_FIRST(&s->waiting);
+		n_others -= w != NULL;
+		if (!w && !n_others) {
+			w = most_unasked(s);
+		}
+		if (!w) {
+			return;
+		}
+		ask_part(w, candidates_at_once(n_slots(s) - s->n_asked, n_others, w->n_unasked));
+		list_wave(w, w->n_unasked ? WAVE_BEGUN : WAVE_UNLISTED);
+		flow_wake(s->run);
+	}
+}
+
+static void ask(struct wave *w)
+{
+	struct generate_state *s = w->state;
+	/* All are counted before the first is asked for. */
+	for (size_t i = w->from; i < w->to; i++) {
+		w->n_unasked += w->group->candidates[i] == NULL;
+	}
+	assert(w->n_unasked);
+	w->n_out = w->n_unasked;
+	w->next = w->from;
+	if (s->feeds) {
+		list_wave(w, WAVE_WAITING);
+		feed(s);
+		return;
+	}
+	while (w->n_unasked) {
+		ask_part(w, UINT32_MAX);
+	}
+}
+
+/* Those that were never asked for will not come. */
+static void drop_unasked(struct wave *w)
+{
+	list_wave(w, WAVE_UNLISTED);
+	w->n_out -= w->n_unasked;
+	w->n_unasked = 0;
+}
+
 static void on_candidate(void *ctx, const struct engine_candidate *answer)
 {
 	struct part *part = ctx;
 	struct wave *w = part->wave;
 	struct generate_state *s = w->state;
+	s->n_asked--;
 	if (--part->n_left == 0) {
 		part->request = NULL;
 	}
 	if (answer->reason == ENGINE_CANCELLED) {
 		w->cancelled = true;
+		drop_unasked(w);
 		owe_one_less(w);
 		return;
 	}
+	/* Before anything else: a slot is idle. */
+	if (!part->n_left && w->listed == WAVE_BEGUN) {
+		list_wave(w, WAVE_WAITING);
+	}
+	feed(s);
 	struct candidate *c = group_new_candidate(
 		w->group, s->run->def->n_verifiers, (uint32_t)part->first + answer->i);
 	c->seed = run_seed(s->run, w->group->prompt.prompt_id, c->idx);
@@ -386,45 +560,6 @@ static void on_candidate(void *ctx, const struct engine_candidate *answer)
 	}
 	flow_candidate(c);
 	owe_one_less(w);
-}
-
-static void ask(struct wave *w)
-{
-	struct generate_state *s = w->state;
-	const struct prompt *prompt = &w->group->prompt;
-	bool by_messages = !engine_info(s->engine)->has_ids;
-	/* All are counted before the first is asked for. */
-	for (size_t i = w->from; i < w->to; i++) {
-		w->n_out += w->group->candidates[i] == NULL;
-	}
-	assert(w->n_out);
-	for (size_t i = w->from; i < w->to;) {
-		if (w->group->candidates[i]) {
-			i++;
-			continue;
-		}
-		size_t end = i;
-		while (end < w->to && !w->group->candidates[end]) {
-			end++;
-		}
-		struct part *part = arena_alloc(&w->group->arena, sizeof(*part));
-		*part = (struct part){
-			.wave = w, .first = i, .n_left = (uint32_t)(end - i), .next = w->parts};
-		w->parts = part;
-		part->job = (struct engine_job){
-			.messages = by_messages ? w->messages : NULL,
-			.n_messages = by_messages ? w->n_messages : 0,
-			.prompt_ids = prompt->ids,
-			.n_prompt_ids = prompt->n_ids,
-			.sampling = &s->sampling,
-			.n = part->n_left,
-			.seed = run_seed(s->run, prompt->prompt_id, (uint32_t)i),
-			.logprobs = s->config->logprobs,
-			.per_request = s->config->per_request,
-		};
-		part->request = engine_generate(s->engine, &part->job, on_candidate, part);
-		i = end;
-	}
 }
 
 static void on_prompt(void *ctx, const struct engine_prompt *answer)
@@ -506,6 +641,14 @@ static void cancel(void *state UNUSED, struct group *group)
 	w->cancelled = true;
 	if (w->tokenizing) {
 		engine_cancel(w->tokenizing);
+		return;
+	}
+	if (w->n_unasked) {
+		drop_unasked(w);
+		if (!w->n_out) {
+			end_wave(w);
+			return;
+		}
 	}
 	for (struct part *p = w->parts; p; p = p->next) {
 		if (p->request) {
@@ -594,6 +737,7 @@ const struct stage_ops generate_stage = {
 	.open = open_generate,
 	.plan = plan,
 	.start_wave = start_wave,
+	.in_rounds = in_rounds,
 	.has_room = has_room,
 	.finish = finish,
 	.cancel = cancel,

@@ -55,3 +55,9 @@ size_t candidates_next(const struct candidates_plan *plan, size_t n, size_t n_ac
 	size_t more = n && plan->wave ? plan->wave : plan->min;
 	return MIN(n + more, plan->max);
 }
+
+uint32_t candidates_at_once(uint32_t n_idle, uint64_t n_others, uint32_t n_missing)
+{
+	uint64_t share = (n_idle + n_others) / (n_others + 1); /* rounded up */
+	return (uint32_t)MIN(MAX(share, 1), n_missing);
+}

@@ -34,4 +34,11 @@ bool candidates_hopeless(size_t n_accepted, size_t n, double worthwhile, double 
 /* The fewest candidates, all of them rejected, after which that is so. */
 size_t candidates_hopeless_after(double worthwhile, double confidence);
 
+/*
+ * For an engine that keeps a prompt in the slot which has read it, and nowhere else: how many candidates of a prompt to ask for in one
+ * request, which reads the prompt once, when `n_idle` slots are idle, `n_others` further prompts want some of them, and `n_missing`
+ * candidates of this one are missing. One while there are prompts for all slots: the others follow it in its slot.
+ */
+uint32_t candidates_at_once(uint32_t n_idle, uint64_t n_others, uint32_t n_missing);
+
 #endif

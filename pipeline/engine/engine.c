@@ -182,6 +182,7 @@ static bool fill_info(struct engine *engine, struct error *err)
 	info->dialect = engine->dialect->name;
 	info->has_ids = engine->dialect->has_ids;
 	info->has_n = engine->dialect->has_n;
+	info->prefix_per_slot = engine->dialect->prefix_per_slot;
 	info->has_logprobs = engine->dialect->has_logprobs;
 	info->eos_id = facts->eos_id;
 	info->build = copy(engine, facts->build);
@@ -409,6 +410,11 @@ void engine_stats(const struct engine *engine, struct engine_stats *out)
 		out->in_flight += engine->endpoints[i].busy;
 	if (engine->server != NULL && !engine->server_closing)
 		out->restarts = server_restarts(engine->server);
+}
+
+uint32_t engine_slots(const struct engine *engine)
+{
+	return sum_limits(engine);
 }
 
 bool engine_has_room(const struct engine *engine)

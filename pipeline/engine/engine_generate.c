@@ -193,7 +193,7 @@ struct engine_request *engine_generate(
 			.path = engine->dialect != NULL ? engine->dialect->generate_path : "",
 			.build = build,
 			.done = part_done,
-			.home = &generate->home,
+			.home = job->home != NULL ? job->home : &generate->home,
 		};
 		if (fits)
 			call_submit(&part->call);

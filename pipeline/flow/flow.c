@@ -127,6 +127,8 @@ static void begin(struct flow *f)
 			return;
 		}
 	}
+	const struct stage_ops *producer = f->stages[f->producer].ops;
+	f->in_rounds = producer->in_rounds && producer->in_rounds(f->states[f->producer]);
 	flow_set_deadline(f);
 	f->started_ms = clock_mono_ms();
 	flow_turn_soon(f);

@@ -35,6 +35,8 @@ MUST_CHECK bool flow_run(struct run *run, const struct stage_def *stages, size_t
 	void (*tick)(void *ctx, const struct flow_stats *stats), void *tick_ctx, bool *out_backlog,
 	struct error *err);
 
+/* Prompts that will still be brought to the stages, as far as can be told. */
+int64_t flow_prompts_to_come(const struct run *run);
 /* A stage has room again (see has_room). */
 void flow_wake(struct run *run);
 /* From `tick`: stops at once, as a second signal does. flow_run ends with FAIL_INTERRUPTED. */

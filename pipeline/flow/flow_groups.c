@@ -192,6 +192,27 @@ static void admit_one(struct flow *f, struct flow_group *g)
 	step_soon(g);
 }
 
+static bool is_in_memory(const struct flow *f, int64_t prompt)
+{
+	const struct flow_group *g = f->groups;
+	while (g && g->group.prompt.id != prompt) {
+		g = g->next;
+	}
+	return g != NULL;
+}
+
+/* No prompt is left behind the cursor; false: nor anywhere else. */
+static bool start_next_round(struct flow *f)
+{
+	if (!f->n_parked) {
+		return false;
+	}
+	f->n_parked = 0;
+	f->round++;
+	f->cursor = 0;
+	return true;
+}
+
 void flow_admit(struct flow *f)
 {
 	const struct stage_ops *producer = f->stages[f->producer].ops;
@@ -203,11 +224,17 @@ void flow_admit(struct flow *f)
 		enum ledger_found found = ledger_next_pending(
 			f->run->ledger, f->cursor, &arena, &row, &err);
 		struct flow_group *g = NULL;
+		bool skip = false;
 		if (found == LEDGER_FOUND) {
 			f->cursor = row.id;
-			g = flow_load_group(f, &row, &arena, &err);
+			/* One that is still at work on the last round goes on by itself. */
+			skip = f->round && is_in_memory(f, row.id);
+			g = skip ? NULL : flow_load_group(f, &row, &arena, &err);
 		}
 		arena_release(&arena);
+		if (skip || (found == LEDGER_END && start_next_round(f))) {
+			continue;
+		}
 		if (found == LEDGER_FAILED || (found == LEDGER_FOUND && !g)) {
 			flow_fail(f, &err);
 			return;
@@ -284,6 +311,15 @@ static bool is_complete(const struct group *group, size_t to)
 	return true;
 }
 
+/* Whether the next wave, up to `to`, is for a later round. Once nobody else is left, there is nothing to wait for. */
+static bool is_for_later(const struct flow_group *g, size_t to)
+{
+	const struct flow *f = g->flow;
+	const struct group *group = &g->group;
+	uint32_t wave = group->wave + (group->n_candidates > 0);
+	return f->in_rounds && !f->exhausted && wave > f->round && !is_complete(group, to);
+}
+
 /* Asks the consumers for the scores of the whole group; false: there are none to wait for. */
 static bool start_finishing(struct flow_group *g)
 {
@@ -323,6 +359,9 @@ void flow_step(struct flow_group *g)
 		settle_by_plan(g, reason);
 	} else if (!possible) {
 		flow_free_group(g); /* the backlog's */
+	} else if (is_for_later(g, to)) {
+		f->n_parked++;
+		flow_free_group(g);
 	} else {
 		group->wave += group->n_candidates > 0;
 		start_wave(g, to, true);
@@ -330,6 +369,15 @@ void flow_step(struct flow_group *g)
 }
 
 /* --- what stages call back --- */
+
+int64_t flow_prompts_to_come(const struct run *run)
+{
+	const struct flow *f = run->flow;
+	if (f->stopping || f->exhausted || f->backlog) {
+		return 0;
+	}
+	return MAX(f->stats.n_prompts_left - (int64_t)f->n_groups, 0);
+}
 
 void flow_candidate(struct candidate *c)
 {

@@ -36,6 +36,10 @@ struct flow {
 	size_t n_signals_open, n_signals;
 	int64_t cursor; /* id of the prompt admitted last */
 	bool exhausted; /* no prompt beyond the cursor */
+	/* Of a producer that works in rounds: in round r, waves 0 .. r are asked for. */
+	bool in_rounds;
+	uint32_t round;
+	size_t n_parked; /* groups left in the ledger, for the next round */
 	bool stopping; /* nothing new is begun */
 	bool backlog; /* stopping for want of budget */
 	bool finishing, finished, closing;

@@ -106,6 +106,7 @@ struct ledger_candidate {
 	const char *state, *reason, *detail;
 	const char *finish; /* NULL for failed ones */
 	uint32_t n_tokens;
+	int64_t n_read; /* tokens of the prompt that the server read for it; -1: it did not tell */
 	const char *token_source; /* sampled, retokenized, none */
 	const char *endpoint;
 	uint32_t attempts, latency_ms;
@@ -239,6 +240,9 @@ struct ledger_source {
 };
 MUST_CHECK bool ledger_sources(struct ledger *l, struct arena *arena, struct ledger_source **out,
 	size_t *out_n, struct error *err);
+/* Tokens of prompts, of those candidates whose server told: sent to it, and read by it; *out_n of them. */
+MUST_CHECK bool ledger_prompt_tokens(
+	struct ledger *l, int64_t *out_sent, int64_t *out_read, int64_t *out_n, struct error *err);
 /* Rows that contradict each other (a settled prompt with a pending candidate, a plan row that was not chosen, ...); a mismatch
  * is FAIL_DATA naming the first. */
 MUST_CHECK bool ledger_check_books(struct ledger *l, struct error *err);

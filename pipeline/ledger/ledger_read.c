@@ -588,6 +588,26 @@ bool ledger_counts(struct ledger *l, struct arena *arena, struct ledger_count **
 	return done(l, stmt, rc, err);
 }
 
+bool ledger_prompt_tokens(
+	struct ledger *l, int64_t *out_sent, int64_t *out_read, int64_t *out_n, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT total(p.n_ids), total(c.n_read), count(*) FROM candidate c JOIN prompt p "
+		"ON p.id = c.prompt WHERE c.n_read IS NOT NULL",
+		err);
+	if (!stmt) {
+		return false;
+	}
+	int rc = sqlite3_step(stmt);
+	if (rc == SQLITE_ROW) {
+		*out_sent = (int64_t)sqlite3_column_double(stmt, 0);
+		*out_read = (int64_t)sqlite3_column_double(stmt, 1);
+		*out_n = sqlite3_column_int64(stmt, 2);
+		rc = sqlite3_step(stmt);
+	}
+	return done(l, stmt, rc, err);
+}
+
 /* Runs over the rows of a statement: `take` copies one into the array. */
 static bool read_rows(struct ledger *l, sqlite3_stmt *stmt, struct arena *arena, size_t row_bytes,
 	void (*take)(sqlite3_stmt *stmt, struct arena *arena, void *row), void *out, size_t *out_n,

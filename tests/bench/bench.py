@@ -1,6 +1,7 @@
 """Figures, each against its limit in the same run. Asserts nothing: machines are noisy.
 
     bench.py busy      generated tokens/s through `thresh run` against a plain load of the same requests on the same server
+    bench.py waves     accepted prompts a million tokens: waves, giving up, rounds, against 8 candidates each (fake engine)
     bench.py memory    peak memory of `thresh run` in its flow stages and while packing, for two numbers of prompts (fake engine)
     bench.py shards    writing, packing, reading and verifying shards, against libzstd, zstd, MDSWriter and TRL
     bench.py billion   peak memory while 1,000,000,000 tokens are written
@@ -24,6 +25,7 @@ import tempfile
 import time
 
 import bench_math
+import bench_waves
 
 THRESH = os.environ.get('THRESH', 'build/thresh')
 SOURCE = os.environ.get('THRESH_SOURCE', '.')
@@ -253,10 +255,10 @@ def billion():
 
 if __name__ == '__main__':
     SOURCE, THRESH = os.path.abspath(SOURCE), os.path.abspath(THRESH)
-    for key in ('BENCH_SHARD', 'BENCH_MATH', 'THRESH_INTEROP_PYTHON', 'THRESH_SHARED', 'MATH_VERIFY_PYTHON'):
+    for key in ('FAKE_ENGINE', 'BENCH_SHARD', 'BENCH_MATH', 'THRESH_INTEROP_PYTHON', 'THRESH_SHARED', 'MATH_VERIFY_PYTHON'):
         if key in os.environ:
             os.environ[key] = os.path.abspath(os.environ[key])
     with tempfile.TemporaryDirectory(prefix='thresh-bench-') as folder:
         os.chdir(folder)
-        {'busy': busy, 'memory': memory, 'shards': shards, 'billion': billion, 'math': lambda: bench_math.run(THRESH)}[sys.argv[1]]()
+        {'busy': busy, 'memory': memory, 'waves': lambda: bench_waves.main(THRESH), 'shards': shards, 'billion': billion, 'math': lambda: bench_math.run(THRESH)}[sys.argv[1]]()
         os.chdir('/')

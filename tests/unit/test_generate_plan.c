@@ -119,6 +119,37 @@ START_TEST(the_first_hopeless_count_is_the_first)
 	}
 END_TEST
 
+/* {idle slots, other prompts that want some, missing candidates, asked for in one request} */
+static const uint32_t shares[][4] = {
+	{16, 100, 4, 1}, /* a prompt for every slot */
+	{16, 0, 8, 8}, /* nobody else: all of them */
+	{16, 0, 32, 16}, /* as many as there are slots */
+	{16, 9, 4, 2}, /* ten prompts: two for each of the first, so that no slot is idle */
+	{4, 3, 4, 1},
+	{1, 0, 4, 1},
+	{0, 0, 4, 1},
+	{16, 2, 4, 4},
+};
+
+START_TEST(idle_slots_are_shared_by_the_prompts_there_are)
+	{
+		const uint32_t *row = shares[_i];
+		ck_assert_uint_eq(candidates_at_once(row[0], row[1], row[2]), row[3]);
+	}
+END_TEST
+
+START_TEST(every_slot_gets_one_whatever_the_number_of_prompts)
+	{
+		for (uint32_t n_prompts = 1; n_prompts <= 20; n_prompts++) {
+			uint32_t idle = 16;
+			for (uint32_t left = n_prompts; left && idle; left--) {
+				idle -= MIN(candidates_at_once(idle, left - 1, 16), idle);
+			}
+			ck_assert_uint_eq(idle, 0);
+		}
+	}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("generate_plan");
@@ -131,6 +162,9 @@ int main(void)
 	tcase_add_loop_test(tc, hopeless_is_where_the_bound_lies_below, 0, ARRAY_LEN(bounds));
 	tcase_add_test(tc, all_accepted_are_never_hopeless);
 	tcase_add_test(tc, the_first_hopeless_count_is_the_first);
+	tcase_add_loop_test(
+		tc, idle_slots_are_shared_by_the_prompts_there_are, 0, ARRAY_LEN(shares));
+	tcase_add_test(tc, every_slot_gets_one_whatever_the_number_of_prompts);
 	suite_add_tcase(s, tc);
 	return run_suite(s);
 }
