@@ -44,6 +44,8 @@ struct generate_config {
 	uint32_t special_tokens, truncated;
 };
 
+#define READ_COST \
+	8 /* tokens of a prompt that are read in the time in which one is written, about */
 #define SLOTS_UNKNOWN 16 /* what a server is taken for that does not tell its slots */
 
 enum truncated { TRUNCATED_REJECT, TRUNCATED_SCORE };
@@ -465,26 +467,56 @@ static void list_wave(struct wave *w, int where)
 	}
 }
 
-static struct wave *most_unasked(const struct generate_state *s)
+/* Of one more candidate: as those that the prompt has, or else as those of its source. */
+static double expected_tokens(const struct wave *w)
 {
-	struct wave *most = NULL, *w;
-	TAILQ_FOREACH(w, &s->begun, link)
-	{
-		most = most && most->n_unasked >= w->n_unasked ? most : w;
+	const struct group *group = w->group;
+	uint64_t n = 0, n_tokens = 0;
+	for (size_t i = 0; i < group->n_candidates; i++) {
+		const struct candidate *c = group->candidates[i];
+		n += c != NULL;
+		n_tokens += c ? c->n_tokens : 0;
 	}
-	return most;
+	return n_tokens ? (double)n_tokens / (double)n
+			: flow_expected_tokens(w->state->run, group->prompt.source);
 }
 
-/* Asks for candidates while slots are idle. Whoever has a candidate in a slot already gets another one only if nobody else will come. */
+/*
+ * The wave whose candidates, one after another, would outlast all other work spread over the slots; NULL: none would. It gets a second
+ * slot, although the prompt is read again there. That happens near the end, which would otherwise wait for one slot.
+ */
+static struct wave *find_straggler(const struct generate_state *s)
+{
+	double all = (double)flow_prompts_to_come(s->run) * s->config->candidates.min *
+		flow_expected_tokens(s->run, NULL);
+	struct wave *longest = NULL, *w;
+	double most = 0;
+	TAILQ_FOREACH(w, &s->waiting, link)
+	{
+		all += w->n_unasked * expected_tokens(w);
+	}
+	TAILQ_FOREACH(w, &s->begun, link)
+	{
+		double tokens = expected_tokens(w);
+		/* With the candidate that is under way, and less what a second slot costs. */
+		double chain = (w->n_unasked + 1) * tokens -
+			(double)w->group->prompt.n_ids / READ_COST;
+		all += w->n_unasked * tokens;
+		longest = chain > most ? w : longest;
+		most = MAX(chain, most);
+	}
+	return most * n_slots(s) > all ? longest : NULL;
+}
+
+/* Asks for candidates while slots are idle. */
 static void feed(struct generate_state *s)
 {
 	while (s->n_asked < n_slots(s)) {
 		uint64_t n_others = (uint64_t)flow_prompts_to_come(s->run) + s->n_tokenizing +
 			s->n_waiting;
-		struct wave *w = TAILQ_FIRST(&s->waiting);
-		n_others -= w != NULL;
-		if (!w && !n_others) {
-			w = most_unasked(s);
+		struct wave *w = find_straggler(s);
+		if (!w && (w = TAILQ_FIRST(&s->waiting))) {
+			n_others--;
 		}
 		if (!w) {
 			return;

@@ -128,7 +128,7 @@ static void begin(struct flow *f)
 		}
 	}
 	const struct stage_ops *producer = f->stages[f->producer].ops;
-	f->in_rounds = producer->in_rounds && producer->in_rounds(f->states[f->producer]);
+	f->order.in_rounds = producer->in_rounds && producer->in_rounds(f->states[f->producer]);
 	flow_set_deadline(f);
 	f->started_ms = clock_mono_ms();
 	flow_turn_soon(f);
@@ -271,6 +271,7 @@ bool flow_run(struct run *run, const struct stage_def *stages, size_t n,
 	loop_free(run->loop);
 	run->loop = NULL;
 	run->flow = NULL;
+	flow_order_release(&f);
 	free(f.states);
 	free(f.row);
 	/* Also after a failure: what came back is kept, if the ledger lets us. */

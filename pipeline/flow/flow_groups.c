@@ -76,6 +76,7 @@ static void count_candidate(struct flow *f, const struct candidate *c, bool of_t
 	f->stats.n_candidates++;
 	f->stats.n_tokens += c->n_tokens;
 	f->stats.n_tokens_sitting += of_this_sitting ? c->n_tokens : 0;
+	flow_learn(f, c);
 }
 
 /* --- deciding --- */
@@ -192,27 +193,6 @@ static void admit_one(struct flow *f, struct flow_group *g)
 	step_soon(g);
 }
 
-static bool is_in_memory(const struct flow *f, int64_t prompt)
-{
-	const struct flow_group *g = f->groups;
-	while (g && g->group.prompt.id != prompt) {
-		g = g->next;
-	}
-	return g != NULL;
-}
-
-/* No prompt is left behind the cursor; false: nor anywhere else. */
-static bool start_next_round(struct flow *f)
-{
-	if (!f->n_parked) {
-		return false;
-	}
-	f->n_parked = 0;
-	f->round++;
-	f->cursor = 0;
-	return true;
-}
-
 void flow_admit(struct flow *f)
 {
 	const struct stage_ops *producer = f->stages[f->producer].ops;
@@ -221,20 +201,11 @@ void flow_admit(struct flow *f)
 		struct arena arena = {0};
 		struct ledger_prompt row;
 		struct error err = {0};
-		enum ledger_found found = ledger_next_pending(
-			f->run->ledger, f->cursor, &arena, &row, &err);
-		struct flow_group *g = NULL;
-		bool skip = false;
-		if (found == LEDGER_FOUND) {
-			f->cursor = row.id;
-			/* One that is still at work on the last round goes on by itself. */
-			skip = f->round && is_in_memory(f, row.id);
-			g = skip ? NULL : flow_load_group(f, &row, &arena, &err);
-		}
+		enum ledger_found found = flow_next_prompt(f, &arena, &row, &err);
+		struct flow_group *g = found == LEDGER_FOUND
+			? flow_load_group(f, &row, &arena, &err)
+			: NULL;
 		arena_release(&arena);
-		if (skip || (found == LEDGER_END && start_next_round(f))) {
-			continue;
-		}
 		if (found == LEDGER_FAILED || (found == LEDGER_FOUND && !g)) {
 			flow_fail(f, &err);
 			return;
@@ -317,7 +288,8 @@ static bool is_for_later(const struct flow_group *g, size_t to)
 	const struct flow *f = g->flow;
 	const struct group *group = &g->group;
 	uint32_t wave = group->wave + (group->n_candidates > 0);
-	return f->in_rounds && !f->exhausted && wave > f->round && !is_complete(group, to);
+	return f->order.in_rounds && !f->exhausted && wave > f->order.round &&
+		!is_complete(group, to);
 }
 
 /* Asks the consumers for the scores of the whole group; false: there are none to wait for. */
@@ -360,7 +332,7 @@ void flow_step(struct flow_group *g)
 	} else if (!possible) {
 		flow_free_group(g); /* the backlog's */
 	} else if (is_for_later(g, to)) {
-		f->n_parked++;
+		f->order.n_parked++;
 		flow_free_group(g);
 	} else {
 		group->wave += group->n_candidates > 0;

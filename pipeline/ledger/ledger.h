@@ -83,6 +83,9 @@ enum ledger_found { LEDGER_FOUND, LEDGER_END, LEDGER_FAILED };
 /* The first pending prompt with id > after. Everything returned is in the arena. */
 enum ledger_found ledger_next_pending(struct ledger *l, int64_t after, struct arena *arena,
 	struct ledger_prompt *out, struct error *err);
+/* The first `max` pending prompts with id > after, by id. `source` is valid during the call only. */
+MUST_CHECK bool ledger_each_pending(struct ledger *l, int64_t after, size_t max,
+	void (*visit)(void *ctx, int64_t id, const char *source), void *ctx, struct error *err);
 enum ledger_found ledger_get_prompt(struct ledger *l, int64_t id, struct arena *arena,
 	struct ledger_prompt *out, struct error *err);
 /* By a unique beginning of prompt_id; LEDGER_END if there is none. */

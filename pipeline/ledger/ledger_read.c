@@ -154,6 +154,26 @@ enum ledger_found ledger_next_pending(struct ledger *l, int64_t after, struct ar
 		after, arena, out, err);
 }
 
+bool ledger_each_pending(struct ledger *l, int64_t after, size_t max,
+	void (*visit)(void *ctx, int64_t id, const char *source), void *ctx, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT id, source FROM prompt WHERE state = 'pending' AND id > ? ORDER BY id "
+		"LIMIT ?",
+		err);
+	if (!stmt) {
+		return false;
+	}
+	sqlite3_bind_int64(stmt, 1, after);
+	sqlite3_bind_int64(stmt, 2, (int64_t)max);
+	int rc;
+	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		visit(ctx, sqlite3_column_int64(stmt, 0),
+			(const char *)sqlite3_column_text(stmt, 1));
+	}
+	return done(l, stmt, rc, err);
+}
+
 enum ledger_found ledger_get_prompt(struct ledger *l, int64_t id, struct arena *arena,
 	struct ledger_prompt *out, struct error *err)
 {
