@@ -69,6 +69,11 @@ struct stage_ops {
 	 * flow_wave_made() ends the wave. Or flow_prompt_failed() instead of all that. Never from inside the call.
 	 */
 	void (*start_wave)(void *state, struct group *group, size_t from, size_t to);
+	/*
+	 * True: a group's next wave waits until every other group has had as many. Groups then wait in the ledger, not in memory.
+	 * Optional; asked once.
+	 */
+	bool (*in_rounds)(void *state);
 	/* True when another group would find room; otherwise the stage calls flow_wake() once there is. */
 	bool (*has_room)(void *state);
 	/* When all groups are through: what needs the engines for the last time. Calls flow_finished() once, not from inside the call. Optional. */

@@ -96,6 +96,11 @@ static bool read_books(struct ledger *l, struct reading *r, struct error *err)
 		ledger_stage(l, (*s)->name, &r->arena, &row);
 		r->facts.flow_ms += (*s)->run ? 0 : row.busy_ms;
 	}
+	if (!ledger_prompt_tokens(
+		    l, &r->facts.tokens_sent, &r->facts.tokens_read, &r->facts.n_told, err)) {
+		release(r);
+		return false;
+	}
 	const char *state = ledger_meta(l, "state", &r->arena);
 	r->facts.finished = state && strcmp(state, "finished") == 0;
 	struct error ignored;
@@ -147,6 +152,12 @@ static void put_facts(struct json_writer *w, const struct summary_facts *f)
 	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
 		json_key(w, members[i].key);
 		json_put_int(w, members[i].value);
+	}
+	if (f->n_told) {
+		json_key(w, "prompt_tokens_sent");
+		json_put_int(w, f->tokens_sent);
+		json_key(w, "prompt_tokens_read");
+		json_put_int(w, f->tokens_read);
 	}
 }
 
@@ -570,6 +581,16 @@ static void print_tokens(FILE *out, struct reading *r)
 		seconds > 0 ? arena_printf(&r->arena, "%.0f tokens/s",
 				      (double)f->tokens_generated / seconds)
 			    : "");
+	if (f->n_told) {
+		char sent[28];
+		text_format_count((uint64_t)f->tokens_sent, sent);
+		line(out, "prompt tokens read", f->tokens_read,
+			arena_printf(&r->arena, "%.1f %% of %s sent; the rest was cached or shared",
+				f->tokens_sent
+					? 100.0 * (double)f->tokens_read / (double)f->tokens_sent
+					: 0,
+				sent));
+	}
 	line(out, "tokens accepted", f->tokens_accepted,
 		f->tokens_generated
 			? arena_printf(&r->arena,

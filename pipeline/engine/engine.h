@@ -22,6 +22,7 @@
 
 struct loop; /* engine/loop.h: libuv loop + curl multi */
 struct engine;
+struct endpoint; /* one of its servers */
 
 /* What a definition says of one engine. Plain data, borrowed for the life of the engine. */
 struct engine_serve_config {
@@ -88,6 +89,7 @@ struct engine_info {
 	uint32_t context; /* tokens of one candidate with its prompt; 0 unknown */
 	bool has_ids; /* returns sampled ids and tokenizes prompts */
 	bool has_logprobs, has_n;
+	bool prefix_per_slot; /* a prompt is cached in the slot that has read it, not for all */
 	int64_t eos_id; /* of the token that ends a turn; -1 unknown */
 	char chat_template_hash[33]; /* "" unknown */
 	char model_hash
@@ -151,6 +153,8 @@ void engine_expect(struct engine *engine, uint64_t n_to_come);
 bool engine_has_room(const struct engine *engine);
 /* What was held may perhaps go now. */
 void engine_wake(struct engine *engine);
+/* Candidates that its endpoints work on at a time, of those that are up. */
+uint32_t engine_slots(const struct engine *engine);
 
 /* --- requests --- */
 
@@ -205,6 +209,8 @@ struct engine_job {
 	uint32_t
 		per_request; /* candidates asked for in one HTTP request; 0: 1, which keeps slots busiest and seeds apart */
 	bool priority; /* before waiting work without it: a judge's short question must not queue behind long generations */
+	/* Where jobs that share it like to go: set by the first that is sent; the endpoint lives as long as the engine. NULL: by affinity. */
+	struct endpoint **home;
 	/* Jobs of the same number like to go to the same endpoint, where what they begin with is cached; 0: wherever. */
 	uint64_t affinity;
 	/*
@@ -232,6 +238,9 @@ struct engine_candidate {
 		logprobs; /* n_ids, or NULL; NaN where the server told none: inside a character of several tokens */
 	enum finish finish;
 	uint32_t n_tokens; /* sampled; n_ids where there are ids */
+	/* Tokens of the prompt that the server read for this candidate; the others were cached, or read for another of the same request. */
+	uint32_t n_read;
+	bool knows_read; /* the server told */
 	const struct engine_top *top; /* n_top, first token */
 	size_t n_top;
 	const char *endpoint;

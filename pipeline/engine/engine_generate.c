@@ -201,7 +201,7 @@ struct engine_request *engine_generate(
 			.build = build,
 			.may_start = job->may_start != NULL ? may_start : NULL,
 			.done = part_done,
-			.home = &generate->home,
+			.home = job->home != NULL ? job->home : &generate->home,
 		};
 		if (fits)
 			call_submit(&part->call);

@@ -136,6 +136,8 @@ static void begin(struct flow *f)
 		}
 	}
 	flow_budget_begin(f);
+	const struct stage_ops *producer = f->stages[f->producer].ops;
+	f->order.in_rounds = producer->in_rounds && producer->in_rounds(f->states[f->producer]);
 	f->started_ms = clock_mono_ms();
 	flow_turn_soon(f);
 }
@@ -295,6 +297,7 @@ bool flow_run_phase(struct run *run, const struct stage_def *stages, size_t n,
 	loop_free(run->loop);
 	run->loop = NULL;
 	run->flow = NULL;
+	flow_order_release(&f);
 	free(f.states);
 	free(f.row);
 	json_free(f.endpoints_before);

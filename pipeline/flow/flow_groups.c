@@ -81,6 +81,7 @@ static void count_candidate(struct flow *f, const struct candidate *c, bool of_t
 	f->stats.n_candidates++;
 	f->stats.n_tokens += c->n_tokens;
 	f->stats.n_tokens_sitting += of_this_sitting ? c->n_tokens : 0;
+	flow_learn(f, c);
 }
 
 /* --- deciding --- */
@@ -143,15 +144,6 @@ static void settle(struct flow_group *g, const char *state, const char *reason, 
 		f->night->n_done++;
 	}
 	flow_free_group(g);
-}
-
-static size_t count_state(const struct group *group, enum candidate_state state)
-{
-	size_t n = 0;
-	for (size_t i = 0; i < group->n_candidates; i++) {
-		n += group->candidates[i] && group->candidates[i]->state == state;
-	}
-	return n;
 }
 
 static size_t next_consumer(const struct flow *f, size_t after)
@@ -279,17 +271,17 @@ void flow_admit(struct flow *f)
 		struct arena arena = {0};
 		struct ledger_prompt row;
 		struct error err = {0};
-		enum ledger_found found = ledger_next_pending(
-			f->run->ledger, f->cursor, &arena, &row, &err);
+		enum ledger_found found = flow_next_prompt(f, &arena, &row, &err);
 		struct flow_group *g = NULL;
 		enum admission admission = found == LEDGER_FOUND ? may_admit(f, &row) : ADMIT;
+		if (found == LEDGER_FOUND && (admission == ADMIT || admission == PASS_OVER)) {
+			flow_pass_prompt(f, row.id);
+		}
 		if (found == LEDGER_FOUND && admission == ADMIT) {
-			f->cursor = row.id;
 			g = flow_load_group(f, &row, &arena, &err);
 		}
 		arena_release(&arena);
 		if (admission == PASS_OVER) {
-			f->cursor = row.id;
 			if (++n_passed < SKIPPED_MAX) {
 				continue;
 			}
@@ -319,7 +311,7 @@ void flow_admit(struct flow *f)
 static void settle_by_plan(struct flow_group *g, const char *reason)
 {
 	const struct group *group = &g->group;
-	if (group->n_candidates && count_state(group, CANDIDATE_FAILED) == group->n_candidates) {
+	if (group->n_candidates && group_count(group, CANDIDATE_FAILED) == group->n_candidates) {
 		settle(g, "failed", group->candidates[0]->reason,
 			group->candidates[0]->detail); /* none is missing */
 	} else {
@@ -376,6 +368,16 @@ static bool is_complete(const struct group *group, size_t to)
 	return true;
 }
 
+/* Whether the next wave, up to `to`, is for a later round. Once nobody else is left, there is nothing to wait for. */
+static bool is_for_later(const struct flow_group *g, size_t to)
+{
+	const struct flow *f = g->flow;
+	const struct group *group = &g->group;
+	uint32_t wave = group->wave + (group->n_candidates > 0);
+	return f->order.in_rounds && !f->exhausted && wave > f->order.round &&
+		!is_complete(group, to);
+}
+
 /* Asks the consumers for the scores of the whole group; false: there are none to wait for. */
 static bool start_finishing(struct flow_group *g)
 {
@@ -397,7 +399,7 @@ void flow_step(struct flow_group *g)
 		return;
 	}
 	const char *reason = NULL;
-	size_t n_accepted = count_state(group, CANDIDATE_ACCEPTED);
+	size_t n_accepted = group_count(group, CANDIDATE_ACCEPTED);
 	size_t to = f->stages[f->producer].ops->plan(
 		f->states[f->producer], group, n_accepted, &reason);
 	assert(to >= group->n_candidates && to <= CANDIDATES_MAX);
@@ -415,6 +417,9 @@ void flow_step(struct flow_group *g)
 		settle_by_plan(g, reason);
 	} else if (!possible) {
 		flow_free_group(g); /* the backlog's */
+	} else if (is_for_later(g, to)) {
+		f->order.n_later++;
+		flow_free_group(g);
 	} else {
 		group->wave += group->n_candidates > 0;
 		start_wave(g, to, true);
@@ -422,6 +427,15 @@ void flow_step(struct flow_group *g)
 }
 
 /* --- what stages call back --- */
+
+int64_t flow_prompts_to_come(const struct run *run)
+{
+	const struct flow *f = run->flow;
+	if (f->stopping || f->exhausted || f->backlog) {
+		return 0;
+	}
+	return MAX(f->stats.n_prompts_left - (int64_t)f->n_groups, 0);
+}
 
 void flow_candidate(struct candidate *c)
 {

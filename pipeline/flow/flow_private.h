@@ -5,6 +5,7 @@
 #include "budget.h"
 #include "flow/flow.h"
 #include "ledger/expr.h"
+#include "ledger/ledger.h"
 #include "stage.h"
 
 #include <uv.h>
@@ -50,6 +51,20 @@ struct flow_night {
 	bool backlog;
 };
 
+/* flow_order.c */
+struct flow_order {
+	int64_t cursor; /* id of the prompt admitted last */
+	/* Of a producer that works in rounds: in round r, waves 0 .. r are asked for. */
+	bool in_rounds;
+	uint32_t round;
+	size_t n_later; /* groups left in the ledger, for the next round */
+	struct flow_source *sources; /* owns n_sources: what is known of lengths */
+	size_t n_sources;
+	uint64_t n_known, n_tokens; /* candidates of all sources, and their tokens */
+	struct late *tail; /* owns n_tail: the last prompts, in their order; NULL: not yet */
+	size_t n_tail, tail_at;
+};
+
 struct flow {
 	struct flow_night *night;
 	struct run *run;
@@ -75,8 +90,8 @@ struct flow {
 	struct loop_timer *turn, *commit_timer, *tick_timer, *drain_timer;
 	uv_signal_t sigint, sigterm;
 	size_t n_signals_open, n_signals;
-	int64_t cursor; /* id of the prompt admitted last */
-	bool exhausted; /* no prompt beyond the cursor */
+	struct flow_order order;
+	bool exhausted; /* no prompt is left to bring in */
 	bool stopping; /* nothing new is begun */
 	bool backlog; /* stopping for want of budget */
 	bool finishing, finished, closing;
@@ -123,6 +138,17 @@ MUST_CHECK bool flow_write_scores(
 /* A group with the candidates that the ledger has of it. Takes over *taken_arena, in which `row` lies. NULL on error. */
 struct flow_group *flow_load_group(struct flow *f, const struct ledger_prompt *row,
 	struct arena *taken_arena, struct error *err);
+
+/* --- flow_order.c --- */
+
+/* Looks at the next prompt. Everything returned is in the arena. LEDGER_END: there is none, and will be none. */
+enum ledger_found flow_next_prompt(
+	struct flow *f, struct arena *arena, struct ledger_prompt *out, struct error *err);
+/* That prompt was taken, or is left for another night: it does not come again. */
+void flow_pass_prompt(struct flow *f, int64_t id);
+/* Remembers how long candidates are. */
+void flow_learn(struct flow *f, const struct candidate *c);
+void flow_order_release(struct flow *f);
 
 /* --- flow_budget.c --- */
 

@@ -23,6 +23,7 @@ bool flow_write_candidate(struct flow *f, const struct candidate *c)
 		.detail = c->detail,
 		.finish = c->state == CANDIDATE_FAILED ? NULL : finish_name(c->finish),
 		.n_tokens = c->n_tokens,
+		.n_read = c->knows_read ? (int64_t)c->n_read : -1,
 		.token_source = c->retokenized ? "retokenized"
 			: c->ids               ? "sampled"
 					       : "none",
