@@ -289,7 +289,7 @@ void flow_admit(struct flow *f)
 			return;
 		}
 		if (admission != ADMIT) {
-			f->exhausted = admission == NO_MORE;
+			f->exhausted = f->order.closed = admission == NO_MORE;
 			return;
 		}
 		if (found == LEDGER_FAILED || (found == LEDGER_FOUND && !g)) {
@@ -374,7 +374,7 @@ static bool is_for_later(const struct flow_group *g, size_t to)
 	const struct flow *f = g->flow;
 	const struct group *group = &g->group;
 	uint32_t wave = group->wave + (group->n_candidates > 0);
-	return f->order.in_rounds && !f->exhausted && wave > f->order.round &&
+	return f->order.in_rounds && (!f->exhausted || f->order.closed) && wave > f->order.round &&
 		!is_complete(group, to);
 }
 

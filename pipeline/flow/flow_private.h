@@ -57,6 +57,7 @@ struct flow_order {
 	/* Of a producer that works in rounds: in round r, waves 0 .. r are asked for. */
 	bool in_rounds;
 	uint32_t round;
+	bool closed; /* prompts are left that the budget has no room for, so nobody gets a wave of a later round */
 	size_t n_later; /* groups left in the ledger, for the next round */
 	struct flow_source *sources; /* owns n_sources: what is known of lengths */
 	size_t n_sources;
