@@ -9,7 +9,9 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "columns.h"
+#include "deadline.h"
 #include "ledger/wide.h"
+#include "power.h"
 #include "registry.h"
 #include "template.h"
 #include "verifier.h"
@@ -30,6 +32,7 @@ struct engine_written {
 	char *model, *api_key_env, *ca_file, *proxy, *tokenizer;
 	uint32_t dialect, concurrency, retries;
 	bool hedge;
+	bool exclusive;
 	struct param_map headers;
 	uint64_t connect_timeout, request_timeout, down_timeout, hang_timeout, max_response;
 };
@@ -64,6 +67,10 @@ static const char *const dialect_names[] = {"auto", "llama.cpp", "vllm", "sglang
 
 const struct param engine_params[] = {
 	PARAM_GROUP("serve", .table = serve_params, .help = "start and watch a llama-server"),
+	PARAM_BOOL("exclusive", struct engine_written, exclusive, .def = "false",
+		.no_fingerprint = true,
+		.help = "never in memory together with another exclusive engine: the night goes in "
+			"phases, one of them at a time"),
 	PARAM_STRINGS("url", struct engine_written, url, .no_fingerprint = true,
 		.help = "one or more running servers"),
 	PARAM_STR("model", struct engine_written, model,
@@ -115,13 +122,20 @@ const struct param engine_params[] = {
 
 static const struct param budget_params[] = {
 	PARAM_STR("deadline", struct definition, budget.deadline,
-		.help = "local time, \"HH:MM\", at which the night must be over"),
+		.help = "when the night must be over, shards included: a local time \"06:00\" or "
+			"\"2026-11-25 06:00\", or a time from its beginning on, 8h"),
 	PARAM_DURATION("drain", struct definition, budget.drain_ms, .def = "10s", .min = 0,
 		.max = 86400000,
-		.help = "how long candidates under way may take after Ctrl-C or SIGTERM, and "
-			"before the deadline"),
+		.help = "how long candidates under way may take after Ctrl-C or SIGTERM; and what "
+			"one is taken to last before the deadline until some have been seen"),
 	PARAM_COUNT("tokens", struct definition, budget.tokens, .def = "0",
-		.help = "generated tokens after which no prompt is begun; 0: no limit"),
+		.help = "generated tokens after which no candidate is begun; 0: no limit"),
+	PARAM_DOUBLE("energy", struct definition, budget.energy_wh, .def = "0", .min = 0,
+		.max = 1e12,
+		.help = "watt-hours of this machine after which no candidate is begun, measured "
+			"by RAPL and nvidia-smi; 0: no limit"),
+	PARAM_DOUBLE("watts", struct definition, budget.watts, .def = "0", .min = 0, .max = 1e9,
+		.help = "what the machine takes, for `energy` where it cannot be measured"),
 	{0},
 };
 
@@ -189,6 +203,25 @@ const struct verifier_def *definition_verifier(const struct definition *def, con
 	return NULL;
 }
 
+const char *definition_engine_named(const struct param *table, const void *config)
+{
+	for (const struct param *row = table; row && row->name; row++) {
+		if (row->type == PARAM_TYPE_REF && strcmp(row->ref, "engine") == 0) {
+			return *(char *const *)((const char *)config + row->offset);
+		}
+	}
+	return NULL;
+}
+
+bool definition_has_phases(const struct definition *def)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < def->n_engines; i++) {
+		n += def->engines[i].used && def->engines[i].exclusive;
+	}
+	return n > 1;
+}
+
 bool verifier_is_of_group(const struct verifier_def *v)
 {
 	return v->ops->score_group != NULL;
@@ -228,6 +261,7 @@ static void convert_engine(struct engine_def *e, const char *name, struct engine
 {
 	e->written = w;
 	e->tokenizer = w->tokenizer;
+	e->exclusive = w->exclusive;
 	e->config = (struct engine_config){
 		.name = name,
 		.serve = {w->serve.model, w->serve.parallel, w->serve.context, w->serve.threads,
@@ -274,6 +308,15 @@ static void check_engine(
 		error_hint(&err,
 			"serve: {model: FILE.gguf} starts llama-server; url: http://HOST:PORT uses "
 			"a running server");
+		error_list_add(errors, &err);
+	}
+	if (e->exclusive && !serves) {
+		node_error(&err, &def->tree, node_get(e->node, "exclusive"),
+			"engine '%s' is exclusive, but thresh does not serve it and cannot stop it",
+			e->config.name);
+		error_hint(&err,
+			"leave `exclusive` away, or start it with `serve: {model: "
+			"FILE.gguf}`");
 		error_list_add(errors, &err);
 	}
 	for (size_t i = 0; i < e->config.n_urls; i++) {
@@ -593,18 +636,46 @@ static void check_all(struct definition *def, struct error_list *errors)
 	definition_check_refs(def, definition_params, def, def->tree.root, "the pipeline", errors);
 }
 
-static void check_deadline(struct definition *def, struct error_list *errors)
+/* What writes and what makes its ids are needed at the same time. */
+static void check_phases(struct definition *def, struct error_list *errors)
 {
-	unsigned hour, minute;
-	char rest;
-	if (def->budget.deadline &&
-		(sscanf(def->budget.deadline, "%2u:%2u%c", &hour, &minute, &rest) != 2 ||
-			hour > 23 || minute > 59)) {
-		struct error err = {0};
-		node_error(&err, &def->tree,
-			node_get(node_get(def->tree.root, "budget"), "deadline"),
+	for (size_t i = 0; i < def->n_engines; i++) {
+		const struct engine_def *e = &def->engines[i],
+					*tokenizer = e->tokenizer
+			? definition_engine(def, e->tokenizer)
+			: NULL;
+		if (e->exclusive && tokenizer && tokenizer->exclusive && tokenizer != e) {
+			struct error err = {0};
+			node_error(&err, &def->tree, node_get(e->node, "exclusive"),
+				"engine '%s' is exclusive, and so is its tokenizer '%s': they are "
+				"needed "
+				"at the same time",
+				e->config.name, e->tokenizer);
+			error_hint(&err, "leave `exclusive` away at one of them");
+			error_list_add(errors, &err);
+		}
+	}
+}
+
+static void check_budget(struct definition *def, struct error_list *errors)
+{
+	struct error err = {0};
+	struct deadline ignored;
+	const struct node *budget = node_get(def->tree.root, "budget");
+	if (def->budget.deadline && !deadline_parse(def->budget.deadline, &ignored)) {
+		node_error(&err, &def->tree, node_get(budget, "deadline"),
 			"deadline must be a time of day like \"06:00\", not '%s'",
 			def->budget.deadline);
+		error_hint(&err, "or a moment like \"2026-11-25 06:00\", or a duration like 8h");
+		error_list_add(errors, &err);
+	}
+	if (def->budget.energy_wh > 0 && !(def->budget.watts > 0) && !power_is_measured()) {
+		node_error(&err, &def->tree, node_get(budget, "energy"),
+			"energy cannot be measured here: no readable counter in "
+			"/sys/class/powercap/intel-rapl:*, and no nvidia-smi");
+		error_hint(&err,
+			"say what the machine takes with budget.watts, or let this user read "
+			"energy_uj (only root may by default)");
 		error_list_add(errors, &err);
 	}
 }
@@ -675,7 +746,8 @@ void definition_read(struct definition *def, const char *path, const char *const
 		def, errors);
 	read_engines(def, errors);
 	read_stages(def, errors);
-	check_deadline(def, errors);
+	check_phases(def, errors);
+	check_budget(def, errors);
 	check_audit(def, errors);
 	check_all(def, errors);
 	check_label(def, errors);

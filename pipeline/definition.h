@@ -20,6 +20,7 @@ struct engine_def {
 	struct engine_config config; /* borrows from `written` */
 	void *written; /* owns: the parameters as read */
 	const char *tokenizer; /* engine that makes ids for one that has none; NULL */
+	bool exclusive; /* not in memory together with others that are */
 	bool used; /* by a stage or verifier */
 	const struct node *node;
 };
@@ -45,8 +46,10 @@ struct definition {
 	double audit_share; /* 0 to 1 */
 	uint64_t seed;
 	struct {
-		char *deadline; /* "HH:MM" local time, or NULL */
+		char *deadline; /* as written (deadline.h), or NULL */
 		uint64_t drain_ms, tokens;
+		double energy_wh; /* 0: no limit */
+		double watts; /* what the machine takes, where it cannot be measured; 0: not said */
 	} budget;
 	struct {
 		uint64_t commit_ms;
@@ -80,6 +83,10 @@ bool verifier_is_of_group(const struct verifier_def *v);
 const struct engine_def *definition_engine(const struct definition *def, const char *name);
 const struct verifier_def *definition_verifier(const struct definition *def, const char *name);
 const struct stage_def *definition_stage(const struct definition *def, const char *name);
+/* Whether more engines are used that exclude each other than one, so that the flow goes in phases (flow_phases.c). */
+bool definition_has_phases(const struct definition *def);
+/* The engine that a stage or verifier names in its config; NULL: none. */
+const char *definition_engine_named(const struct param *table, const void *config);
 bool definition_has_field(const struct definition *def, const char *name);
 /* Path of the template of the prompts, and the name of the engine that answers them; NULL if no stage has one. */
 const char *definition_template(const struct definition *def);

@@ -32,3 +32,12 @@ void group_reserve(struct group *group, size_t n)
 	group->candidates = list;
 	group->n_reserved = n;
 }
+
+size_t group_count(const struct group *group, enum candidate_state state)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < group->n_candidates; i++) {
+		n += group->candidates[i] && group->candidates[i]->state == state;
+	}
+	return n;
+}

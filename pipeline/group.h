@@ -56,6 +56,8 @@ struct candidate {
 	size_t n_ids;
 	const float *logprobs; /* n_ids or NULL */
 	uint32_t n_tokens;
+	uint32_t n_read; /* tokens of the prompt that the server read for it */
+	bool knows_read;
 	enum finish finish;
 	bool retokenized;
 	const char *endpoint;
@@ -67,7 +69,9 @@ struct candidate {
 	bool *scored; /* which of them have been filled */
 	bool has_stored; /* the ledger has scores of an earlier sitting: the next decision replaces them */
 	bool length_known; /* accepted, and its length was counted by the generate stage */
+	bool rescored; /* has other scores than the ledger */
 	size_t stage; /* the flow stage that has it */
+	int64_t handed_ms; /* when it came to the first consumer */
 };
 
 /* A candidate's id in the ledger and in the shards. */
@@ -85,6 +89,7 @@ struct group {
 	uint32_t wave; /* the one in progress */
 	void *flow; /* the runner's */
 	void *generate; /* the producing stage's */
+	struct endpoint *home; /* of its engine, which has the prompt cached; NULL: none yet */
 	void **prepared; /* per verifier instance: what its prepare() returned */
 };
 
@@ -92,5 +97,7 @@ struct group {
 struct candidate *group_new_candidate(struct group *group, size_t n_verifiers, uint32_t idx);
 /* Makes room for n places in group->candidates; new ones are NULL. Does not change n_candidates. */
 void group_reserve(struct group *group, size_t n);
+/* Of the candidates 0 .. n_candidates-1 that are there. */
+size_t group_count(const struct group *group, enum candidate_state state);
 
 #endif

@@ -42,6 +42,7 @@ struct run {
 	struct loop *loop; /* while the flow runs */
 	struct engine **engines; /* as def->engines; NULL where not used */
 	struct flow *flow;
+	int64_t deadline_ms; /* wall clock; 0: none (deadline.h) */
 	bool resumed;
 	bool interrupted; /* a signal asked us to stop */
 };

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "deadline.h"
 #include "ledger/history.h"
 #include "ledger/ledger.h"
 #include "run.h"
@@ -120,6 +121,10 @@ bool runner_run(struct run *run, const struct runner_watch *watch, enum runner_o
 	const struct definition *def = run->def;
 	signal_came = 0;
 	watch_signals();
+	if (!deadline_of_run(run, clock_wall_ms(), err)) {
+		struct error ignored;
+		return (run->resumed || run->options.from || run_discard(run, &ignored)) && false;
+	}
 	for (size_t i = 0; i < def->n_stages;) {
 		bool flow = !def->stages[i].ops->run;
 		size_t next = flow ? end_of_section(def, i) : i + 1;

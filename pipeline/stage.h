@@ -15,6 +15,7 @@
 #ifndef PIPELINE_STAGE_H
 #define PIPELINE_STAGE_H
 
+#include "budget.h"
 #include "config/param.h"
 #include "group.h"
 
@@ -68,6 +69,11 @@ struct stage_ops {
 	 * flow_wave_made() ends the wave. Or flow_prompt_failed() instead of all that. Never from inside the call.
 	 */
 	void (*start_wave)(void *state, struct group *group, size_t from, size_t to);
+	/*
+	 * True: a group's next wave waits until every other group has had as many. Groups then wait in the ledger, not in memory.
+	 * Optional; asked once.
+	 */
+	bool (*in_rounds)(void *state);
 	/* True when another group would find room; otherwise the stage calls flow_wake() once there is. */
 	bool (*has_room)(void *state);
 	/* When all groups are through: what needs the engines for the last time. Calls flow_finished() once, not from inside the call. Optional. */
@@ -95,6 +101,14 @@ struct stage_ops {
 void flow_candidate(struct candidate *candidate);
 void flow_wave_made(struct group *group);
 void flow_prompt_failed(struct group *group, const char *reason, const char *detail);
+/*
+ * n candidates of the group would be sent to an engine now: may they? If so their tickets are open until flow_end is told what became of
+ * each. Tickets are zeroed at first, and the stage's; they must not move.
+ */
+enum engine_leave flow_begin(struct group *group, struct budget_ticket *tickets, uint32_t n);
+/* A ticket that is not open is left alone. */
+void flow_end(struct group *group, struct budget_ticket *ticket, enum engine_reason reason,
+	uint32_t n_tokens);
 /* The prompt's rendered ids, before its first candidate; kept in the ledger. */
 void flow_prompt_ids(struct group *group, const uint32_t *ids, size_t n);
 void flow_done(struct candidate *candidate);
@@ -102,6 +116,8 @@ void flow_group_finished(struct group *group);
 void flow_finished(struct run *run);
 /* A stage cannot go on (its engine is lost, its ledger full): the run ends, resumable. */
 void flow_failed(struct run *run, const struct error *err);
+/* A consumer cannot go on without an engine that is not there in this phase: what it has scored so far is kept for the next. */
+void flow_parked(struct candidate *candidate, const char *engine);
 /* Cancelled by cancel(): the candidate is dropped without a trace and made again on resume. */
 void flow_cancelled(struct group *group);
 /* Likewise for a consumer's candidate: it stays undecided and is worked on again on resume. */

@@ -26,6 +26,8 @@ struct reading {
 	struct ledger_change *changes;
 	size_t n_changes;
 	const char *label; /* NULL: none */
+	const char *budget; /* as the flow wrote it (flow_budget.c); NULL: there are no limits */
+	struct json *budget_read; /* owns */
 	struct measures measures; /* against the label */
 	struct summary_facts facts;
 };
@@ -66,6 +68,7 @@ static void add(struct summary_facts *f, const struct ledger_count *c)
 static void release(struct reading *r)
 {
 	measures_release(&r->measures);
+	json_free(r->budget_read);
 	arena_release(&r->arena);
 }
 
@@ -93,8 +96,16 @@ static bool read_books(struct ledger *l, struct reading *r, struct error *err)
 		ledger_stage(l, (*s)->name, &r->arena, &row);
 		r->facts.flow_ms += (*s)->run ? 0 : row.busy_ms;
 	}
+	if (!ledger_prompt_tokens(
+		    l, &r->facts.tokens_sent, &r->facts.tokens_read, &r->facts.n_told, err)) {
+		release(r);
+		return false;
+	}
 	const char *state = ledger_meta(l, "state", &r->arena);
 	r->facts.finished = state && strcmp(state, "finished") == 0;
+	struct error ignored;
+	r->budget = ledger_meta(l, "budget", &r->arena);
+	r->budget_read = r->budget ? json_parse(r->budget, strlen(r->budget), &ignored) : NULL;
 	return true;
 }
 
@@ -141,6 +152,12 @@ static void put_facts(struct json_writer *w, const struct summary_facts *f)
 	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
 		json_key(w, members[i].key);
 		json_put_int(w, members[i].value);
+	}
+	if (f->n_told) {
+		json_key(w, "prompt_tokens_sent");
+		json_put_int(w, f->tokens_sent);
+		json_key(w, "prompt_tokens_read");
+		json_put_int(w, f->tokens_read);
 	}
 }
 
@@ -330,6 +347,15 @@ bool summary_json(struct ledger *l, struct json_writer *w, struct error *err)
 	json_end_object(w);
 	put_stages(w, l, &r.arena);
 	put_endpoints(w, l, &r.arena);
+	const char *switches = ledger_meta(l, "engine_switches", &r.arena);
+	if (switches) {
+		json_key(w, "engine_switches");
+		json_put_raw(w, switches, strlen(switches));
+	}
+	if (r.budget_read) {
+		json_key(w, "budget");
+		json_put_raw(w, r.budget, strlen(r.budget));
+	}
 	put_verifiers(w, &r);
 	put_pairs(w, &r);
 	put_changes(w, &r);
@@ -555,6 +581,16 @@ static void print_tokens(FILE *out, struct reading *r)
 		seconds > 0 ? arena_printf(&r->arena, "%.0f tokens/s",
 				      (double)f->tokens_generated / seconds)
 			    : "");
+	if (f->n_told) {
+		char sent[28];
+		text_format_count((uint64_t)f->tokens_sent, sent);
+		line(out, "prompt tokens read", f->tokens_read,
+			arena_printf(&r->arena, "%.1f %% of %s sent; the rest was cached or shared",
+				f->tokens_sent
+					? 100.0 * (double)f->tokens_read / (double)f->tokens_sent
+					: 0,
+				sent));
+	}
 	line(out, "tokens accepted", f->tokens_accepted,
 		f->tokens_generated
 			? arena_printf(&r->arena,
@@ -562,6 +598,68 @@ static void print_tokens(FILE *out, struct reading *r)
 				  100.0 * (double)f->tokens_accepted / (double)f->tokens_generated,
 				  1000.0 * (double)f->n_accepted / (double)f->tokens_generated)
 			: "");
+}
+
+static double budget_number(const struct reading *r, const char *key)
+{
+	double value;
+	return json_num(json_get(r->budget_read, key), &value) ? value : 0;
+}
+
+static const char *count_text(struct arena *arena, double n)
+{
+	char number[28];
+	text_format_count((uint64_t)n, number);
+	return arena_strdup(arena, number);
+}
+
+/* What there was to spend, and what was spent of it. */
+static void print_budget(FILE *out, struct reading *r)
+{
+	struct arena *a = &r->arena;
+	const char *deadline = json_z(json_get(r->budget_read, "deadline")),
+		   *source = json_z(json_get(r->budget_read, "energy_source"));
+	double tokens = budget_number(r, "tokens"), thrown = budget_number(r, "candidates_thrown"),
+	       slot_ms = budget_number(r, "slot_ms");
+	const char *text = deadline ? arena_printf(a, "until %s", deadline) : "";
+	if (tokens > 0) {
+		text = arena_printf(a, "%s%s%s of %s tokens", text, text[0] ? "; " : "",
+			count_text(a, (double)r->facts.tokens_generated), count_text(a, tokens));
+	}
+	if (source) {
+		text = arena_printf(a, "%s%s%.3g of %.3g Wh (%s)", text, text[0] ? "; " : "",
+			budget_number(r, "energy_wh_used"), budget_number(r, "energy_wh"),
+			strcmp(source, "watts") == 0 ? "estimated from the stated watts" : source);
+	}
+	if (slot_ms > 0) {
+		text = arena_printf(a, "%s; slots used %.1f %%", text,
+			100 * budget_number(r, "slot_ms_used") / slot_ms);
+	}
+	fprintf(out, "  %-22s %10s   %s\n", "budget", "", text);
+	if (thrown > 0) {
+		line(out, "  thrown away", (int64_t)thrown,
+			arena_printf(a, "candidates in flight, about %s tokens",
+				count_text(a, budget_number(r, "tokens_thrown"))));
+	}
+}
+
+/* How often one exclusive engine made place for another. */
+static void print_switches(FILE *out, struct ledger *l, struct reading *r)
+{
+	const char *text = ledger_meta(l, "engine_switches", &r->arena);
+	int64_t n;
+	if (text && text_parse_i64(text, &n)) {
+		line(out, "engine switches", n, "between exclusive engines");
+	}
+}
+
+static const char *backlog_note(struct reading *r)
+{
+	const char *reason = json_z(json_get(r->budget_read, "backlog_reason"));
+	return !r->facts.finished ? ""
+		: reason
+		? arena_printf(&r->arena, "backlog (%s): drawn again by a later run", reason)
+		: "backlog: drawn again by a later run";
 }
 
 /* "33 sequences, 85.8 % full, 81.8 % padding avoided, 2 over_long and 1 empty left out", as far as the facts go. */
@@ -664,8 +762,7 @@ bool summary_print(struct ledger *l, FILE *out, struct error *err)
 		ledger_meta(l, "pipeline", &r.arena), f->finished ? "finished" : "not finished");
 	line(out, "prompts", f->n_prompts, with_reasons(&r, "", "prompt", "settled"));
 	if (f->n_pending) {
-		line(out, "  pending", f->n_pending,
-			f->finished ? "backlog: drawn again by a later run" : "");
+		line(out, "  pending", f->n_pending, backlog_note(&r));
 	}
 	if (f->n_prompts_failed) {
 		line(out, "  failed", f->n_prompts_failed,
@@ -681,6 +778,10 @@ bool summary_print(struct ledger *l, FILE *out, struct error *err)
 	print_changes(out, &r);
 	print_packed(out, l, &r);
 	print_tokens(out, &r);
+	if (r.budget_read) {
+		print_budget(out, &r);
+	}
+	print_switches(out, l, &r);
 	print_stages(out, l, &r);
 	print_endpoints(out, l, &r.arena);
 	print_sources(out, &r);

@@ -1,8 +1,15 @@
 /*
- * Asks an engine for candidates. One wave of a group: render the template, have the prompt tokenized (once per prompt; the ids
- * are kept in the ledger), ask for each missing candidate with its own seed, and hand over what comes. An engine that returns
- * no ids has them made by its `tokenizer` engine afterwards. What a guard has cut is kept and rejected, for the guard's reason.
+ * Asks an engine for candidates. One wave of a group: render the template, have the prompt tokenized (once per prompt; the
+ * ids are kept in the ledger), ask for each missing candidate with its own seed, and hand over what comes. An engine that
+ * returns no ids has them made by its `tokenizer` engine afterwards. What a guard has cut is kept and rejected, for the guard's reason.
+ *
+ * Most engines are asked for all of a wave at once, and queue. One that keeps a prompt in the slot that has read it (llama.cpp) would then
+ * read it in each of several slots. It gets as many requests as it has slots, and a prompt's candidates one after another, so that
+ * each finds the prompt in the slot that its predecessor has left: feed(). Where slots would be idle, several are asked for
+ * in one request, which reads the prompt once. Which of this happens depends on time; what is sampled does not, since each
+ * candidate has its seed.
  */
+#include "generate_plan.h"
 #include "sample.h"
 #include "stages.h"
 
@@ -22,12 +29,13 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 struct generate_config {
 	char *engine;
-	struct {
-		uint32_t min, max, stop_after, per_request;
-	} candidates;
+	struct candidates_plan candidates;
+	uint32_t per_request;
+	bool rounds;
 	struct {
 		double temperature, top_p, min_p, repeat_penalty;
 		uint32_t top_k, max_tokens;
@@ -41,21 +49,43 @@ struct generate_config {
 	uint32_t special_tokens, truncated, continuations;
 };
 
+#define READ_COST \
+	8 /* tokens of a prompt that are read in the time in which one is written, about */
 #define SLOTS_UNKNOWN 16 /* what a server is taken for that does not tell its slots */
 
 enum truncated { TRUNCATED_REJECT, TRUNCATED_SCORE };
 
+static const struct param give_up_params[] = {
+	PARAM_DOUBLE("below", struct generate_config, candidates.worthwhile, .required = true,
+		.min = 0.0001, .max = 0.99,
+		.help = "the lowest pass rate that is worth its tokens"),
+	PARAM_DOUBLE("confidence", struct generate_config, candidates.confidence, .def = "0.9",
+		.min = 0.5, .max = 0.9999,
+		.help = "how sure to be, at each wave's end, that the rate is lower"),
+	{0},
+};
+
+static const char *const below_only[] = {"below", NULL};
+
 static const struct param candidates_params[] = {
 	PARAM_U32("min", struct generate_config, candidates.min, .def = "4", .min = 1,
-		.max = CANDIDATES_MAX, .help = "candidates of a wave"),
+		.max = CANDIDATES_MAX, .help = "candidates of the first wave"),
 	PARAM_U32("max", struct generate_config, candidates.max, .def = "4", .min = 1,
 		.max = CANDIDATES_MAX, .help = "candidates of a prompt at most"),
+	PARAM_U32("wave", struct generate_config, candidates.wave, .min = 1, .max = CANDIDATES_MAX,
+		.help = "candidates of each further wave; as min unless given"),
 	PARAM_U32("stop_after", struct generate_config, candidates.stop_after, .def = "0", .min = 0,
 		.max = CANDIDATES_MAX,
 		.help = "no further wave when so many are accepted; 0: always up to max"),
-	PARAM_U32("per_request", struct generate_config, candidates.per_request, .def = "1",
-		.min = 1, .max = CANDIDATES_MAX, .no_fingerprint = true,
-		.help = "asked for in one HTTP request; above 1 slots wait for each other"),
+	PARAM_GROUP("give_up", .table = give_up_params, .scalar_for = below_only,
+		.help = "no further wave for a prompt that is not worth it; a number: below"),
+	PARAM_BOOL("rounds", struct generate_config, rounds, .def = "false", .no_fingerprint = true,
+		.help = "the first wave of every prompt before the second of any: for a budget "
+			"that does not suffice for all"),
+	PARAM_U32("per_request", struct generate_config, per_request, .def = "0", .min = 0,
+		.max = CANDIDATES_MAX, .no_fingerprint = true,
+		.help = "asked for in one HTTP request; 0: as keeps the slots busy and reads a "
+			"prompt once"),
 	{0},
 };
 
@@ -155,6 +185,11 @@ struct generate_state {
 	uint32_t n_tokenizing; /* waves that wait for their prompt's ids */
 	struct lengths *lengths; /* owns; n_lengths sources */
 	size_t n_lengths, lengths_cap;
+	uint32_t n_asked; /* candidates that the engine has been asked for */
+	/* Only if the engine keeps prompts per slot: waves that have missing candidates to ask for. */
+	bool feeds;
+	TAILQ_HEAD(, wave) waiting, begun; /* without a request that is out, and with one */
+	uint32_t n_waiting;
 };
 
 /* The wave that a group is in; lives in the group's arena. */
@@ -162,6 +197,10 @@ struct wave {
 	struct generate_state *state;
 	struct group *group;
 	size_t from, to;
+	size_t next; /* the first that may not have been asked for */
+	uint32_t n_unasked;
+	enum { WAVE_UNLISTED, WAVE_WAITING, WAVE_BEGUN } listed;
+	TAILQ_ENTRY(wave) link;
 	struct engine_message *messages;
 	size_t n_messages;
 	struct engine_request *tokenizing; /* the one request that comes before all others */
@@ -178,22 +217,66 @@ struct part {
 	struct engine_request *request; /* NULL when all is answered */
 	size_t first;
 	uint32_t n_left;
+	struct budget_ticket *tickets; /* job.n */
 	struct part *next;
 };
 
 /* --- configuration --- */
 
+PRINTF_LIKE(3, 4)
+static void refuse(const struct stage_check *c, const char *hint, const char *fmt, ...)
+{
+	const struct node *at = node_get(c->node, "candidates");
+	struct error err = {0};
+	va_list args;
+	va_start(args, fmt);
+	AUTO_FREE char *what = xvasprintf(fmt, args);
+	va_end(args);
+	node_error(&err, c->tree, at ? at : c->node, "stage 'generate': candidates.%s", what);
+	if (hint) {
+		error_hint(&err, "%s", hint);
+	}
+	error_list_add(c->errors, &err);
+}
+
+/* What is written and can never matter is a misunderstanding. */
+static void check_candidates(const struct generate_config *gc, const struct stage_check *c)
+{
+	const struct candidates_plan *p = &gc->candidates;
+	if (p->min > p->max) {
+		refuse(c, NULL, "min (%u) is above candidates.max (%u)", p->min, p->max);
+		return;
+	}
+	if (p->stop_after > p->max) {
+		refuse(c, "lower stop_after, or raise max",
+			"stop_after (%u) is above candidates.max (%u): no prompt gets so many",
+			p->stop_after, p->max);
+	}
+	bool one_wave = p->min == p->max;
+	if (one_wave && (p->wave || p->worthwhile > 0 || gc->rounds)) {
+		refuse(c, "raise max, or lower min",
+			"%s has no effect: the first wave has all %u candidates",
+			p->wave                     ? "wave"
+				: p->worthwhile > 0 ? "give_up"
+						    : "rounds",
+			p->max);
+	} else if (p->worthwhile > 0) {
+		size_t n = candidates_hopeless_after(p->worthwhile, p->confidence);
+		if (n >= p->max) {
+			refuse(c, "raise max or give_up.below, or lower give_up.confidence",
+				"give_up has no effect: a rate below %g is certain to %g after %zu "
+				"rejected candidates, "
+				"and max is %u",
+				p->worthwhile, p->confidence, n, p->max);
+		}
+	}
+}
+
 static void check(const void *config, const struct stage_check *c)
 {
 	const struct generate_config *gc = config;
 	struct error err = {0};
-	if (gc->candidates.min > gc->candidates.max) {
-		const struct node *at = node_get(c->node, "candidates");
-		node_error(&err, c->tree, at ? at : c->node,
-			"stage 'generate': candidates.min (%u) is above candidates.max (%u)",
-			gc->candidates.min, gc->candidates.max);
-		error_list_add(c->errors, &err);
-	}
+	check_candidates(gc, c);
 	const struct engine_def *engine = gc->engine ? definition_engine(c->definition, gc->engine)
 						     : NULL;
 	if (gc->continuations && engine && engine->config.dialect &&
@@ -293,9 +376,17 @@ static bool open_generate(void *state, const void *config, struct run *run, stru
 	s->config = gc;
 	s->run = run;
 	s->engine = run_engine(run, gc->engine);
+	s->template = template_read(sample_template(run->def), err);
+	if (!s->template || !s->engine) {
+		return s->template != NULL; /* in a phase without it nothing is generated */
+	}
 	const char *tokenizer = definition_engine(run->def, gc->engine)->tokenizer;
 	if (!engine_info(s->engine)->has_ids && tokenizer) {
 		s->tokenizer = run_engine(run, tokenizer);
+		if (!s->tokenizer) {
+			s->engine = NULL;
+			return true;
+		}
 		if (!engine_info(s->tokenizer)->has_ids) {
 			return error_set(err, FAIL_REMOTE,
 				"engine '%s' cannot tokenize for '%s': it speaks the %s dialect",
@@ -320,8 +411,10 @@ static bool open_generate(void *state, const void *config, struct run *run, stru
 	if (gc->guard.quantile > 0 && !ledger_each_length(run->ledger, add_length, s, err)) {
 		return false;
 	}
-	s->template = template_read(sample_template(run->def), err);
-	return s->template != NULL;
+	TAILQ_INIT(&s->waiting);
+	TAILQ_INIT(&s->begun);
+	s->feeds = engine_info(s->engine)->prefix_per_slot && !gc->per_request;
+	return true;
 }
 
 static void close_generate(void *state)
@@ -343,28 +436,42 @@ static void close_generate(void *state)
 static size_t plan(
 	void *state, const struct group *group, size_t n_accepted, const char **out_reason)
 {
-	const struct generate_config *c = ((struct generate_state *)state)->config;
-	if (c->guard.quantile > 0) {
+	const struct generate_state *s = state;
+	if (s->config->guard.quantile > 0) {
 		learn_lengths(state, group);
 	}
-	if (c->candidates.stop_after && n_accepted >= c->candidates.stop_after) {
-		*out_reason = "enough";
-		return group->n_candidates;
-	}
-	if (group->n_candidates >= c->candidates.max) {
-		*out_reason = "all";
-		return group->n_candidates;
-	}
-	return MIN(group->n_candidates + c->candidates.min, c->candidates.max);
+	return candidates_next(&s->config->candidates, group->n_candidates, n_accepted,
+		group_count(group, CANDIDATE_REJECTED), out_reason);
+}
+
+static uint32_t n_slots(const struct generate_state *s)
+{
+	/* With every endpoint down, one request waits for the first that comes back. */
+	return MAX(engine_slots(s->engine), 1);
 }
 
 /* Prompts being tokenized are candidates that the engine does not know of yet: one filling of its slots is enough. */
 static bool has_room(void *state)
 {
 	struct generate_state *s = state;
+	if (!s->engine) {
+		return true;
+	}
 	uint32_t slots = MAX(engine_info(s->engine)->n_slots, SLOTS_UNKNOWN);
+	if (s->tokenizer && !engine_has_room(s->tokenizer)) {
+		return false;
+	}
+	if (s->feeds) {
+		slots = n_slots(s);
+		return s->n_asked + s->n_waiting + s->n_tokenizing < slots + slots / 4 + 2;
+	}
 	return (uint64_t)s->n_tokenizing * s->config->candidates.min < slots &&
-		engine_has_room(s->engine) && (!s->tokenizer || engine_has_room(s->tokenizer));
+		engine_has_room(s->engine);
+}
+
+static bool in_rounds(void *state)
+{
+	return ((struct generate_state *)state)->config->rounds;
 }
 
 static void end_wave(struct wave *w)
@@ -394,6 +501,8 @@ static void copy_answer(struct candidate *c, const struct engine_candidate *from
 		arena_memdup0(arena, from->text.data, from->text.len), from->text.len};
 	c->finish = from->finish;
 	c->n_tokens = from->n_tokens;
+	c->n_read = from->n_read;
+	c->knows_read = from->knows_read;
 	c->endpoint = from->endpoint ? arena_strdup(arena, from->endpoint) : NULL;
 	c->attempts = from->attempts;
 	c->latency_ms = from->latency_ms;
@@ -478,19 +587,187 @@ static void on_retokenized(void *ctx, const struct engine_prompt *answer)
 	owe_one_less(r->wave);
 }
 
+static enum engine_leave may_start(void *ctx, uint32_t i, uint32_t n)
+{
+	struct part *part = ctx;
+	return flow_begin(part->wave->group, &part->tickets[i], n);
+}
+
+static void on_candidate(void *ctx, const struct engine_candidate *answer);
+
+/* One request for the next missing candidates, `n` at most; neighbours, since their seeds count up. */
+static void ask_part(struct wave *w, uint32_t n)
+{
+	struct generate_state *s = w->state;
+	struct group *group = w->group;
+	const struct prompt *prompt = &group->prompt;
+	bool by_messages = !engine_info(s->engine)->has_ids;
+	while (group->candidates[w->next]) {
+		w->next++;
+	}
+	size_t first = w->next, end = first;
+	while (end < w->to && end - first < n && !group->candidates[end]) {
+		end++;
+	}
+	n = (uint32_t)(end - first);
+	struct part *part = arena_alloc(&group->arena, sizeof(*part));
+	*part = (struct part){.wave = w, .first = first, .n_left = n, .next = w->parts};
+	w->parts = part;
+	part->tickets = arena_alloc_array(&group->arena, n, sizeof(*part->tickets));
+	w->next = end;
+	w->n_unasked -= n;
+	s->n_asked += n;
+	part->job = (struct engine_job){
+		.messages = by_messages ? w->messages : NULL,
+		.n_messages = by_messages ? w->n_messages : 0,
+		.prompt_ids = prompt->ids,
+		.n_prompt_ids = prompt->n_ids,
+		.sampling = &s->sampling,
+		.n = n,
+		.seed = run_seed(s->run, prompt->prompt_id, (uint32_t)first),
+		.logprobs = s->config->logprobs,
+		.per_request = s->feeds ? n : s->config->per_request,
+		.home = &group->home,
+		.may_start = may_start,
+		.guard = guards(s->config) ? &part->guard : NULL,
+		.continuations = s->config->continuations,
+	};
+	part->guard = guard_for(s, prompt->source);
+	part->request = engine_generate(s->engine, &part->job, on_candidate, part);
+}
+
+static void list_wave(struct wave *w, int where)
+{
+	struct generate_state *s = w->state;
+	if (w->listed == WAVE_WAITING) {
+		TAILQ_REMOVE(&s->waiting, w, link);
+		s->n_waiting--;
+	} else if (w->listed == WAVE_BEGUN) {
+		TAILQ_REMOVE(&s->begun, w, link);
+	}
+	w->listed = where;
+	if (where == WAVE_BEGUN) {
+		TAILQ_INSERT_TAIL(&s->begun, w, link);
+	} else if (where == WAVE_WAITING) {
+		/* What was begun goes first: its prompt is cached, and it ends sooner. */
+		if (w->parts || w->group->wave) {
+			TAILQ_INSERT_HEAD(&s->waiting, w, link);
+		} else {
+			TAILQ_INSERT_TAIL(&s->waiting, w, link);
+		}
+		s->n_waiting++;
+	}
+}
+
+/* Of one more candidate: as those that the prompt has, or else as those of its source. */
+static double expected_tokens(const struct wave *w)
+{
+	const struct group *group = w->group;
+	uint64_t n = 0, n_tokens = 0;
+	for (size_t i = 0; i < group->n_candidates; i++) {
+		const struct candidate *c = group->candidates[i];
+		n += c != NULL;
+		n_tokens += c ? c->n_tokens : 0;
+	}
+	return n_tokens ? (double)n_tokens / (double)n
+			: flow_expected_tokens(w->state->run, group->prompt.source);
+}
+
+/*
+ * The wave whose candidates, one after another, would outlast all other work spread over the slots; NULL: none would. It gets a second
+ * slot, although the prompt is read again there. That happens near the end, which would otherwise wait for one slot.
+ */
+static struct wave *find_straggler(const struct generate_state *s)
+{
+	double all = (double)flow_prompts_to_come(s->run) * s->config->candidates.min *
+		flow_expected_tokens(s->run, NULL);
+	struct wave *longest = NULL, *w;
+	double most = 0;
+	TAILQ_FOREACH(w, &s->waiting, link)
+	{
+		all += w->n_unasked * expected_tokens(w);
+	}
+	TAILQ_FOREACH(w, &s->begun, link)
+	{
+		double tokens = expected_tokens(w);
+		/* With the candidate that is under way, and less what a second slot costs. */
+		double chain = (w->n_unasked + 1) * tokens -
+			(double)w->group->prompt.n_ids / READ_COST;
+		all += w->n_unasked * tokens;
+		longest = chain > most ? w : longest;
+		most = MAX(chain, most);
+	}
+	return most * n_slots(s) > all ? longest : NULL;
+}
+
+/* Asks for candidates while slots are idle. */
+static void feed(struct generate_state *s)
+{
+	while (s->n_asked < n_slots(s)) {
+		uint64_t n_others = (uint64_t)flow_prompts_to_come(s->run) + s->n_tokenizing +
+			s->n_waiting;
+		struct wave *w = find_straggler(s);
+		if (!w && (w = TAILQ_FIRST(&s->waiting))) {
+			n_others--;
+		}
+		if (!w) {
+			return;
+		}
+		ask_part(w, candidates_at_once(n_slots(s) - s->n_asked, n_others, w->n_unasked));
+		list_wave(w, w->n_unasked ? WAVE_BEGUN : WAVE_UNLISTED);
+		flow_wake(s->run);
+	}
+}
+
+static void ask(struct wave *w)
+{
+	struct generate_state *s = w->state;
+	/* All are counted before the first is asked for. */
+	for (size_t i = w->from; i < w->to; i++) {
+		w->n_unasked += w->group->candidates[i] == NULL;
+	}
+	assert(w->n_unasked);
+	w->n_out = w->n_unasked;
+	w->next = w->from;
+	if (s->feeds) {
+		list_wave(w, WAVE_WAITING);
+		feed(s);
+		return;
+	}
+	while (w->n_unasked) {
+		ask_part(w, UINT32_MAX);
+	}
+}
+
+/* Those that were never asked for will not come. */
+static void drop_unasked(struct wave *w)
+{
+	list_wave(w, WAVE_UNLISTED);
+	w->n_out -= w->n_unasked;
+	w->n_unasked = 0;
+}
+
 static void on_candidate(void *ctx, const struct engine_candidate *answer)
 {
 	struct part *part = ctx;
 	struct wave *w = part->wave;
 	struct generate_state *s = w->state;
+	s->n_asked--;
 	if (--part->n_left == 0) {
 		part->request = NULL;
 	}
+	flow_end(w->group, &part->tickets[answer->i], answer->reason, answer->n_tokens);
 	if (answer->reason == ENGINE_CANCELLED) {
 		w->cancelled = true;
+		drop_unasked(w);
 		owe_one_less(w);
 		return;
 	}
+	/* Before anything else: a slot is idle. */
+	if (!part->n_left && w->listed == WAVE_BEGUN) {
+		list_wave(w, WAVE_WAITING);
+	}
+	feed(s);
 	struct candidate *c = group_new_candidate(
 		w->group, s->run->def->n_verifiers, (uint32_t)part->first + answer->i);
 	c->seed = run_seed(s->run, w->group->prompt.prompt_id, c->idx);
@@ -509,48 +786,6 @@ static void on_candidate(void *ctx, const struct engine_candidate *answer)
 	}
 	flow_candidate(c);
 	owe_one_less(w);
-}
-
-static void ask(struct wave *w)
-{
-	struct generate_state *s = w->state;
-	const struct prompt *prompt = &w->group->prompt;
-	bool by_messages = !engine_info(s->engine)->has_ids;
-	/* All are counted before the first is asked for. */
-	for (size_t i = w->from; i < w->to; i++) {
-		w->n_out += w->group->candidates[i] == NULL;
-	}
-	assert(w->n_out);
-	for (size_t i = w->from; i < w->to;) {
-		if (w->group->candidates[i]) {
-			i++;
-			continue;
-		}
-		size_t end = i;
-		while (end < w->to && !w->group->candidates[end]) {
-			end++;
-		}
-		struct part *part = arena_alloc(&w->group->arena, sizeof(*part));
-		*part = (struct part){
-			.wave = w, .first = i, .n_left = (uint32_t)(end - i), .next = w->parts};
-		w->parts = part;
-		part->job = (struct engine_job){
-			.messages = by_messages ? w->messages : NULL,
-			.n_messages = by_messages ? w->n_messages : 0,
-			.prompt_ids = prompt->ids,
-			.n_prompt_ids = prompt->n_ids,
-			.sampling = &s->sampling,
-			.n = part->n_left,
-			.seed = run_seed(s->run, prompt->prompt_id, (uint32_t)i),
-			.logprobs = s->config->logprobs,
-			.per_request = s->config->candidates.per_request,
-			.guard = guards(s->config) ? &part->guard : NULL,
-			.continuations = s->config->continuations,
-		};
-		part->guard = guard_for(s, prompt->source);
-		part->request = engine_generate(s->engine, &part->job, on_candidate, part);
-		i = end;
-	}
 }
 
 static void on_prompt(void *ctx, const struct engine_prompt *answer)
@@ -632,6 +867,14 @@ static void cancel(void *state UNUSED, struct group *group)
 	w->cancelled = true;
 	if (w->tokenizing) {
 		engine_cancel(w->tokenizing);
+		return;
+	}
+	if (w->n_unasked) {
+		drop_unasked(w);
+		if (!w->n_out) {
+			end_wave(w);
+			return;
+		}
 	}
 	for (struct part *p = w->parts; p; p = p->next) {
 		if (p->request) {
@@ -746,6 +989,7 @@ const struct stage_ops generate_stage = {
 	.open = open_generate,
 	.plan = plan,
 	.start_wave = start_wave,
+	.in_rounds = in_rounds,
 	.has_room = has_room,
 	.finish = finish,
 	.cancel = cancel,

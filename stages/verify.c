@@ -42,6 +42,7 @@ struct instance {
 	const struct verifier_def *def;
 	void *state; /* owns */
 	struct expr *when; /* owns; NULL: always */
+	const char *absent; /* the engine that it needs is not there in this phase; NULL: it is */
 };
 
 struct verify_state {
@@ -62,6 +63,7 @@ struct job {
 	bool audited; /* the verifier `at` would not have been asked */
 	bool asking;
 	bool cancelled;
+	const char *parked; /* waits for this engine */
 	struct job *next, *prev; /* in state->jobs */
 };
 
@@ -233,8 +235,10 @@ static bool open_verify(void *state, const void *config UNUSED, struct run *run,
 			v->when = expr_new(
 				v->def->when, run->columns.list, run->columns.n_of_candidate, err);
 		}
+		const char *engine = definition_engine_named(v->def->ops->params, v->def->config);
+		v->absent = engine && !run_engine(run, engine) ? engine : NULL;
 		if ((v->def->when && !v->when) ||
-			(v->def->ops->open &&
+			(!v->absent && v->def->ops->open &&
 				!v->def->ops->open(v->state, v->def->config, run, err))) {
 			s->n_opened++;
 			return error_context(err, "verifier '%s'", v->def->name);
@@ -248,7 +252,7 @@ static void close_verify(void *state)
 	struct verify_state *s = state;
 	for (size_t i = 0; i < s->n_opened; i++) {
 		struct instance *v = &s->instances[i];
-		if (v->def->ops->close) {
+		if (v->def->ops->close && !v->absent) {
 			v->def->ops->close(v->state);
 		}
 		expr_free(v->when);
@@ -264,7 +268,7 @@ static bool admit(void *state, struct group *group, const char **out_reason)
 	struct verify_state *s = state;
 	for (size_t i = 0; i < s->n; i++) {
 		const struct verifier_ops *ops = s->instances[i].def->ops;
-		if (ops->prepare &&
+		if (ops->prepare && !s->instances[i].absent &&
 			!ops->prepare(s->instances[i].state, &group->prompt, &group->arena,
 				&group->prepared[i], out_reason)) {
 			return false;
@@ -281,6 +285,7 @@ static void finish_job(struct job *job)
 {
 	struct candidate *c = job->candidate;
 	bool cancelled = job->cancelled;
+	const char *parked = job->parked;
 	if (job->prev) {
 		job->prev->next = job->next;
 	} else {
@@ -293,6 +298,8 @@ static void finish_job(struct job *job)
 	free(job);
 	if (cancelled) {
 		flow_dropped(c);
+	} else if (parked) {
+		flow_parked(c, parked);
 	} else {
 		flow_done(c);
 	}
@@ -308,6 +315,7 @@ static void keep_score(struct candidate *c, size_t i, const struct score *score,
 	c->scores[i].detail = score->detail ? arena_strdup(arena, score->detail) : NULL;
 	c->scores[i].audit = audit;
 	c->scored[i] = true;
+	c->rescored = true;
 }
 
 static void compute(void *ctx)
@@ -444,6 +452,7 @@ static bool must_ask(struct job *job)
 		c->scores[job->at].audit = job->audited;
 		return false;
 	}
+	c->rescored = c->rescored || kept;
 	return wanted || job->audited;
 }
 
@@ -454,7 +463,10 @@ static void advance(struct job *job)
 	while (!job->cancelled && job->at < s->n && !must_ask(job)) {
 		job->at++;
 	}
-	if (job->cancelled || job->at == s->n) {
+	if (!job->cancelled && job->at < s->n) {
+		job->parked = s->instances[job->at].absent;
+	}
+	if (job->cancelled || job->parked || job->at == s->n) {
 		loop_after(s->run->loop, 0, end_soon, job);
 		return;
 	}

@@ -113,6 +113,7 @@ struct dialect_ops {
 	const char *name; /* the word used in YAML */
 	const char *summary; /* one line for `thresh engines` */
 	bool has_ids, has_n, has_logprobs;
+	bool prefix_per_slot; /* see engine_info */
 	const struct dialect_step *steps; /* end with a NULL path */
 	const char *health_path; /* any 2xx: the server answers */
 	/* The server is up, and says that it cannot work yet. Optional. */

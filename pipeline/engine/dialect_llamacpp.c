@@ -9,6 +9,7 @@
  *   when tokenized alone are left out at the end, and tokens that might begin it have come with empty text. We keep the ids up to
  *   the last entry with text: the longest row of ids that is known to lie in front of the cut (so n_probs is asked for whenever there is a
  *   stop string). The text may then be a part of one token longer than the ids: it is for people, the ids are trained on.
+ * - Of several candidates in one request, each claims the reading of the prompt that was done once, for the first.
  * - A stream has one event a token, with "index", and at the end one more without any. It sends nothing while the text stops
  *   inside a character, and then the last token of it alone, while `tokens_predicted` counts them all: see find_hidden().
  *   Fields that were not asked for come as well. The id that completes a stop string brings what was held back in front of it,
@@ -19,6 +20,8 @@
 
 #include <math.h>
 #include <string.h>
+
+#define PROMPT_N "timings/prompt_n" /* asked for, and answered, under this name */
 
 /* --- probing --- */
 
@@ -170,7 +173,7 @@ static void put_sampling(struct json_writer *w, const struct engine_sampling *sa
 static void put_fields(struct json_writer *w)
 {
 	static const char *const fields[] = {"index", "content", "tokens", "stop_type", "truncated",
-		"tokens_evaluated", "tokens_predicted", "completion_probabilities"};
+		"tokens_evaluated", "tokens_predicted", "completion_probabilities", PROMPT_N};
 
 	json_key(w, "response_fields");
 	json_begin_array(w);
@@ -407,6 +410,15 @@ static bool check_prompt(struct reading *r, struct dialect_result *out, struct e
 	return true;
 }
 
+static void read_prompt_n(struct reading *r, bool is_first, struct engine_candidate *out)
+{
+	int64_t n;
+
+	out->knows_read = json_int(json_get(r->body, PROMPT_N), &n) && n >= 0 &&
+		(size_t)n <= r->call->job->n_prompt_ids;
+	out->n_read = out->knows_read && is_first ? (uint32_t)n : 0;
+}
+
 static bool read_one(struct reading *r, struct engine_candidate *out, struct dialect_result *result,
 	struct error *err)
 {
@@ -468,6 +480,7 @@ static bool read_generate(const struct dialect_call *call, const struct json *bo
 		out->candidates[index].i = call->first + (uint32_t)index;
 		if (!read_one(&reading, &out->candidates[index], out, err))
 			return false;
+		read_prompt_n(&reading, index == 0, &out->candidates[index]);
 	}
 	return true;
 }
@@ -711,6 +724,7 @@ const struct dialect_ops dialect_llamacpp = {
 	.has_ids = true,
 	.has_n = true,
 	.has_logprobs = true,
+	.prefix_per_slot = true,
 	.steps = steps,
 	.health_path = "/health",
 	.loading = loading,

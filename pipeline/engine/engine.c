@@ -215,7 +215,8 @@ static bool fill_info(struct engine *engine, struct error *err)
 	struct engine_info *info = &engine->info;
 
 	info->dialect = engine->dialect->name;
-	info->has_ids = info->has_n = info->has_logprobs = info->has_seed = true;
+	info->has_ids = info->has_n = info->has_logprobs = true;
+	info->has_seed = info->prefix_per_slot = true;
 	info->eos_id = facts->eos_id;
 	info->build = copy(engine, facts->build);
 	info->server = copy(engine, facts->server);
@@ -234,6 +235,7 @@ static bool fill_info(struct engine *engine, struct error *err)
 			info->has_n &= endpoint->dialect->has_n;
 			info->has_logprobs &= endpoint->dialect->has_logprobs;
 			info->has_seed &= !endpoint->facts.ignores_seeds;
+			info->prefix_per_slot &= endpoint->dialect->prefix_per_slot;
 		}
 		info->n_slots += endpoint->facts.n_slots;
 		if (context != 0 && (info->context == 0 || context < info->context))
@@ -473,6 +475,11 @@ bool engine_endpoint_stats(const struct engine *engine, size_t i, struct engine_
 	if (endpoint->busy > 0)
 		out->busy_ms += (uint64_t)(clock_mono_ms() - endpoint->busy_since_ms);
 	return true;
+}
+
+uint32_t engine_slots(const struct engine *engine)
+{
+	return sum_limits(engine);
 }
 
 bool engine_has_room(const struct engine *engine)

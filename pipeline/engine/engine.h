@@ -23,6 +23,7 @@
 struct guard_config; /* engine/guard.h */
 struct loop; /* engine/loop.h: libuv loop + curl multi */
 struct engine;
+struct endpoint; /* one of its servers */
 
 /* What a definition says of one engine. Plain data, borrowed for the life of the engine. */
 struct engine_serve_config {
@@ -100,6 +101,7 @@ struct engine_info {
 	bool has_ids; /* returns sampled ids and tokenizes prompts */
 	bool has_logprobs, has_n;
 	bool has_seed; /* false: it says that it does not honour seeds. True promises nothing */
+	bool prefix_per_slot; /* a prompt is cached in the slot that has read it, not for all */
 	int64_t eos_id; /* of the token that ends a turn; -1 unknown */
 	char chat_template_hash[33]; /* "" unknown */
 	char model_hash
@@ -163,6 +165,10 @@ bool engine_endpoint_stats(
 void engine_expect(struct engine *engine, uint64_t n_to_come);
 /* True while fewer candidates wait than would fill the slots once more: the time to bring work. */
 bool engine_has_room(const struct engine *engine);
+/* What was held may perhaps go now. */
+void engine_wake(struct engine *engine);
+/* Candidates that its endpoints work on at a time, of those that are up. */
+uint32_t engine_slots(const struct engine *engine);
 
 /* --- requests --- */
 
@@ -201,6 +207,9 @@ struct engine_sampling {
 struct engine_request *engine_tokenize_raw(
 	struct engine *engine, struct slice text, engine_prompt_cb *done, void *ctx);
 
+/* May candidates be sent now? Held ones are asked about again when something ends or engine_wake is called. */
+enum engine_leave { ENGINE_GO, ENGINE_HOLD, ENGINE_DROP };
+
 struct engine_job {
 	const struct engine_message *messages; /* for dialects that take messages; n_messages */
 	size_t n_messages;
@@ -227,8 +236,15 @@ struct engine_job {
 	 * dialects with ids. The seed of a continuation follows from the candidate's and its number.
 	 */
 	uint32_t continuations;
+	/* Where jobs that share it like to go: set by the first that is sent; the endpoint lives as long as the engine. NULL: by affinity. */
+	struct endpoint **home;
 	/* Jobs of the same number like to go to the same endpoint, where what they begin with is cached; 0: wherever. */
 	uint64_t affinity;
+	/*
+	 * Right before the candidates i .. i+n-1 are sent, each time they are; with engine_generate's ctx. ENGINE_DROP: they are
+	 * answered as cancelled, and have cost nothing. Must not call back into the engine. Optional.
+	 */
+	enum engine_leave (*may_start)(void *ctx, uint32_t i, uint32_t n);
 };
 
 struct engine_top {
@@ -250,6 +266,9 @@ struct engine_candidate {
 	enum finish finish;
 	uint32_t n_tokens; /* sampled; n_ids where there are ids */
 	uint32_t n_continued; /* times that it was continued */
+	/* Tokens of the prompt that the server read for this candidate; the others were cached, or read for another of the same request. */
+	uint32_t n_read;
+	bool knows_read; /* the server told */
 	const struct engine_top *top; /* n_top, first token */
 	size_t n_top;
 	const char *endpoint;

@@ -127,6 +127,13 @@ static bool wants_stream(const struct part *part, const struct dialect_ops *dial
 		(part->job->guard != NULL || part->n > 1);
 }
 
+static enum engine_leave may_start(struct call *call)
+{
+	const struct part *part = call->owner;
+
+	return part->generate->job->may_start(part->generate->ctx, part->i, part->n);
+}
+
 static struct part *part_new(struct generate *generate, uint32_t first, uint32_t n)
 {
 	struct engine *engine = generate->request.engine;
@@ -144,8 +151,9 @@ static struct part *part_new(struct generate *generate, uint32_t first, uint32_t
 		.lane = generate->job->priority ? LANE_PRIORITY : LANE_NORMAL,
 		.weight = n,
 		.build = build,
+		.may_start = generate->job->may_start != NULL ? may_start : NULL,
 		.done = part_done,
-		.home = &generate->home,
+		.home = generate->job->home != NULL ? generate->job->home : &generate->home,
 	};
 	TAILQ_INSERT_TAIL(&generate->parts, part, link);
 	generate->n_flying++;

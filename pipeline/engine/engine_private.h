@@ -131,6 +131,7 @@ struct call {
 	/* Only endpoints that speak this; NULL: any. What reads and writes the call uses the dialect of its endpoint. */
 	const struct dialect_ops *dialect;
 	void (*build)(struct call *call, struct str *out); /* `endpoint` is set */
+	enum engine_leave (*may_start)(struct call *call); /* NULL: always */
 	/* The last thing that the pool does with the call, unless call_answer_is_bad is called from here: it may be freed or used again. */
 	void (*done)(struct call *call, const struct call_result *result);
 	/* NULL, or: a 2xx answer comes here piece by piece, and `done` gets an empty body. An attempt begins with `build`, which may set this. */

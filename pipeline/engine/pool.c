@@ -629,6 +629,18 @@ static void fly(struct call *call, struct endpoint *endpoint)
 	send_flight(call, endpoint, &call->flight);
 }
 
+/* False: it is held, and with it what is behind it. */
+static bool take_off(struct call *call, struct endpoint *endpoint)
+{
+	enum engine_leave leave = call->may_start != NULL ? call->may_start(call) : ENGINE_GO;
+
+	if (leave == ENGINE_GO)
+		fly(call, endpoint);
+	else if (leave == ENGINE_DROP)
+		call_cancel(call);
+	return leave != ENGINE_HOLD;
+}
+
 static bool dispatch_one(struct engine *engine, enum lane lane)
 {
 	struct endpoint *endpoint;
@@ -640,8 +652,7 @@ static bool dispatch_one(struct engine *engine, enum lane lane)
 		struct call *call = pick_call(engine, lane, endpoint);
 
 		if (call != NULL && endpoint_has_room(endpoint, lane, call->weight)) {
-			fly(call, endpoint);
-			return true;
+			return take_off(call, endpoint);
 		}
 		endpoint->passed = true;
 	}
@@ -662,5 +673,10 @@ void pool_dispatch(struct engine *engine)
 void engine_expect(struct engine *engine, uint64_t n_to_come)
 {
 	engine->n_to_come = n_to_come;
+	pool_dispatch(engine);
+}
+
+void engine_wake(struct engine *engine)
+{
 	pool_dispatch(engine);
 }

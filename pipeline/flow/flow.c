@@ -59,7 +59,9 @@ static void turn(void *ctx)
 	const struct stage_def *producer = &f->stages[f->producer];
 	if (!f->finishing) {
 		f->finishing = true;
-		bool skip = f->failed || f->run->interrupted || !producer->ops->finish;
+		bool skip = f->failed || f->run->interrupted || !producer->ops->finish ||
+			f->n_opened < f->n_stages || /* the end came before the engines */
+			!f->night->can_generate; /* which the vocabulary is asked from */
 		f->finished = skip;
 		if (!skip) {
 			producer->ops->finish(f->states[f->producer]);
@@ -109,6 +111,7 @@ static void show_tick(void *ctx)
 	if (++f->n_ticks % TICKS_OF_BOOKS == 0) {
 		flow_write_endpoints(f);
 	}
+	flow_budget_tick(f);
 	if (f->tick) {
 		f->tick(f->tick_ctx, &f->stats);
 	}
@@ -132,9 +135,20 @@ static void begin(struct flow *f)
 			return;
 		}
 	}
-	flow_set_deadline(f);
+	flow_budget_begin(f);
+	const struct stage_ops *producer = f->stages[f->producer].ops;
+	f->order.in_rounds = producer->in_rounds && producer->in_rounds(f->states[f->producer]);
 	f->started_ms = clock_mono_ms();
 	flow_turn_soon(f);
+}
+
+static void note_load(struct flow *f, const struct engine *engine)
+{
+	for (size_t i = 0; i < f->run->def->n_engines; i++) {
+		if (f->run->engines[i] == engine) {
+			f->night->load_ms[i] = (double)(clock_mono_ms() - f->started_ms);
+		}
+	}
 }
 
 static void engine_ready(void *ctx, struct engine *engine)
@@ -147,7 +161,8 @@ static void engine_ready(void *ctx, struct engine *engine)
 		log_fmt("%u", info->context), NULL);
 	if (!run_check_engine(f->run, engine_name(engine), info, &err)) {
 		flow_fail(f, &err);
-	} else if (++f->n_engines_ready == f->n_engines_wanted && !f->failed && !f->stopping) {
+	} else if (note_load(f, engine),
+		++f->n_engines_ready == f->n_engines_wanted && !f->failed && !f->stopping) {
 		begin(f);
 	}
 }
@@ -167,7 +182,7 @@ static void start_engines(struct flow *f)
 	run->engines = xcalloc(run->def->n_engines, sizeof(*run->engines));
 	struct engine_events events = {engine_ready, engine_failed, f};
 	for (size_t i = 0; i < run->def->n_engines; i++) {
-		if (run->def->engines[i].used) {
+		if (flow_has_engine(f, &run->def->engines[i])) {
 			run->engines[i] = engine_new(
 				run->loop, &run->def->engines[i].config, run->dir, events);
 			f->n_engines_wanted++;
@@ -210,12 +225,12 @@ static void close_all(struct flow *f)
 	struct run *run = f->run;
 	flow_write_endpoints(f);
 	f->closing = true;
+	flow_budget_close(f);
 	loop_timer_stop(f->commit_timer);
 	loop_timer_stop(f->tick_timer);
 	loop_timer_stop(f->drain_timer);
-	loop_timer_stop(f->deadline_timer);
 	loop_timer_stop(f->turn);
-	f->commit_timer = f->tick_timer = f->drain_timer = f->deadline_timer = f->turn = NULL;
+	f->commit_timer = f->tick_timer = f->drain_timer = f->turn = NULL;
 	f->n_engines_open++; /* held until all have been asked */
 	for (size_t i = 0; i < run->def->n_engines; i++) {
 		if (run->engines[i]) {
@@ -248,12 +263,16 @@ static bool count_what_is_there(struct flow *f, struct error *err)
 	return ok;
 }
 
-bool flow_run(struct run *run, const struct stage_def *stages, size_t n,
-	void (*tick)(void *ctx, const struct flow_stats *stats), void *tick_ctx, bool *out_backlog,
-	struct error *err)
+bool flow_run_phase(struct run *run, const struct stage_def *stages, size_t n,
+	struct flow_night *night, void (*tick)(void *ctx, const struct flow_stats *stats),
+	void *tick_ctx, struct error *err)
 {
-	struct flow f = {
-		.run = run, .stages = stages, .n_stages = n, .tick = tick, .tick_ctx = tick_ctx};
+	struct flow f = {.night = night,
+		.run = run,
+		.stages = stages,
+		.n_stages = n,
+		.tick = tick,
+		.tick_ctx = tick_ctx};
 	f.due_end = &f.due;
 	while (!stages[f.producer].ops->plan) {
 		f.producer++;
@@ -268,6 +287,8 @@ bool flow_run(struct run *run, const struct stage_def *stages, size_t n,
 	run->loop = loop_new();
 	f.started_ms = clock_mono_ms();
 	flow_read_endpoints(&f);
+	f.last_begun = ledger_last_begun(run->ledger);
+	flow_budget_open(&f);
 	flow_watch_signals(&f);
 	start_engines(&f);
 	commit_tick(&f);
@@ -276,6 +297,7 @@ bool flow_run(struct run *run, const struct stage_def *stages, size_t n,
 	loop_free(run->loop);
 	run->loop = NULL;
 	run->flow = NULL;
+	flow_order_release(&f);
 	free(f.states);
 	free(f.row);
 	json_free(f.endpoints_before);
@@ -285,7 +307,7 @@ bool flow_run(struct run *run, const struct stage_def *stages, size_t n,
 		*err = flush_err;
 		return false;
 	}
-	*out_backlog = f.backlog;
+	night->backlog = f.backlog;
 	if (f.failed) {
 		*err = f.err;
 		return false;

@@ -35,6 +35,10 @@ MUST_CHECK bool flow_run(struct run *run, const struct stage_def *stages, size_t
 	void (*tick)(void *ctx, const struct flow_stats *stats), void *tick_ctx, bool *out_backlog,
 	struct error *err);
 
+/* Prompts that will still be brought to the stages, as far as can be told. */
+int64_t flow_prompts_to_come(const struct run *run);
+/* Tokens that a candidate of this source will have, by those there are of it, or of any (NULL: of any); 1 if there are none. */
+double flow_expected_tokens(const struct run *run, const char *source);
 /* A stage has room again (see has_room). */
 void flow_wake(struct run *run);
 /* From `tick`: stops at once, as a second signal does. flow_run ends with FAIL_INTERRUPTED. */

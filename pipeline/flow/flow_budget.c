@@ -1,32 +1,396 @@
 /*
- * When a section may go on, and how it stops: tokens, the deadline, signals. To drain is to begin nothing new and to let what is under
- * way finish for a while.
+ * When a section may go on, and how it stops: the budget, signals. The controller (budget.h) answers; here it is told what begins and
+ * ends, and what it decides is done. In front of a deadline:
+ *
+ *	candidates begin only where they would be done in time, of shorter sources first
+ *	at the end of generation what is still in flight is cancelled; what has come is verified
+ *	at the end of the flow whatever is still being verified is left as it is; select and pack begin
+ *
+ * A signal drains: nothing new is begun, and what is under way may finish for a while.
  */
 #include "flow/flow_private.h"
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "engine/loop.h"
+#include "ledger/history.h"
+#include "ledger/ledger.h"
+#include "power.h"
 #include "run.h"
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
+
+#define KEY "budget" /* in the ledger */
+#define WRITE_EVERY_MS 5000
+/* Select and pack, where no earlier night tells: far more than they take. */
+#define BATCH_MS 1000
+#define BATCH_MS_EACH 0.2
+#define BATCH_MARGIN 1.5 /* on what the last night took */
+#define CLOSE_MS 500 /* engines that are elsewhere */
+#define CLOSE_SERVED_MS 3000
+
+/* --- leave --- */
+
+static const char *const backlog_logs[] = {
+	[BUDGET_LATE] = "the deadline is near, no further prompt is begun",
+	[BUDGET_TOKENS] = "the token budget is spent, no further prompt is begun",
+	[BUDGET_ENERGY] = "the energy budget is spent, no further prompt is begun",
+};
+
+static enum budget_answer ask(struct flow *f, unsigned source)
+{
+	enum budget_answer answer = f->generation_over
+		? BUDGET_LATE
+		: budget_ask(f->budget, clock_wall_ms(), source);
+	if (answer == BUDGET_WAIT) {
+		f->asked_in_vain = true;
+	} else if (answer != BUDGET_GO) {
+		f->backlog = true;
+		if (!f->reason) {
+			f->reason = answer;
+			log_info(backlog_logs[answer], "tokens", log_fmt("%.0f", f->budget->tokens),
+				NULL);
+		}
+	}
+	return answer;
+}
+
+enum budget_answer flow_ask(struct flow *f, const char *source)
+{
+	if (f->run->options.from) {
+		return BUDGET_TOKENS;
+	}
+	return f->budget ? ask(f, budget_source(f->budget, source)) : BUDGET_GO;
+}
 
 /*
  * Whether tokens may still be spent. Without leave, what is there is verified and settled all the same: it has been paid for.
  * `--from` never generates.
  */
-bool flow_may_produce(struct flow *f)
+bool flow_may_produce(struct flow_group *g)
 {
-	uint64_t tokens = f->run->def->budget.tokens;
-	if (tokens && f->stats.n_tokens >= (int64_t)tokens && !f->backlog) {
-		log_info("the token budget is spent, no further prompt is begun", "tokens",
-			log_fmt("%lld", (long long)f->stats.n_tokens), NULL);
-		f->backlog = true;
+	struct flow *f = g->flow;
+	if (f->stopping || f->run->options.from) {
+		return false;
 	}
-	return !f->stopping && !f->backlog && !f->run->options.from;
+	enum budget_answer answer = f->budget ? ask(f, g->source) : BUDGET_GO;
+	bool may = answer == BUDGET_GO || answer == BUDGET_WAIT;
+	f->night->n_wanting += may && !f->night->can_generate;
+	return may && f->night->can_generate;
 }
+
+enum engine_leave flow_begin(struct group *group, struct budget_ticket *tickets, uint32_t n)
+{
+	struct flow_group *g = group->flow;
+	struct flow *f = g->flow;
+	if (!f->budget) {
+		return ENGINE_GO;
+	}
+	switch (ask(f, g->source)) {
+	case BUDGET_GO:
+		for (uint32_t i = 0; i < n; i++) {
+			budget_begin(f->budget, &tickets[i], g->source, clock_wall_ms());
+		}
+		return ENGINE_GO;
+	case BUDGET_WAIT:
+		return ENGINE_HOLD;
+	default:
+		return ENGINE_DROP;
+	}
+}
+
+void flow_end(struct group *group, struct budget_ticket *ticket, enum engine_reason reason,
+	uint32_t n_tokens)
+{
+	struct budget *b = ((struct flow_group *)group->flow)->flow->budget;
+	if (!b) {
+		return;
+	}
+	if (reason == ENGINE_OK) {
+		budget_end(b, ticket, clock_wall_ms(), n_tokens);
+	} else if (reason == ENGINE_CANCELLED) {
+		budget_drop(b, ticket, clock_wall_ms());
+	} else {
+		budget_forget(b, ticket);
+	}
+}
+
+/* --- books --- */
+
+static double number_of(const struct json *object, const char *key)
+{
+	double value = 0;
+	return json_num(json_get(object, key), &value) ? value : 0;
+}
+
+static void read_books(struct flow *f)
+{
+	struct arena arena = {0};
+	struct error ignored;
+	const char *text = ledger_meta(f->run->ledger, KEY, &arena);
+	AUTO_JSON struct json *before = text ? json_parse(text, strlen(text), &ignored) : NULL;
+	f->books = (struct flow_books){.joules = 3600 * number_of(before, "energy_wh_used"),
+		.tokens_thrown = number_of(before, "tokens_thrown"),
+		.busy_slot_ms = number_of(before, "slot_ms_used"),
+		.slot_ms = number_of(before, "slot_ms"),
+		.n_thrown = (int64_t)number_of(before, "candidates_thrown")};
+	arena_release(&arena);
+}
+
+static double joules(struct flow *f)
+{
+	return f->books.joules + (f->power ? power_joules(f->power) : 0);
+}
+
+static void put(struct json_writer *w, const char *key, double value)
+{
+	json_key(w, key);
+	json_put_num(w, value);
+}
+
+static void put_deadline(struct json_writer *w, const struct flow *f)
+{
+	char stamp[40];
+	clock_stamp(f->budget->limits.deadline_ms, stamp);
+	json_key(w, "deadline");
+	json_put_z(w, stamp);
+	json_key(w, "deadline_ms");
+	json_put_int(w, f->budget->limits.deadline_ms);
+}
+
+static void put_books(struct json_writer *w, struct flow *f)
+{
+	const struct budget *b = f->budget;
+	if (b->limits.deadline_ms) {
+		put_deadline(w, f);
+	}
+	if (b->limits.tokens) {
+		json_key(w, "tokens");
+		json_put_uint(w, b->limits.tokens);
+	}
+	if (f->power) {
+		put(w, "energy_wh", b->limits.energy_wh);
+		put(w, "energy_wh_used", joules(f) / 3600);
+		json_key(w, "energy_source");
+		json_put_z(w, power_source(f->power));
+		json_key(w, "energy_estimated");
+		json_put_bool(w, strcmp(power_source(f->power), "watts") == 0);
+	}
+	json_key(w, "candidates_thrown");
+	json_put_int(w, f->books.n_thrown + (int64_t)b->n_thrown);
+	put(w, "tokens_thrown", f->books.tokens_thrown + b->tokens_thrown);
+	put(w, "slot_ms_used", f->books.busy_slot_ms);
+	put(w, "slot_ms", f->books.slot_ms);
+	if (f->backlog && f->reason) {
+		json_key(w, "backlog_reason");
+		json_put_z(w, budget_reason(f->reason));
+	}
+}
+
+static void write_books(struct flow *f)
+{
+	struct error err = {0};
+	struct str text;
+	str_init(&text, STR_NO_CAP);
+	struct json_writer w = {.out = &text};
+	json_begin_object(&w);
+	put_books(&w, f);
+	json_end_object(&w);
+	if (!f->failed && !ledger_set_meta(f->run->ledger, KEY, text.data, &err)) {
+		flow_fail(f, &err);
+	}
+	str_release(&text);
+}
+
+/* What the batch stages took of the last night, per candidate. */
+static double batch_ms_each(const struct flow *f)
+{
+	struct error ignored;
+	AUTO_FREE char *text = history_last_summary(f->run->history);
+	AUTO_JSON struct json *last = text ? json_parse(text, strlen(text), &ignored) : NULL;
+	double ms = 0, n = number_of(last, "candidates");
+	const struct definition *def = f->run->def;
+	for (size_t i = 1; last && i < def->n_stages; i++) {
+		if (def->stages[i].ops->run) {
+			ms += number_of(
+				json_get(json_get(last, "stages"), def->stages[i].ops->name), "ms");
+		}
+	}
+	return n >= 1000 ? BATCH_MARGIN * ms / n : BATCH_MS_EACH;
+}
+
+static int64_t reserve_ms(const struct flow *f)
+{
+	const struct definition *def = f->run->def;
+	bool served = false;
+	for (size_t i = 0; i < def->n_engines; i++) {
+		served = served || (def->engines[i].used && def->engines[i].config.serve.model);
+	}
+	return BATCH_MS + (served ? CLOSE_SERVED_MS : CLOSE_MS) +
+		(int64_t)(f->batch_ms_each * (double)f->stats.n_candidates);
+}
+
+/* --- its time --- */
+
+static void begin_night(struct flow *f)
+{
+	const struct run *run = f->run;
+	struct budget *storage = &f->night->budget;
+	struct budget_limits limits = {.deadline_ms = run->deadline_ms,
+		.tokens = run->def->budget.tokens,
+		.energy_wh = run->def->budget.energy_wh,
+		.drain_ms = run->def->budget.drain_ms};
+	if (limits.deadline_ms) {
+		f->night->length_ms = MAX(limits.deadline_ms - clock_wall_ms(), 0);
+		/* A short night would be over before it has begun. */
+		limits.drain_ms = MIN(limits.drain_ms, (uint64_t)f->night->length_ms / 4);
+	}
+	budget_init(storage, &limits);
+	f->night->begun = true;
+	f->night->has_budget = limits.deadline_ms || limits.tokens || limits.energy_wh > 0;
+	budget_add_tokens(storage, (double)f->stats.n_tokens);
+	if (limits.deadline_ms) {
+		char stamp[40];
+		clock_stamp(limits.deadline_ms, stamp);
+		log_info(limits.deadline_ms > clock_wall_ms()
+				? "the night ends at the deadline"
+				: "the deadline has passed: what is there is brought home",
+			"deadline", stamp, NULL);
+	}
+}
+
+void flow_budget_open(struct flow *f)
+{
+	if (!f->night->begun) {
+		begin_night(f);
+	}
+	f->ticked_ms = clock_mono_ms();
+	if (!f->night->has_budget) {
+		return;
+	}
+	struct budget *b = f->budget = &f->night->budget;
+	/* Of this phase; what earlier ones have thrown away is in the books. */
+	b->n_thrown = 0;
+	b->tokens_thrown = 0;
+	b->verify_ms = 0;
+	read_books(f);
+	f->batch_ms_each = batch_ms_each(f);
+	b->reserve_ms = reserve_ms(f);
+	if (clock_wall_ms() >= budget_flow_end(b)) {
+		f->grace_end_ms = INT64_MAX; /* until the engines are ready */
+	}
+	if (b->limits.energy_wh > 0) {
+		f->power = power_new(f->run->loop, f->run->def->budget.watts);
+	}
+}
+
+void flow_budget_begin(struct flow *f)
+{
+	int64_t now = clock_wall_ms();
+	f->ticked_ms = clock_mono_ms();
+	/* Too late for this section: what earlier sittings have left undecided still gets a moment. */
+	if (f->budget && f->grace_end_ms) {
+		f->grace_end_ms = now + (int64_t)f->run->def->budget.drain_ms;
+	}
+}
+
+static void count_slots(struct flow *f)
+{
+	const char *name = definition_writer(f->run->def);
+	struct engine *engine = name ? run_engine(f->run, name) : NULL;
+	int64_t now = clock_mono_ms();
+	double ms = (double)(now - f->ticked_ms);
+	f->ticked_ms = now;
+	if (engine && f->n_opened == f->n_stages && engine_info(engine)->n_slots) {
+		uint32_t n = engine_info(engine)->n_slots;
+		f->books.slot_ms += ms * n;
+		f->books.busy_slot_ms += ms * MIN(n, f->budget->n_flying);
+	}
+}
+
+static void end_generation(struct flow *f)
+{
+	const struct stage_def *producer = &f->stages[f->producer];
+	f->generation_over = true;
+	if (f->budget->n_flying) {
+		log_info("the time to generate is over, cancelling what is in flight", "candidates",
+			log_fmt("%u", f->budget->n_flying), NULL);
+	}
+	for (struct flow_group *g = f->groups; g && f->n_opened > f->producer; g = g->next) {
+		if (producer->ops->cancel) {
+			producer->ops->cancel(f->states[f->producer], &g->group);
+		}
+	}
+	flow_turn_soon(f);
+}
+
+static void end_flow(struct flow *f)
+{
+	f->backlog = true;
+	f->reason = f->reason ? f->reason : BUDGET_LATE;
+	if (f->n_groups) {
+		log_info("the time to verify is over, stopping what is under way", "prompts",
+			log_fmt("%zu", f->n_groups), NULL);
+	}
+	flow_stop_admitting(f);
+	flow_cancel_all(f);
+}
+
+static void wake_engines(struct flow *f)
+{
+	f->asked_in_vain = false;
+	for (size_t i = 0; i < f->run->def->n_engines; i++) {
+		if (f->run->engines[i]) {
+			engine_wake(f->run->engines[i]);
+		}
+	}
+	flow_turn_soon(f);
+}
+
+void flow_budget_tick(struct flow *f)
+{
+	struct budget *b = f->budget;
+	int64_t now = clock_wall_ms(), mono = clock_mono_ms();
+	if (!b || f->stopping) {
+		return;
+	}
+	count_slots(f);
+	b->reserve_ms = reserve_ms(f);
+	b->later_ms = flow_later_ms(f);
+	b->energy_wh = joules(f) / 3600;
+	if (mono - f->written_ms >= WRITE_EVERY_MS) {
+		f->written_ms = mono;
+		write_books(f);
+	}
+	if (!f->generation_over && now >= budget_generation_end(b)) {
+		end_generation(f);
+	}
+	if (now >= MAX(budget_flow_end(b), f->grace_end_ms)) {
+		end_flow(f);
+	} else if (f->asked_in_vain) {
+		wake_engines(f);
+	}
+}
+
+void flow_budget_close(struct flow *f)
+{
+	if (!f->budget) {
+		return;
+	}
+	count_slots(f);
+	write_books(f);
+	f->books.joules = joules(f);
+	power_free(f->power);
+	f->power = NULL;
+}
+
+/* --- signals --- */
 
 static void drained(void *ctx)
 {
@@ -45,8 +409,6 @@ static void drain(struct flow *f, uint64_t ms)
 	loop_timer_stop(f->drain_timer);
 	f->drain_timer = loop_after(f->run->loop, ms, drained, f);
 }
-
-/* --- signals --- */
 
 void flow_interrupt(struct run *run)
 {
@@ -97,54 +459,4 @@ void flow_close_signals(struct flow *f)
 {
 	uv_close((uv_handle_t *)&f->sigint, signal_closed);
 	uv_close((uv_handle_t *)&f->sigterm, signal_closed);
-}
-
-/* --- the deadline --- */
-
-static void on_deadline(void *ctx)
-{
-	struct flow *f = ctx;
-	f->deadline_timer = NULL;
-	f->backlog = true;
-	log_info("the deadline is near, no further prompt is begun", "deadline",
-		f->run->def->budget.deadline, NULL);
-	drain(f, f->run->def->budget.drain_ms);
-}
-
-/* Milliseconds until the next HH:MM of local time. */
-static int64_t until(const char *deadline)
-{
-	int64_t now = clock_wall_ms();
-	time_t seconds = (time_t)(now / 1000);
-	struct tm tm;
-	unsigned hour = 0, minute = 0;
-	localtime_r(&seconds, &tm);
-	if (sscanf(deadline, "%2u:%2u", &hour, &minute) != 2) {
-		return INT64_MAX; /* definition_read has refused it */
-	}
-	tm.tm_hour = (int)hour;
-	tm.tm_min = (int)minute;
-	tm.tm_sec = 0;
-	tm.tm_isdst = -1;
-	int64_t at = (int64_t)mktime(&tm) * 1000;
-	if (at <= now) {
-		tm.tm_mday++;
-		tm.tm_isdst = -1;
-		at = (int64_t)mktime(&tm) * 1000;
-	}
-	return at - now;
-}
-
-void flow_set_deadline(struct flow *f)
-{
-	const char *deadline = f->run->def->budget.deadline;
-	if (!deadline) {
-		return;
-	}
-	char stamp[40];
-	int64_t left = until(deadline), drain_ms = (int64_t)f->run->def->budget.drain_ms;
-	clock_stamp(clock_wall_ms() + left, stamp);
-	log_info("the night ends at the deadline", "deadline", stamp, NULL);
-	f->deadline_timer = loop_after(
-		f->run->loop, (uint64_t)MAX(left - drain_ms, 0), on_deadline, f);
 }

@@ -12,6 +12,7 @@
  */
 #include "flow/flow_private.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "ledger/ledger.h"
 #include "run.h"
@@ -21,6 +22,10 @@
 #include <string.h>
 
 #define GROUPS_MAX 4096 /* in memory at once, whatever the stages say */
+/* With the consumers at once: a judge slower than the generating engine must not fill the memory with what waits for it. */
+#define CONSUMED_MAX 1024
+#define TOKENS_CONSUMED_MAX (2u << 20)
+#define SKIPPED_MAX 256 /* prompts passed over in one turn */
 
 static struct flow_group *of(struct group *group)
 {
@@ -76,6 +81,7 @@ static void count_candidate(struct flow *f, const struct candidate *c, bool of_t
 	f->stats.n_candidates++;
 	f->stats.n_tokens += c->n_tokens;
 	f->stats.n_tokens_sitting += of_this_sitting ? c->n_tokens : 0;
+	flow_learn(f, c);
 }
 
 /* --- deciding --- */
@@ -135,17 +141,9 @@ static void settle(struct flow_group *g, const char *state, const char *reason, 
 		flow_fail(f, &err);
 	} else {
 		f->stats.n_prompts_left--;
+		f->night->n_done++;
 	}
 	flow_free_group(g);
-}
-
-static size_t count_state(const struct group *group, enum candidate_state state)
-{
-	size_t n = 0;
-	for (size_t i = 0; i < group->n_candidates; i++) {
-		n += group->candidates[i] && group->candidates[i]->state == state;
-	}
-	return n;
 }
 
 static size_t next_consumer(const struct flow *f, size_t after)
@@ -157,17 +155,50 @@ static size_t next_consumer(const struct flow *f, size_t after)
 	return i;
 }
 
+static void to_consumers(struct flow *f, struct candidate *c)
+{
+	c->handed_ms = clock_mono_ms();
+	f->n_consumed++;
+	f->n_tokens_consumed += c->n_tokens;
+}
+
+static void from_consumers(struct flow *f, const struct candidate *c)
+{
+	assert(f->n_consumed > 0);
+	f->n_consumed--;
+	f->n_tokens_consumed -= c->n_tokens;
+	if (f->consumers_full) {
+		f->consumers_full = false;
+		flow_turn_soon(f);
+	}
+}
+
+static bool consumers_have_room(struct flow *f)
+{
+	f->consumers_full = f->n_consumed >= CONSUMED_MAX ||
+		f->n_tokens_consumed >= TOKENS_CONSUMED_MAX;
+	return !f->consumers_full;
+}
+
 /* The candidate goes to the next consumer, or is decided after the last. */
 static void pass_on(struct flow *f, struct candidate *c, size_t after)
 {
 	size_t i = next_consumer(f, after);
+	if (after == f->producer) {
+		to_consumers(f, c);
+	}
 	c->stage = i;
 	if (i < f->n_stages) {
 		f->stages[i].ops->submit(f->states[i], c);
 		return;
 	}
+	from_consumers(f, c);
+	if (f->budget) {
+		budget_verified(f->budget, clock_mono_ms() - c->handed_ms);
+	}
 	decide(f, c);
 	flow_write_decision(f, c);
+	f->night->n_done++;
 	struct flow_group *g = of(c->group);
 	g->n_open--;
 	step_soon(g);
@@ -201,22 +232,66 @@ static void admit_one(struct flow *f, struct flow_group *g)
 	step_soon(g);
 }
 
+/* What becomes of a prompt that nobody has begun. */
+enum admission { ADMIT, PASS_OVER, LATER, NO_MORE };
+
+static enum admission may_admit(struct flow *f, const struct ledger_prompt *row)
+{
+	if (f->night->read_vocab) {
+		return NO_MORE;
+	}
+	if (row->id <= f->last_begun) {
+		return ADMIT; /* what there is of it is verified, whatever may still be made */
+	}
+	if (!f->night->can_generate) {
+		enum budget_answer answer = flow_ask(f, row->source);
+		f->night->n_wanting += answer == BUDGET_GO || answer == BUDGET_WAIT;
+		return NO_MORE;
+	}
+	switch (flow_ask(f, row->source)) {
+	case BUDGET_GO:
+		return ADMIT;
+	case BUDGET_WAIT:
+		return LATER;
+	case BUDGET_LATE:
+		/* Another source's candidates may be short enough. */
+		return budget_has_leave(f->budget, clock_wall_ms()) ? PASS_OVER : NO_MORE;
+	default:
+		return NO_MORE;
+	}
+}
+
 void flow_admit(struct flow *f)
 {
 	const struct stage_ops *producer = f->stages[f->producer].ops;
+	unsigned n_passed = 0;
 	while (!f->stopping && !f->exhausted && f->n_groups < GROUPS_MAX &&
+		f->n_opened == f->n_stages && consumers_have_room(f) &&
 		producer->has_room(f->states[f->producer])) {
 		struct arena arena = {0};
 		struct ledger_prompt row;
 		struct error err = {0};
-		enum ledger_found found = ledger_next_pending(
-			f->run->ledger, f->cursor, &arena, &row, &err);
+		enum ledger_found found = flow_next_prompt(f, &arena, &row, &err);
 		struct flow_group *g = NULL;
-		if (found == LEDGER_FOUND) {
-			f->cursor = row.id;
+		enum admission admission = found == LEDGER_FOUND ? may_admit(f, &row) : ADMIT;
+		if (found == LEDGER_FOUND && (admission == ADMIT || admission == PASS_OVER)) {
+			flow_pass_prompt(f, row.id);
+		}
+		if (found == LEDGER_FOUND && admission == ADMIT) {
 			g = flow_load_group(f, &row, &arena, &err);
 		}
 		arena_release(&arena);
+		if (admission == PASS_OVER) {
+			if (++n_passed < SKIPPED_MAX) {
+				continue;
+			}
+			flow_turn_soon(f);
+			return;
+		}
+		if (admission != ADMIT) {
+			f->exhausted = f->order.closed = admission == NO_MORE;
+			return;
+		}
 		if (found == LEDGER_FAILED || (found == LEDGER_FOUND && !g)) {
 			flow_fail(f, &err);
 			return;
@@ -236,7 +311,7 @@ void flow_admit(struct flow *f)
 static void settle_by_plan(struct flow_group *g, const char *reason)
 {
 	const struct group *group = &g->group;
-	if (group->n_candidates && count_state(group, CANDIDATE_FAILED) == group->n_candidates) {
+	if (group->n_candidates && group_count(group, CANDIDATE_FAILED) == group->n_candidates) {
 		settle(g, "failed", group->candidates[0]->reason,
 			group->candidates[0]->detail); /* none is missing */
 	} else {
@@ -293,6 +368,16 @@ static bool is_complete(const struct group *group, size_t to)
 	return true;
 }
 
+/* Whether the next wave, up to `to`, is for a later round. Once nobody else is left, there is nothing to wait for. */
+static bool is_for_later(const struct flow_group *g, size_t to)
+{
+	const struct flow *f = g->flow;
+	const struct group *group = &g->group;
+	uint32_t wave = group->wave + (group->n_candidates > 0);
+	return f->order.in_rounds && (!f->exhausted || f->order.closed) && wave > f->order.round &&
+		!is_complete(group, to);
+}
+
 /* Asks the consumers for the scores of the whole group; false: there are none to wait for. */
 static bool start_finishing(struct flow_group *g)
 {
@@ -309,17 +394,17 @@ void flow_step(struct flow_group *g)
 	struct flow *f = g->flow;
 	struct group *group = &g->group;
 	g->due = false;
-	if (g->cancelled || f->failed) {
+	if (g->cancelled || g->parked || f->failed) {
 		flow_free_group(g);
 		return;
 	}
 	const char *reason = NULL;
-	size_t n_accepted = count_state(group, CANDIDATE_ACCEPTED);
+	size_t n_accepted = group_count(group, CANDIDATE_ACCEPTED);
 	size_t to = f->stages[f->producer].ops->plan(
 		f->states[f->producer], group, n_accepted, &reason);
 	assert(to >= group->n_candidates && to <= CANDIDATES_MAX);
 	bool settled = to == group->n_candidates,
-	     possible = is_complete(group, to) || flow_may_produce(f);
+	     possible = is_complete(group, to) || flow_may_produce(g);
 	/* Left by an earlier sitting beyond what is wanted now (`--from verify`): verified too, as nothing stays undecided. */
 	size_t pending = settled || !possible ? end_of_pending(group) : 0;
 	if (f->stopping && !(settled && !pending)) {
@@ -332,6 +417,9 @@ void flow_step(struct flow_group *g)
 		settle_by_plan(g, reason);
 	} else if (!possible) {
 		flow_free_group(g); /* the backlog's */
+	} else if (is_for_later(g, to)) {
+		f->order.n_later++;
+		flow_free_group(g);
 	} else {
 		group->wave += group->n_candidates > 0;
 		start_wave(g, to, true);
@@ -340,6 +428,15 @@ void flow_step(struct flow_group *g)
 
 /* --- what stages call back --- */
 
+int64_t flow_prompts_to_come(const struct run *run)
+{
+	const struct flow *f = run->flow;
+	if (f->stopping || f->exhausted || f->backlog) {
+		return 0;
+	}
+	return MAX(f->stats.n_prompts_left - (int64_t)f->n_groups, 0);
+}
+
 void flow_candidate(struct candidate *c)
 {
 	struct flow_group *g = of(c->group);
@@ -347,6 +444,7 @@ void flow_candidate(struct candidate *c)
 	assert(c->idx < c->group->n_candidates && !c->group->candidates[c->idx]);
 	c->group->candidates[c->idx] = c;
 	count_candidate(f, c, true);
+	f->night->n_done++;
 	if (!flow_write_candidate(f, c)) {
 		g->n_open--;
 	} else if (c->state == CANDIDATE_PENDING) {
@@ -377,9 +475,32 @@ void flow_cancelled(struct group *group)
 	flow_wave_made(group);
 }
 
+static void note_waiting(struct flow *f, const char *engine)
+{
+	for (size_t i = 0; i < f->run->def->n_engines; i++) {
+		f->night->waiting[i] += strcmp(f->run->def->engines[i].config.name, engine) == 0;
+	}
+}
+
+void flow_parked(struct candidate *c, const char *engine)
+{
+	struct flow_group *g = of(c->group);
+	struct flow *f = g->flow;
+	from_consumers(f, c);
+	if (c->rescored) {
+		f->night->n_done++;
+		flow_write_parked(f, c);
+	}
+	note_waiting(f, engine);
+	g->parked = true;
+	g->n_open--;
+	step_soon(g);
+}
+
 void flow_dropped(struct candidate *c)
 {
 	struct flow_group *g = of(c->group);
+	from_consumers(g->flow, c);
 	g->cancelled = true;
 	g->n_open--;
 	step_soon(g);

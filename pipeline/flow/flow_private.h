@@ -2,40 +2,97 @@
 #ifndef PIPELINE_FLOW_FLOW_PRIVATE_H
 #define PIPELINE_FLOW_FLOW_PRIVATE_H
 
+#include "budget.h"
 #include "flow/flow.h"
 #include "ledger/expr.h"
+#include "ledger/ledger.h"
 #include "stage.h"
 
 #include <uv.h>
 
+struct engine_def;
 struct ledger_prompt;
 
 struct flow_group {
 	struct group group;
 	struct flow *flow;
 	struct json *fields; /* owns */
+	unsigned source; /* its number in the budget */
 	struct flow_group *next, *prev;
 	size_t n_open;
 	bool made;
 	bool finished; /* has the scores of the whole group */
 	bool cancelled;
+	bool parked; /* a candidate of it waits for an engine of another phase */
 	bool due; /* in the list of steps to take */
 	struct flow_group *next_due;
 };
 
+/* What of the budget outlives a section, and is kept in the ledger for the next sitting. */
+struct flow_books {
+	double joules, tokens_thrown, busy_slot_ms, slot_ms;
+	int64_t n_thrown;
+};
+
+/* What the phases of a section know of each other (flow_phases.c). */
+struct flow_night {
+	struct budget budget;
+	bool has_budget, begun;
+	int64_t length_ms; /* from its beginning to the deadline */
+	const char *active; /* the exclusive engine of this phase; NULL: none of them */
+	bool read_vocab; /* this phase is for the vocabulary alone */
+	bool can_generate; /* what writes is there */
+	/* Of the phase that ended last. */
+	int64_t *waiting; /* owns: per engine, candidates that wait for it */
+	int64_t n_wanting; /* prompts that want candidates; those that nobody has begun count as one */
+	int64_t n_done; /* rows written: a phase that does nothing would be followed by the same for ever */
+	double *load_ms; /* owns: per engine, what its start took; 0: unknown */
+	double *asking_ms; /* owns: per engine, time of a slot for one candidate; NaN: unknown */
+	bool backlog;
+};
+
+/* flow_order.c */
+struct flow_order {
+	int64_t cursor; /* id of the prompt admitted last */
+	/* Of a producer that works in rounds: in round r, waves 0 .. r are asked for. */
+	bool in_rounds;
+	uint32_t round;
+	bool closed; /* prompts are left that the budget has no room for, so nobody gets a wave of a later round */
+	size_t n_later; /* groups left in the ledger, for the next round */
+	struct flow_source *sources; /* owns n_sources: what is known of lengths */
+	size_t n_sources;
+	uint64_t n_known, n_tokens; /* candidates of all sources, and their tokens */
+	struct late *tail; /* owns n_tail: the last prompts, in their order; NULL: not yet */
+	size_t n_tail, tail_at;
+};
+
 struct flow {
+	struct flow_night *night;
 	struct run *run;
+	struct budget *budget; /* NULL: there are no limits */
+	struct power *power; /* NULL: energy does not matter */
+	struct flow_books books; /* of earlier sittings and sections */
+	double batch_ms_each; /* what the stages after the flow take per candidate */
+	int64_t ticked_ms, written_ms;
+	int64_t grace_end_ms; /* of a section that began too late: what it has may be verified until then */
+	bool generation_over;
+	bool asked_in_vain; /* leave was not given; it may be later */
+	enum budget_answer reason; /* of the backlog */
+	int64_t last_begun; /* no prompt beyond has a candidate of an earlier sitting */
+	size_t n_consumed; /* candidates with the consumers */
+	uint64_t n_tokens_consumed;
+	bool consumers_full;
 	const struct stage_def *stages;
 	void **states;
 	size_t n_stages, n_opened, producer;
 	struct flow_group *groups;
 	size_t n_groups;
 	struct flow_group *due, **due_end;
-	struct loop_timer *turn, *commit_timer, *tick_timer, *drain_timer, *deadline_timer;
+	struct loop_timer *turn, *commit_timer, *tick_timer, *drain_timer;
 	uv_signal_t sigint, sigterm;
 	size_t n_signals_open, n_signals;
-	int64_t cursor; /* id of the prompt admitted last */
-	bool exhausted; /* no prompt beyond the cursor */
+	struct flow_order order;
+	bool exhausted; /* no prompt is left to bring in */
 	bool stopping; /* nothing new is begun */
 	bool backlog; /* stopping for want of budget */
 	bool finishing, finished, closing;
@@ -74,6 +131,8 @@ void flow_free_group(struct flow_group *g);
 /* Each fails the flow if the ledger cannot take it. */
 bool flow_write_candidate(struct flow *f, const struct candidate *c);
 bool flow_write_decision(struct flow *f, const struct candidate *c);
+/* The scores that a candidate has so far, which stays pending. */
+bool flow_write_parked(struct flow *f, const struct candidate *c);
 /* Scores of single candidates, or those of the group. */
 MUST_CHECK bool flow_write_scores(
 	struct flow *f, const struct candidate *c, bool of_group, struct error *err);
@@ -81,11 +140,29 @@ MUST_CHECK bool flow_write_scores(
 struct flow_group *flow_load_group(struct flow *f, const struct ledger_prompt *row,
 	struct arena *taken_arena, struct error *err);
 
+/* --- flow_order.c --- */
+
+/* Looks at the next prompt. Everything returned is in the arena. LEDGER_END: there is none, and will be none. */
+enum ledger_found flow_next_prompt(
+	struct flow *f, struct arena *arena, struct ledger_prompt *out, struct error *err);
+/* That prompt was taken, or is left for another night: it does not come again. */
+void flow_pass_prompt(struct flow *f, int64_t id);
+/* Remembers how long candidates are. */
+void flow_learn(struct flow *f, const struct candidate *c);
+void flow_order_release(struct flow *f);
+
 /* --- flow_budget.c --- */
 
-/* Whether tokens may still be spent. */
-bool flow_may_produce(struct flow *f);
-void flow_set_deadline(struct flow *f);
+/* Whether tokens may still be spent on the group. */
+bool flow_may_produce(struct flow_group *g);
+/* Whether a prompt of the source may be begun; the caller looks after BUDGET_WAIT. */
+enum budget_answer flow_ask(struct flow *f, const char *source);
+/* Before anything else; after the last group; and some times a second in between. */
+void flow_budget_open(struct flow *f);
+void flow_budget_close(struct flow *f);
+void flow_budget_tick(struct flow *f);
+/* The engines are ready. */
+void flow_budget_begin(struct flow *f);
 /* Signals are watched from the very start: loading a model takes time, too. */
 void flow_watch_signals(struct flow *f);
 void flow_close_signals(struct flow *f);
@@ -97,5 +174,15 @@ void flow_read_endpoints(struct flow *f);
 void flow_write_endpoints(struct flow *f);
 /* Tells the engines how much work is still to come, so that they know the end of the night when they see it. */
 void flow_tell_rest(struct flow *f);
+/* --- flow_phases.c --- */
+
+/* Whether this phase has the engine. */
+bool flow_has_engine(const struct flow *f, const struct engine_def *e);
+/* What is still to come when this phase has ended: loading the others and asking them. */
+int64_t flow_later_ms(const struct flow *f);
+/* One phase; flow.c. */
+MUST_CHECK bool flow_run_phase(struct run *run, const struct stage_def *stages, size_t n,
+	struct flow_night *night, void (*tick)(void *ctx, const struct flow_stats *stats),
+	void *tick_ctx, struct error *err);
 
 #endif

@@ -23,6 +23,7 @@ bool flow_write_candidate(struct flow *f, const struct candidate *c)
 		.detail = c->detail,
 		.finish = c->state == CANDIDATE_FAILED ? NULL : finish_name(c->finish),
 		.n_tokens = c->n_tokens,
+		.n_read = c->knows_read ? (int64_t)c->n_read : -1,
 		.token_source = c->retokenized ? "retokenized"
 			: c->ids               ? "sampled"
 					       : "none",
@@ -61,12 +62,28 @@ bool flow_write_scores(struct flow *f, const struct candidate *c, bool of_group,
 	return ok;
 }
 
+static bool replace_scores(struct flow *f, const struct candidate *c, struct error *err)
+{
+	int64_t id = candidate_id(c->group->prompt.id, c->idx);
+	return (!c->has_stored || ledger_clear_scores(f->run->ledger, id, err)) &&
+		flow_write_scores(f, c, false, err);
+}
+
+bool flow_write_parked(struct flow *f, const struct candidate *c)
+{
+	struct error err = {0};
+	bool ok = replace_scores(f, c, &err);
+	if (!ok) {
+		flow_fail(f, &err);
+	}
+	return ok;
+}
+
 bool flow_write_decision(struct flow *f, const struct candidate *c)
 {
 	int64_t id = candidate_id(c->group->prompt.id, c->idx);
 	struct error err = {0};
-	bool ok = !c->has_stored || ledger_clear_scores(f->run->ledger, id, &err);
-	ok = ok && flow_write_scores(f, c, false, &err) &&
+	bool ok = replace_scores(f, c, &err) &&
 		ledger_set_candidate_state(f->run->ledger, id, candidate_state_name(c->state),
 			c->reason, c->detail, &err);
 	if (!ok) {
@@ -147,6 +164,7 @@ struct flow_group *flow_load_group(struct flow *f, const struct ledger_prompt *r
 {
 	struct flow_group *g = xcalloc(1, sizeof(*g));
 	g->flow = f;
+	g->source = f->budget ? budget_source(f->budget, row->source) : 0;
 	g->made = true;
 	g->next = f->groups;
 	if (f->groups) {

@@ -109,6 +109,20 @@ int64_t history_last_number(struct history *h)
 	return one_int(h, "SELECT coalesce(max(number), 0) FROM run");
 }
 
+char *history_last_summary(struct history *h)
+{
+	sqlite3_stmt *stmt;
+	char *summary = NULL;
+	if (sqlite3_prepare_v2(h->db, "SELECT summary FROM run ORDER BY number DESC LIMIT 1", -1,
+		    &stmt, NULL) == SQLITE_OK) {
+		if (sqlite3_step(stmt) == SQLITE_ROW) {
+			summary = xstrdup((const char *)sqlite3_column_text(stmt, 0));
+		}
+		sqlite3_finalize(stmt);
+	}
+	return summary;
+}
+
 static bool bind_and_run(struct history *h, const char *sql, const char *run, int64_t number,
 	int64_t ended_ms, const char *summary, struct error *err)
 {

@@ -16,6 +16,8 @@ void history_close(struct history *h);
 bool history_is_settled(struct history *h, const char *prompt_id);
 /* Highest run number recorded; 0 for none. */
 int64_t history_last_number(struct history *h);
+/* The summary of the run recorded last; malloc'd, NULL: there is none. */
+char *history_last_summary(struct history *h);
 /*
  * Records a finished run out of its ledger in one transaction; a run that is already recorded is left as it is, so the call
  * may be repeated after a crash.

@@ -510,8 +510,8 @@ bool ledger_add_candidate(struct ledger *l, const struct ledger_candidate *c, st
 	sqlite3_stmt *stmt = ledger_stmt(l,
 		"INSERT INTO candidate (id, prompt, idx, wave, seed, state, reason, detail, "
 		"finish, n_tokens, token_source, endpoint,"
-		" attempts, latency_ms, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-		"?, ?)",
+		" attempts, latency_ms, created_ms, n_read) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+		"?, ?, ?, ?, ?, ?)",
 		err);
 	if (!stmt || !ledger_begin(l, err)) {
 		return false;
@@ -531,6 +531,11 @@ bool ledger_add_candidate(struct ledger *l, const struct ledger_candidate *c, st
 	sqlite3_bind_int64(stmt, 13, c->attempts);
 	sqlite3_bind_int64(stmt, 14, c->latency_ms);
 	sqlite3_bind_int64(stmt, 15, c->created_ms);
+	if (c->n_read >= 0) {
+		sqlite3_bind_int64(stmt, 16, c->n_read);
+	} else {
+		sqlite3_bind_null(stmt, 16);
+	}
 	/* The body must never be committed apart from its candidate, so the row limit may not strike between them. */
 	if (sqlite3_step(stmt) != SQLITE_DONE) {
 		ledger_db_error(l, err);

@@ -83,12 +83,17 @@ enum ledger_found { LEDGER_FOUND, LEDGER_END, LEDGER_FAILED };
 /* The first pending prompt with id > after. Everything returned is in the arena. */
 enum ledger_found ledger_next_pending(struct ledger *l, int64_t after, struct arena *arena,
 	struct ledger_prompt *out, struct error *err);
+/* The first `max` pending prompts with id > after, by id. `source` is valid during the call only. */
+MUST_CHECK bool ledger_each_pending(struct ledger *l, int64_t after, size_t max,
+	void (*visit)(void *ctx, int64_t id, const char *source), void *ctx, struct error *err);
 enum ledger_found ledger_get_prompt(struct ledger *l, int64_t id, struct arena *arena,
 	struct ledger_prompt *out, struct error *err);
 /* By a unique beginning of prompt_id; LEDGER_END if there is none. */
 enum ledger_found ledger_find_prompt(
 	struct ledger *l, const char *prefix, int64_t *out_id, struct error *err);
 int64_t ledger_count_prompts(struct ledger *l);
+/* The last prompt that has a candidate; 0: none has. */
+int64_t ledger_last_begun(struct ledger *l);
 
 /* --- candidates --- */
 
@@ -106,6 +111,7 @@ struct ledger_candidate {
 	const char *state, *reason, *detail;
 	const char *finish; /* NULL for failed ones */
 	uint32_t n_tokens;
+	int64_t n_read; /* tokens of the prompt that the server read for it; -1: it did not tell */
 	const char *token_source; /* sampled, retokenized, none */
 	const char *endpoint;
 	uint32_t attempts, latency_ms;
@@ -243,6 +249,9 @@ struct ledger_source {
 };
 MUST_CHECK bool ledger_sources(struct ledger *l, struct arena *arena, struct ledger_source **out,
 	size_t *out_n, struct error *err);
+/* Tokens of prompts, of those candidates whose server told: sent to it, and read by it; *out_n of them. */
+MUST_CHECK bool ledger_prompt_tokens(
+	struct ledger *l, int64_t *out_sent, int64_t *out_read, int64_t *out_n, struct error *err);
 /* Rows that contradict each other (a settled prompt with a pending candidate, a plan row that was not chosen, ...); a mismatch
  * is FAIL_DATA naming the first. */
 MUST_CHECK bool ledger_check_books(struct ledger *l, struct error *err);

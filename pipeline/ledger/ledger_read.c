@@ -154,6 +154,26 @@ enum ledger_found ledger_next_pending(struct ledger *l, int64_t after, struct ar
 		after, arena, out, err);
 }
 
+bool ledger_each_pending(struct ledger *l, int64_t after, size_t max,
+	void (*visit)(void *ctx, int64_t id, const char *source), void *ctx, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT id, source FROM prompt WHERE state = 'pending' AND id > ? ORDER BY id "
+		"LIMIT ?",
+		err);
+	if (!stmt) {
+		return false;
+	}
+	sqlite3_bind_int64(stmt, 1, after);
+	sqlite3_bind_int64(stmt, 2, (int64_t)max);
+	int rc;
+	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		visit(ctx, sqlite3_column_int64(stmt, 0),
+			(const char *)sqlite3_column_text(stmt, 1));
+	}
+	return done(l, stmt, rc, err);
+}
+
 enum ledger_found ledger_get_prompt(struct ledger *l, int64_t id, struct arena *arena,
 	struct ledger_prompt *out, struct error *err)
 {
@@ -211,6 +231,11 @@ static int64_t count(struct ledger *l, const char *sql)
 int64_t ledger_count_prompts(struct ledger *l)
 {
 	return count(l, "SELECT count(*) FROM prompt");
+}
+
+int64_t ledger_last_begun(struct ledger *l)
+{
+	return count(l, "SELECT coalesce(max(id) / 4096, 0) FROM candidate");
 }
 
 int64_t ledger_count_plan_rows(struct ledger *l)
@@ -431,7 +456,8 @@ bool ledger_each_ids(struct ledger *l, void (*visit)(void *ctx, const uint32_t *
 }
 
 bool ledger_each_length(struct ledger *l,
-	void (*visit)(void *ctx, const char *source, uint32_t n_tokens), void *ctx, struct error *err)
+	void (*visit)(void *ctx, const char *source, uint32_t n_tokens), void *ctx,
+	struct error *err)
 {
 	sqlite3_stmt *stmt = ledger_stmt(l,
 		"SELECT p.source, c.n_tokens FROM candidate c JOIN prompt p ON p.id = c.prompt "
@@ -603,6 +629,26 @@ bool ledger_counts(struct ledger *l, struct arena *arena, struct ledger_count **
 	free(list);
 	*out = copy;
 	*out_n = n;
+	return done(l, stmt, rc, err);
+}
+
+bool ledger_prompt_tokens(
+	struct ledger *l, int64_t *out_sent, int64_t *out_read, int64_t *out_n, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT total(p.n_ids), total(c.n_read), count(*) FROM candidate c JOIN prompt p "
+		"ON p.id = c.prompt WHERE c.n_read IS NOT NULL",
+		err);
+	if (!stmt) {
+		return false;
+	}
+	int rc = sqlite3_step(stmt);
+	if (rc == SQLITE_ROW) {
+		*out_sent = (int64_t)sqlite3_column_double(stmt, 0);
+		*out_read = (int64_t)sqlite3_column_double(stmt, 1);
+		*out_n = sqlite3_column_int64(stmt, 2);
+		rc = sqlite3_step(stmt);
+	}
 	return done(l, stmt, rc, err);
 }
 

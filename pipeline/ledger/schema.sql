@@ -61,6 +61,7 @@ CREATE TABLE candidate (
 	attempts INTEGER NOT NULL,
 	latency_ms INTEGER NOT NULL,
 	created_ms INTEGER NOT NULL,
+	n_read INTEGER CHECK (n_read >= 0), -- tokens of the prompt that the server read for it; NULL: it did not tell
 	CHECK (id = prompt * 4096 + idx),
 	CHECK (CASE state
 		WHEN 'pending' THEN reason IS NULL

@@ -2,6 +2,10 @@
 
     bench.py busy      generated tokens/s through `thresh run` against a plain load of the same requests on the same server
     bench.py pool      two endpoints of speed 1 : 5 and long-tailed lengths: total time against total work over summed speed
+    bench.py busy      generated tokens/s and busy slots through `thresh run` against a plain load of the same requests on the same server
+    bench.py prefix    how often the server reads a prompt of several candidates, by the form in which they are asked for
+    bench.py waves     accepted prompts a million tokens: waves, giving up, rounds, against 8 candidates each (fake engine)
+    bench.py tail      time of a night against its work over its slots, long-tailed lengths (fake engine)
     bench.py memory    peak memory of `thresh run` in its flow stages and while packing, for two numbers of prompts (fake engine)
     bench.py guard     tokens that the guard saves of looping candidates, and what it cuts falsely (fake engine, and the small model at temperature 0)
     bench.py stream    processor time a token, streamed and in one piece (fake engine)
@@ -10,7 +14,7 @@
     bench.py rate      candidates/s of the client against wrk on a static server (bench_rate.py)
     bench.py math      the math checker's pairs/s and verdicts, against Math-Verify (bench_math.py)
 
-Environment: THRESH, FAKE_ENGINE, BENCH_SHARD, BENCH_MATH, THRESH_SOURCE (the checkout), THRESH_LLAMA_SERVER, THRESH_INTEROP_PYTHON. BENCH_PROMPTS,
+Environment: THRESH, FAKE_ENGINE, BENCH_SHARD, BENCH_MATH, BENCH_NIGHT, THRESH_SOURCE (the checkout), THRESH_LLAMA_SERVER, THRESH_INTEROP_PYTHON. BENCH_PROMPTS,
 BENCH_ROUNDS and BENCH_TOKENS change the size.
 """
 import concurrent.futures
@@ -27,10 +31,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import bench_math
 import bench_rate
+import bench_waves
 
 THRESH = os.environ.get('THRESH', 'build/thresh')
 SOURCE = os.environ.get('THRESH_SOURCE', '.')
@@ -88,6 +94,10 @@ class Server:
         r = c.getresponse()
         return r.status, r.read()
 
+    def metrics(self):
+        lines = self.post('/metrics', None)[1].decode().splitlines()
+        return {name.removeprefix('llamacpp:'): float(v) for name, v in (line.rsplit(' ', 1) for line in lines if line[0] != '#')}
+
     def stop(self):
         self.process.terminate()
         self.process.wait()
@@ -110,16 +120,39 @@ def plain_load(server, requests, slots):
     return tokens, time.monotonic() - begun
 
 
+class Watch(threading.Thread):
+    """The server's own count of busy slots, looked at now and then."""
+    def __init__(self, server):
+        super().__init__(daemon=True)
+        self.server, self.rows, self.over = server, [], threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.over.wait(0.2):
+            m = self.server.metrics()
+            self.rows.append((time.time() * 1000, m['n_decode_total'], m['n_decode_total'] * m['n_busy_slots_per_decode']))
+
+    def busy_until(self, ms):
+        """Busy slots a decode, from the start to a moment."""
+        self.over.set()
+        self.join()
+        _, decodes, slots = max(r for r in self.rows if r[0] <= ms)
+        return slots / decodes
+
+
 def busy():
     slots, n, rounds = 16, int(os.environ.get('BENCH_PROMPTS', 24)), int(os.environ.get('BENCH_ROUNDS', 3))
     rows = os.path.join(SOURCE, 'data/word-problems-easy.jsonl')
-    ratios = []
+    ratios, shares = [], []
     for i in range(rounds):
         # A new server for each side: one that has seen the prompts would find them in its cache.
         server = Server(slots, 1024)
         name = f'busy{i}.yaml'
         pipeline(name, f'busy{i}', f'http://127.0.0.1:{server.port}', rows, 4, 96)
+        watch = Watch(server)
         subprocess.run([THRESH, 'run', name, '--limit', str(n), '--log', 'error'], stdout=subprocess.DEVNULL, check=True)
+        done = [r['t'] for r in query(name, 'select created_ms as t from candidate order by 1')]
+        shares.append(watch.busy_until(done[int(0.9 * len(done)) - 1]) / slots)
         server.stop()
         facts = json.loads(subprocess.run([THRESH, 'status', name, '--json'], stdout=subprocess.PIPE, check=True).stdout)
         ours = facts['tokens_generated'] / facts['generate_ms'] * 1000
@@ -128,11 +161,64 @@ def busy():
                      'min_p': 0, 'cache_prompt': True, 'return_tokens': True} for r in rows_done]
         server = Server(slots, 1024)
         tokens, seconds = plain_load(server, requests, slots)
+        plain = server.metrics()
         server.stop()
         ratios.append(ours / (tokens / seconds))
-        print(f'round {i + 1}: thresh {facts["tokens_generated"]} tokens at {ours:.0f}/s; plain {tokens} tokens at {tokens / seconds:.0f}/s; '
-              f'ratio {ratios[-1]:.3f}', flush=True)
-    print(f'busy: median ratio {statistics.median(ratios):.3f} of a plain load, {slots} slots, {n} prompts x 4 (target 0.95)')
+        print(f'round {i + 1}: thresh {facts["tokens_generated"]} tokens at {ours:.0f}/s, {shares[-1]:.3f} of the slots busy over the first 90 %, '
+              f'prompt tokens read {facts["prompt_tokens_read"]} of {facts["prompt_tokens_sent"]}; plain {tokens} tokens at {tokens / seconds:.0f}/s, '
+              f'prompt tokens read {plain["prompt_tokens_total"]:.0f}; ratio {ratios[-1]:.3f}', flush=True)
+    print(f'busy: median ratio {statistics.median(ratios):.3f} of a plain load (target 0.97), busy slots {statistics.median(shares):.3f} '
+          f'(target 0.95), {slots} slots, {n} prompts x 4')
+
+
+# --- prefix ---
+
+def ask(server, prompt, seed, n, tokens):
+    status, body = server.post('/completion', {
+        'prompt': prompt, 'seed': seed, 'n_predict': tokens, 'temperature': 0.8, 'top_p': 1, 'top_k': 0, 'min_p': 0, 'cache_prompt': True,
+        'return_tokens': True, 'response_fields': ['tokens_predicted'], **({'n_cmpl': n} if n > 1 else {})})
+    assert status == 200, body
+    answer = json.loads(body)
+    return sum(a['tokens_predicted'] for a in (answer if n > 1 else [answer]))
+
+
+def prefix():
+    """How often the server reads a prompt of which `k` candidates are asked for, by the form in which they are asked for."""
+    slots, k = 16, int(os.environ.get('BENCH_CANDIDATES', 4))
+    for length, n in ((60, 24), (512, 18), (1500, 17)):
+        rng = random.Random(length)
+        n = int(os.environ.get('BENCH_PROMPTS', n))
+        prompts = [[rng.randrange(100, 40000) for _ in range(length)] for _ in range(n)]
+        # Long-tailed, and the same for each form.
+        most = [[8 + min(int(rng.expovariate(1 / 24)), 120) for _ in range(k)] for _ in range(n)]
+        forms = (
+            ('all of a prompt at once', slots, [[(i, j, 1)] for i in range(n) for j in range(k)]),
+            (f'n_cmpl {k}', slots // k, [[(i, 0, k)] for i in range(n)]),
+            ('one after another', slots, [[(i, j, 1) for j in range(k)] for i in range(n)]),
+            ('in rounds', slots, [[(i, j, 1)] for j in range(k) for i in range(n)]))
+        for name, in_flight, chains in forms:
+            server = Server(slots, max(length + 160, 256))
+            def run(chain):
+                return sum(ask(server, prompts[i], 1000 * i + j, c, max(most[i]) if c > 1 else most[i][j]) for i, j, c in chain)
+            begun = time.monotonic()
+            with concurrent.futures.ThreadPoolExecutor(in_flight) as pool:
+                tokens = sum(pool.map(run, chains))
+            seconds, m = time.monotonic() - begun, server.metrics()
+            server.stop()
+            print(f'prefix: {n} prompts of {length} tokens x {k}, {name}: read {m["prompt_tokens_total"]:.0f} prompt tokens, '
+                  f'{m["prompt_tokens_total"] / (n * length):.2f} times each; {m["n_busy_slots_per_decode"]:.1f} of {slots} slots busy; '
+                  f'{tokens} tokens at {tokens / seconds:.0f}/s', flush=True)
+    # The target: eight candidates of one prompt, through `thresh run`.
+    server = Server(slots, 1024)
+    words = ' '.join(str(i) for i in range(100, 250))
+    write('long.jsonl', json.dumps({'question': f'What is 1 + 1? Ignore this: {words}', 'answer': 2}) + '\n')
+    pipeline('long.yaml', 'long', f'http://127.0.0.1:{server.port}', 'long.jsonl', 8, 16)
+    subprocess.run([THRESH, 'run', 'long.yaml', '--log', 'error'], stdout=subprocess.DEVNULL, check=True)
+    server.stop()
+    facts = json.loads(subprocess.run([THRESH, 'status', 'long.yaml', '--json'], stdout=subprocess.PIPE, check=True).stdout)
+    length = facts['prompt_tokens_sent'] / 8
+    print(f'prefix: thresh run, 8 candidates of one prompt of {length:.0f} tokens: read {facts["prompt_tokens_read"]}, '
+          f'{facts["prompt_tokens_read"] / length:.2f} times (target 1.1)')
 
 
 # --- pool ---
@@ -395,9 +481,15 @@ def billion():
         shutil.rmtree('stream')
 
 
+def deadline():
+    program = os.environ.get('BENCH_NIGHT', os.path.join(SOURCE, 'build/tests/bench/bench_night'))
+    print('deadline: targets: never late, >= 95 % of the slot time until the deadline used, <= 2 % of the tokens thrown away', flush=True)
+    subprocess.run([program, os.environ.get('BENCH_NIGHTS', '50')], check=True)
+
+
 if __name__ == '__main__':
     SOURCE, THRESH = os.path.abspath(SOURCE), os.path.abspath(THRESH)
-    for key in ('BENCH_SHARD', 'BENCH_MATH', 'THRESH_INTEROP_PYTHON', 'THRESH_SHARED', 'MATH_VERIFY_PYTHON', 'OPENAI_PYTHON'):
+    for key in ('BENCH_SHARD', 'BENCH_MATH', 'THRESH_INTEROP_PYTHON', 'THRESH_SHARED', 'MATH_VERIFY_PYTHON', 'OPENAI_PYTHON', 'BENCH_NIGHT', 'FAKE_ENGINE'):
         if key in os.environ:
             os.environ[key] = os.path.abspath(os.environ[key])
     with tempfile.TemporaryDirectory(prefix='thresh-bench-') as folder:
@@ -411,5 +503,9 @@ if __name__ == '__main__':
          'billion': billion,
          'math': lambda: bench_math.run(THRESH),
          'rate': lambda: bench_rate.run(THRESH),
+         'deadline': deadline,
+         'prefix': prefix,
+         'waves': lambda: bench_waves.main(THRESH),
+         'tail': lambda: bench_waves.tail(THRESH),
          }[sys.argv[1]]()
         os.chdir('/')

@@ -646,9 +646,15 @@ static void field_stopping_word(struct str *out, const struct candidate_text *c)
 static void field_timings(struct str *out, const struct candidate_text *c)
 {
 	str_printf(out,
-		"{\"cache_n\":0,\"prompt_n\":%zu,\"prompt_ms\":1.0,\"predicted_n\":%zu,\"predicted_"
+		"{\"cache_n\":%zu,\"prompt_n\":%zu,\"prompt_ms\":1.0,\"predicted_n\":%zu,"
+		"\"predicted_"
 		"ms\":1.0}",
-		c->prompt->n, c->text->ids.n);
+		c->prompt->n - c->call->n_read, c->call->n_read, c->text->ids.n);
+}
+
+static void field_prompt_n(struct str *out, const struct candidate_text *c)
+{
+	str_printf(out, "%zu", c->call->n_read);
 }
 
 static void field_probabilities(struct str *out, const struct candidate_text *c)
@@ -680,6 +686,7 @@ static const struct {
 	{"stopping_word", field_stopping_word},
 	{"tokens_cached", field_n_cached},
 	{"timings", field_timings},
+	{"timings/prompt_n", field_prompt_n, true},
 	{"completion_probabilities", field_probabilities},
 };
 
@@ -850,6 +857,32 @@ static void put_choice(struct str *out, const struct candidate_text *c)
 
 /* --- completions: both --- */
 
+static bool take_cached(struct api *api, uint64_t hash)
+{
+	uint32_t n = MIN(api->n_slots, API_CACHED_MAX);
+
+	for (uint32_t i = 0; i < n; i++) {
+		if (api->cached[i] == hash) {
+			memmove(&api->cached[1], api->cached, i * sizeof(api->cached[0]));
+			api->cached[0] = 0;
+			return true;
+		}
+	}
+	/* It takes the slot that has been idle longest. */
+	api->cached[0] = 0;
+	return false;
+}
+
+void api_cache(struct api *api, const struct api_call *call)
+{
+	uint32_t n = MIN(api->n_slots, API_CACHED_MAX);
+
+	for (uint32_t i = 0; call->prompt_hash && i < MIN(call->n, n); i++) {
+		memmove(api->cached, &api->cached[1], (n - 1) * sizeof(api->cached[0]));
+		api->cached[n - 1] = call->prompt_hash;
+	}
+}
+
 static void put_candidates(struct api *api, struct api_call *call, enum fault fault,
 	void (*put)(struct str *out, const struct candidate_text *c))
 {
@@ -857,6 +890,9 @@ static void put_candidates(struct api *api, struct api_call *call, enum fault fa
 	struct model_prompt prompt;
 
 	model_read(&prompt, &api->vocab, call->prompt.items, call->prompt.n);
+	call->prompt_hash = prompt.hash;
+	/* As with the real server, the last token is always read. */
+	call->n_read = take_cached(api, prompt.hash) ? 1 : call->prompt.n;
 	for (uint32_t i = 0; i < n; i++) {
 		struct candidate_text c = {api, call, &prompt, &api->scratch, i, fault};
 
@@ -869,7 +905,7 @@ static void put_candidates(struct api *api, struct api_call *call, enum fault fa
 		put(&call->body, &c);
 	}
 	model_prompt_release(&prompt);
-	api->prompt_tokens += call->prompt.n;
+	api->prompt_tokens += call->n_read;
 	api->predicted_tokens += call->n_tokens;
 }
 

@@ -16,6 +16,8 @@
 #include "fake_model.h"
 #include "fake_script.h"
 
+#define API_CACHED_MAX 64
+
 struct api {
 	struct vocab vocab;
 	bool openai; /* not llama.cpp */
@@ -31,6 +33,8 @@ struct api {
 	/* What /slots and /metrics tell; kept by the owner. */
 	uint32_t n_busy, n_deferred;
 	uint64_t prompt_tokens, predicted_tokens;
+	/* What the idle slots have cached: hashes of prompts, the latest last, n_slots at most; 0: nothing. */
+	uint64_t cached[API_CACHED_MAX];
 	struct model_text scratch;
 };
 
@@ -68,6 +72,8 @@ struct api_call {
 	size_t n_events, events_cap;
 	uint64_t fields; /* llama.cpp: a bit per row of the table of fields; 0: all */
 	/* Known after api_write. */
+	uint64_t prompt_hash;
+	size_t n_read; /* tokens of the prompt that are not cached */
 	uint64_t n_tokens;
 	uint32_t n_longest;
 };
@@ -77,6 +83,8 @@ void api_init(struct api *api); /* the rest of the struct is the caller's to fil
 void api_release(struct api *api);
 void api_read(struct api *api, const struct fake_request *request, struct api_call *call);
 void api_write(struct api *api, struct api_call *call, enum fault fault);
+/* The slots of an answered call are idle: they keep its prompt. */
+void api_cache(struct api *api, const struct api_call *call);
 void api_call_release(struct api_call *call);
 
 #endif

@@ -112,6 +112,7 @@ static void pending_end(struct pending *p)
 
 	if (p->running) {
 		state->api.n_busy -= p->slots;
+		api_cache(&state->api, &p->call);
 	}
 	p->running = false;
 	if (p->timing) {

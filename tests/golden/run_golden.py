@@ -41,6 +41,7 @@ RULES = [
     (r'\b\d+ tokens/s', 'N tokens/s'),
     (r'(?<=[ ])(?:\d+ms|\d+\.\d+s|\d+m\d\ds)(?= |,|;|$)', 'TIME'),
     (r'\b\d+ ms\b', 'N ms'),
+    (r'(?<=prompt tokens read) +[\d,]+   [\d.]+ % of', ' N   N % of'),
     (r'/tmp/thresh-golden-[^/\s]+', '@TMP@'),
 ]
 

@@ -302,6 +302,43 @@ START_TEST(candidates_of_one_answer_are_put_in_order)
 	}
 END_TEST
 
+START_TEST(the_prompt_that_was_read_once_counts_once)
+	{
+		const struct engine_candidate *c;
+
+		c = read_good(&dialect_llamacpp,
+			"{\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\","
+			"\"timings/prompt_n\":2}");
+		ck_assert(c->knows_read);
+		ck_assert_uint_eq(c->n_read, 2);
+		/* Each of several claims the reading. */
+		job.n = call.n = 2;
+		c = read_good(&dialect_llamacpp,
+			"[{\"index\":1,\"content\":\"b\",\"tokens\":[82],\"stop_type\":\"limit\","
+			"\"timings/prompt_n\":3},"
+			"{\"index\":0,\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\","
+			"\"timings/prompt_n\":3}]");
+		ck_assert(c[0].knows_read && c[1].knows_read);
+		ck_assert_uint_eq(c[0].n_read, 3);
+		ck_assert_uint_eq(c[1].n_read, 0);
+	}
+END_TEST
+
+static const char *const untold[] = {"", ",\"timings/prompt_n\":-1", ",\"timings/prompt_n\":4",
+	",\"timings/prompt_n\":1.5", ",\"timings/prompt_n\":\"2\""};
+
+START_TEST(a_reading_that_makes_no_sense_is_not_told)
+	{
+		char text[200];
+
+		/* The prompt has three tokens. */
+		snprintf(text, sizeof(text),
+			"{\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\"%s}",
+			untold[_i]);
+		ck_assert(!read_good(&dialect_llamacpp, text)->knows_read);
+	}
+END_TEST
+
 START_TEST(alternatives_of_the_first_token_are_read_for_judges)
 	{
 		const struct engine_candidate *c;
@@ -1190,6 +1227,8 @@ int main(void)
 	tcase_add_test(tc, an_id_withheld_for_a_stop_string_is_dropped_with_it);
 	tcase_add_test(tc, a_full_context_is_told_from_a_token_limit);
 	tcase_add_test(tc, candidates_of_one_answer_are_put_in_order);
+	tcase_add_test(tc, the_prompt_that_was_read_once_counts_once);
+	tcase_add_loop_test(tc, a_reading_that_makes_no_sense_is_not_told, 0, ARRAY_LEN(untold));
 	tcase_add_test(tc, alternatives_of_the_first_token_are_read_for_judges);
 	tcase_add_loop_test(tc, llamacpp_refuses_an_answer_that_makes_no_sense, 0,
 		(int)ARRAY_LEN(bad_llamacpp));
