@@ -100,7 +100,7 @@ static int report(struct run *run, const char *pipeline, bool json, struct error
 		}
 		print_next(run, pipeline);
 	}
-	return facts.n_failed || facts.n_prompts_failed ? 3 : 0;
+	return facts.n_failed || facts.n_prompts_failed || facts.n_scores_failed ? 3 : 0;
 }
 
 static int work(struct run *run, const char *pipeline, bool json)

@@ -29,8 +29,9 @@ struct engine_written {
 	struct param_strings url;
 	char *model, *api_key_env, *ca_file, *proxy, *tokenizer;
 	uint32_t dialect, concurrency, retries;
+	bool hedge;
 	struct param_map headers;
-	uint64_t connect_timeout, request_timeout, down_timeout, max_response;
+	uint64_t connect_timeout, request_timeout, down_timeout, hang_timeout, max_response;
 };
 
 static const struct param serve_params[] = {
@@ -81,7 +82,13 @@ const struct param engine_params[] = {
 		.help = "engine that makes token ids for one whose servers return none"),
 	PARAM_U32("concurrency", struct engine_written, concurrency, .def = "0", .min = 0,
 		.max = 65536, .no_fingerprint = true,
-		.help = "candidates in flight per server; 0: its slots, else 16"),
+		.help = "candidates in flight per server; 0: as many as its slots or gauges show "
+			"it can "
+			"work on"),
+	PARAM_BOOL("hedge", struct engine_written, hedge, .def = "false", .no_fingerprint = true,
+		.help = "at the end, send an answer that a slow server is late with to a free "
+			"faster "
+			"one, too"),
 	PARAM_U32("retries", struct engine_written, retries, .def = "4", .min = 0, .max = 100,
 		.no_fingerprint = true,
 		.help = "attempts after the first, for answers that may get better"),
@@ -95,6 +102,11 @@ const struct param engine_params[] = {
 		.max = 86400000, .no_fingerprint = true,
 		.help = "how long to wait for a server that cannot be reached, before the run "
 			"stops, resumable"),
+	PARAM_DURATION("hang_timeout", struct engine_written, hang_timeout, .def = "30s", .min = 0,
+		.max = 86400000, .no_fingerprint = true,
+		.help = "silence, health path included, after which a server with requests in "
+			"flight "
+			"is given up; 0: never"),
 	PARAM_SIZE("max_response", struct engine_written, max_response, .def = "64MiB", .min = 1024,
 		.max = 1 << 30, .no_fingerprint = true,
 		.help = "larger answers are refused unread"),
@@ -232,10 +244,12 @@ static void convert_engine(struct engine_def *e, const char *name, struct engine
 		.ca_file = w->ca_file,
 		.proxy = w->proxy,
 		.concurrency = w->concurrency,
+		.hedge = w->hedge,
 		.retries = w->retries,
 		.connect_timeout_ms = w->connect_timeout,
 		.request_timeout_ms = w->request_timeout,
 		.down_timeout_ms = w->down_timeout,
+		.hang_timeout_ms = w->hang_timeout,
 		.response_bytes_max = w->max_response,
 	};
 }

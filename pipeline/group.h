@@ -33,7 +33,7 @@ struct score {
 	const char *detail; /* free text or JSON; NULL: none */
 	bool audit; /* `when` had not asked for it: kept, and invisible to every expression */
 	uint32_t n_tokens; /* given to a model and by it, for the cost; 0: none */
-	int64_t us; /* time it took; set by the verify stage */
+	int64_t us; /* time it took; 0: the verify stage sets it */
 };
 
 enum candidate_state {

@@ -24,6 +24,29 @@ static void assert_stage(const struct stage_ops *s)
 	}
 }
 
+static bool has_word(const char *const *words, const char *word)
+{
+	for (; words && *words; words++) {
+		if (strcmp(*words, word) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* A word means the same for all of them, since a ledger tells them by the word alone. */
+static void assert_failures(const struct verifier_ops *v)
+{
+	for (const char *const *word = v->failures; word && *word; word++) {
+		assert(has_word(v->reasons, *word));
+		for (size_t i = 0; i < n_verifiers; i++) {
+			const struct verifier_ops *other = all_verifiers[i];
+			assert(!has_word(other->reasons, *word) ||
+				has_word(other->failures, *word));
+		}
+	}
+}
+
 static void assert_verifier(const struct verifier_ops *v)
 {
 	assert(v->name && v->summary && v->version && v->params && v->config_size && v->reasons);
@@ -45,6 +68,9 @@ void registry_set(
 		assert(n_verifiers < ROWS_MAX);
 		assert_verifier(verifiers[n_verifiers]);
 		verifier_names[n_verifiers] = verifiers[n_verifiers]->name;
+	}
+	for (size_t i = 0; i < n_verifiers; i++) {
+		assert_failures(verifiers[i]);
 	}
 }
 
@@ -88,4 +114,13 @@ const char *const *registry_verifier_names(size_t *out_n)
 {
 	*out_n = n_verifiers;
 	return verifier_names;
+}
+
+bool registry_is_failure(const char *reason)
+{
+	bool failure = reason && strcmp(reason, WHEN_FAILED) == 0;
+	for (size_t i = 0; reason && !failure && i < n_verifiers; i++) {
+		failure = has_word(all_verifiers[i]->failures, reason);
+	}
+	return failure;
 }

@@ -18,5 +18,7 @@ const struct verifier_ops *registry_verifier(const char *name);
 /* Names for "did you mean"; *out_n of them, static storage until the next registry_set. */
 const char *const *registry_stage_names(size_t *out_n);
 const char *const *registry_verifier_names(size_t *out_n);
+/* Does a null score with this reason (it may be NULL) say that a verifier failed? */
+bool registry_is_failure(const char *reason);
 
 #endif

@@ -54,6 +54,9 @@ static void add(struct summary_facts *f, const struct ledger_count *c)
 		} else {
 			f->n_candidates_pending += c->n;
 		}
+	} else if (strncmp(c->what, "score:", 6) == 0) {
+		bool failed = strcmp(c->state, "null") == 0 && registry_is_failure(c->reason);
+		f->n_scores_failed += failed ? c->n : 0;
 	} else if (strcmp(c->what, "selection") == 0 && strcmp(c->state, "chosen") == 0) {
 		f->n_chosen += c->n;
 		f->tokens_chosen += c->n_tokens;
@@ -136,7 +139,8 @@ static void put_facts(struct json_writer *w, const struct summary_facts *f)
 		{"prompts_settled", f->n_settled}, {"prompts_failed", f->n_prompts_failed},
 		{"candidates", f->n_candidates}, {"candidates_pending", f->n_candidates_pending},
 		{"accepted", f->n_accepted}, {"rejected", f->n_rejected},
-		{"undecided", f->n_undecided}, {"failed", f->n_failed}, {"chosen", f->n_chosen},
+		{"undecided", f->n_undecided}, {"failed", f->n_failed},
+		{"scores_failed", f->n_scores_failed}, {"chosen", f->n_chosen},
 		{"tokens_generated", f->tokens_generated}, {"tokens_accepted", f->tokens_accepted},
 		{"tokens_chosen", f->tokens_chosen}, {"generate_ms", f->flow_ms}};
 	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
@@ -272,6 +276,16 @@ static void put_changes(struct json_writer *w, const struct reading *r)
 	json_end_object(w);
 }
 
+/* As the flow wrote it; nothing if no engine has several endpoints. */
+static void put_endpoints(struct json_writer *w, struct ledger *l, struct arena *arena)
+{
+	const char *text = ledger_meta(l, "endpoints", arena);
+	if (text) {
+		json_key(w, "engines");
+		json_put_raw(w, text, strlen(text));
+	}
+}
+
 static void put_stages(struct json_writer *w, struct ledger *l, struct arena *arena)
 {
 	json_key(w, "stages");
@@ -326,6 +340,7 @@ bool summary_json(struct ledger *l, struct json_writer *w, struct error *err)
 	}
 	json_end_object(w);
 	put_stages(w, l, &r.arena);
+	put_endpoints(w, l, &r.arena);
 	put_verifiers(w, &r);
 	put_pairs(w, &r);
 	put_changes(w, &r);
@@ -392,6 +407,67 @@ static void print_candidates(FILE *out, struct reading *r)
 	if (f->n_candidates_pending) {
 		line(out, "  pending", f->n_candidates_pending, "not yet verified");
 	}
+}
+
+static int64_t int_of(const struct json *object, const char *key)
+{
+	int64_t n = 0;
+	return json_int(json_get(object, key), &n) ? n : 0;
+}
+
+static void print_endpoint(FILE *out, struct arena *arena, const struct json *e)
+{
+	int64_t tokens = int_of(e, "tokens"), busy_ms = int_of(e, "busy_ms");
+	int64_t errors = int_of(e, "errors"), down_ms = int_of(e, "down_ms");
+	const char *url = json_z(json_get(e, "url"));
+	char number[28], duration[24];
+	text_format_count((uint64_t)int_of(e, "requests"), number);
+	const char *note = arena_printf(arena, "%s requests", number);
+	if (busy_ms > 0) {
+		text_format_count((uint64_t)((double)tokens * 1000 / (double)busy_ms), number);
+		note = arena_printf(arena, "tokens at %s/s, %s", number, note);
+	}
+	if (errors) {
+		text_format_count((uint64_t)errors, number);
+		note = arena_printf(arena, "%s, %s errors", note, number);
+	}
+	if (down_ms >= 1000) {
+		clock_duration(down_ms, duration);
+		note = arena_printf(arena, "%s, down for %s", note, duration);
+	}
+	line(out, arena_printf(arena, "  %s", url ? url : "?"), tokens, note);
+}
+
+struct endpoint_printer {
+	FILE *out;
+	struct arena *arena;
+};
+
+static void print_engine(void *ctx, const char *name, const struct json *engine)
+{
+	struct endpoint_printer *p = ctx;
+	const struct json *list = json_get(engine, "endpoints");
+	fprintf(p->out, "  engine %s\n", name);
+	for (size_t i = 0; i < json_len(list); i++) {
+		print_endpoint(p->out, p->arena, json_at(list, i));
+	}
+	if (int_of(engine, "hedges")) {
+		char number[28];
+		text_format_count((uint64_t)int_of(engine, "tokens_wasted"), number);
+		line(p->out, "  sent twice", int_of(engine, "hedges"),
+			arena_printf(p->arena,
+				"%lld were first the second time, about %s tokens wasted",
+				(long long)int_of(engine, "hedges_won"), number));
+	}
+}
+
+/* A line per endpoint of the engines that have several. */
+static void print_endpoints(FILE *out, struct ledger *l, struct arena *arena)
+{
+	const char *text = ledger_meta(l, "endpoints", arena);
+	struct error ignored = {0};
+	AUTO_JSON struct json *engines = text ? json_parse(text, strlen(text), &ignored) : NULL;
+	json_each(engines, print_engine, &(struct endpoint_printer){out, arena});
 }
 
 /* "12ms, 4,310 tokens, 3 audited" */
@@ -618,11 +694,16 @@ bool summary_print(struct ledger *l, FILE *out, struct error *err)
 	}
 	print_candidates(out, &r);
 	print_verifiers(out, &r);
+	if (f->n_scores_failed) {
+		line(out, "  scores failed", f->n_scores_failed,
+			"asked for again by --from verify");
+	}
 	line(out, "chosen", f->n_chosen, share(&r.arena, f->n_chosen, f->n_accepted, "accepted"));
 	print_changes(out, &r);
 	print_packed(out, l, &r);
 	print_tokens(out, &r);
 	print_stages(out, l, &r);
+	print_endpoints(out, l, &r.arena);
 	print_sources(out, &r);
 	release(&r);
 	return true;

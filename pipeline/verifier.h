@@ -15,6 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A failure of the verify stage itself: the instance's `when` could not be evaluated. */
+#define WHEN_FAILED "when_failed"
+
 struct run;
 struct verify_job;
 
@@ -29,6 +32,11 @@ struct verifier_ops {
 	/* The number says what the text is like (its length), not how right it is: never compared with verdicts and labels. */
 	bool is_fact;
 	const char *const *reasons; /* every word a score's reason can be; ends with NULL */
+	/*
+	 * Those of them that say that the verifier, or whom it asks, has failed, and not that the text cannot be judged. A run that
+	 * has such scores is done with failed items. Ends with NULL; NULL: none.
+	 */
+	const char *const *failures;
 
 	/* Rules the table cannot express, each mistake with its place (`node` is the verifier's map). No I/O. Optional. */
 	void (*check)(const void *config, const struct tree *tree, const struct node *node,
@@ -83,7 +91,7 @@ struct verify_job {
 
 /* It waited for its turn until now: the time it took counts from here. Optional. */
 void verify_begun(struct verify_job *job);
-/* The score is copied. Must not be called from inside submit(). */
+/* The score is copied; where it says how long it took (`us`), that counts. Must not be called from inside submit(). */
 void verify_done(struct verify_job *job, const struct score *score);
 /* Instead: the work was cancelled. The candidate stays undecided and is verified again by the next sitting. */
 void verify_cancelled(struct verify_job *job);

@@ -375,7 +375,7 @@ static bool is_wanted(struct job *job, const struct instance *v)
 	columns_fill(&s->run->columns, s->run->def, &from, &job->scratch, s->row);
 	if (!expr_eval(v->when, s->row, &truth, &err)) {
 		keep_score(c, (size_t)(v - s->instances),
-			&(struct score){.reason = "when_failed", .detail = err.msg}, false);
+			&(struct score){.reason = WHEN_FAILED, .detail = err.msg}, false);
 		return false;
 	}
 	return truth == EXPR_TRUE;
@@ -405,7 +405,7 @@ void verify_done(struct verify_job *asked, const struct score *score)
 	job->asking = false;
 	if (!job->cancelled) {
 		struct score timed = *score;
-		timed.us = clock_mono_us() - job->begun_us;
+		timed.us = score->us ? score->us : clock_mono_us() - job->begun_us;
 		timed.n_tokens += asked->n_tokens;
 		keep_score(job->candidate, job->at, &timed, job->audited);
 	}

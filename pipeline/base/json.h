@@ -1,5 +1,5 @@
 /*
- * JSON, read and written. jansson stays behind this header so that a faster parser can take its place.
+ * JSON, read and written.
  *
  * Reading gives a tree; values are borrowed from the root and die with json_free(root). Accessors take NULL and wrong kinds
  * and answer "absent" (NULL, 0, false), so a chain of lookups needs one check at its end.

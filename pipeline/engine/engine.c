@@ -8,6 +8,7 @@
  */
 #include "engine/engine_private.h"
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -172,6 +173,37 @@ static const char *copy(struct engine *engine, const char *text)
 	return text != NULL ? arena_strdup(&engine->arena, text) : NULL;
 }
 
+/*
+ * The endpoint whose word counts for all: one that tells its chat template before one that does not, then the first in the
+ * definition. So it does not depend on which of them answers first.
+ */
+static const struct endpoint *spokesman(const struct engine *engine)
+{
+	const struct endpoint *best = NULL;
+
+	for (size_t i = 0; i < engine->n_endpoints; i++) {
+		const struct endpoint *endpoint = &engine->endpoints[i];
+
+		if (endpoint->state == ENDPOINT_UP &&
+			(best == NULL ||
+				(best->facts.chat_template == NULL &&
+					endpoint->facts.chat_template != NULL)))
+			best = endpoint;
+	}
+	return best;
+}
+
+/* New prompts are tokenized by endpoints that are up: of several dialects, this may be another one than before. */
+static void prefer_dialect(struct engine *engine)
+{
+	const struct endpoint *best = spokesman(engine);
+
+	if (best != NULL) {
+		engine->dialect = best->dialect;
+		engine->facts = &best->facts;
+	}
+}
+
 /* What endpoints differ in is put together carefully: the sum of slots, the smallest context. */
 static bool fill_info(struct engine *engine, struct error *err)
 {
@@ -180,10 +212,7 @@ static bool fill_info(struct engine *engine, struct error *err)
 	struct engine_info *info = &engine->info;
 
 	info->dialect = engine->dialect->name;
-	info->has_ids = engine->dialect->has_ids;
-	info->has_n = engine->dialect->has_n;
-	info->prefix_per_slot = engine->dialect->prefix_per_slot;
-	info->has_logprobs = engine->dialect->has_logprobs;
+	info->has_ids = info->has_n = info->has_logprobs = info->prefix_per_slot = true;
 	info->eos_id = facts->eos_id;
 	info->build = copy(engine, facts->build);
 	info->server = copy(engine, facts->server);
@@ -196,6 +225,13 @@ static bool fill_info(struct engine *engine, struct error *err)
 		const struct endpoint *endpoint = &engine->endpoints[i];
 		uint32_t context = endpoint->facts.context;
 
+		/* What one of them cannot do, the engine cannot. */
+		if (endpoint->dialect != NULL) {
+			info->has_ids &= endpoint->dialect->has_ids;
+			info->has_n &= endpoint->dialect->has_n;
+			info->prefix_per_slot &= endpoint->dialect->prefix_per_slot;
+			info->has_logprobs &= endpoint->dialect->has_logprobs;
+		}
 		info->n_slots += endpoint->facts.n_slots;
 		if (context != 0 && (info->context == 0 || context < info->context))
 			info->context = context;
@@ -227,6 +263,8 @@ void engine_endpoint_changed(struct engine *engine)
 {
 	struct error err = {0};
 
+	if (engine->state == ENGINE_READY || all_tried(engine))
+		prefer_dialect(engine);
 	if (engine->state != ENGINE_STARTING || !all_tried(engine))
 		return;
 	if (!fill_info(engine, &err)) {
@@ -320,6 +358,8 @@ static bool open_endpoints(struct engine *engine, struct error *err)
 		struct endpoint *endpoint = &engine->endpoints[i];
 
 		endpoint->engine = engine;
+		endpoint->ramp = UINT32_MAX;
+		TAILQ_INIT(&endpoint->flying);
 		TAILQ_INIT(&endpoint->suspects);
 		endpoint->url = served ? NULL : http_normalize_url(config->urls[i], err);
 		engine->n_endpoints++;
@@ -347,6 +387,7 @@ struct engine *engine_new(struct loop *loop, const struct engine_config *config,
 	engine->config = config;
 	engine->log_dir = xstrdup(log_dir != NULL ? log_dir : ".");
 	engine->events = events;
+	engine->n_to_come = UINT64_MAX;
 	for (size_t i = 0; i < N_LANES; i++)
 		TAILQ_INIT(&engine->lanes[i]);
 	TAILQ_INIT(&engine->requests);
@@ -398,7 +439,7 @@ static uint32_t sum_limits(const struct engine *engine)
 	uint32_t sum = 0;
 
 	for (size_t i = 0; i < engine->n_endpoints; i++)
-		sum += engine->endpoints[i].state == ENDPOINT_UP ? engine->endpoints[i].limit : 0;
+		sum += engine->endpoints[i].state == ENDPOINT_UP ? engine->endpoints[i].limit.n : 0;
 	return sum;
 }
 
@@ -415,6 +456,25 @@ void engine_stats(const struct engine *engine, struct engine_stats *out)
 uint32_t engine_slots(const struct engine *engine)
 {
 	return sum_limits(engine);
+}
+
+bool engine_endpoint_stats(const struct engine *engine, size_t i, struct engine_endpoint_stats *out)
+{
+	const struct endpoint *endpoint;
+
+	if (i >= engine->n_endpoints)
+		return false;
+	endpoint = &engine->endpoints[i];
+	*out = endpoint->stats;
+	out->url = endpoint->url;
+	out->dialect = endpoint->dialect != NULL ? endpoint->dialect->name : NULL;
+	out->up = endpoint->state == ENDPOINT_UP;
+	out->limit = endpoint->limit.n;
+	if (endpoint->state == ENDPOINT_DOWN)
+		out->down_ms += (uint64_t)(clock_mono_ms() - endpoint->down_since_ms);
+	if (endpoint->busy > 0)
+		out->busy_ms += (uint64_t)(clock_mono_ms() - endpoint->busy_since_ms);
+	return true;
 }
 
 bool engine_has_room(const struct engine *engine)
@@ -435,6 +495,7 @@ static void destroy(void *ctx)
 		arena_release(&engine->endpoints[i].arena);
 		arena_release(&engine->endpoints[i].probe_arena);
 	}
+	free(engine->probe_ids);
 	free(engine->endpoints);
 	http_client_free(engine->http);
 	arena_release(&engine->arena);
@@ -445,10 +506,14 @@ static void destroy(void *ctx)
 
 static bool is_quiet(const struct engine *engine)
 {
-	if (engine->n_calls > 0 || engine->server != NULL || !TAILQ_EMPTY(&engine->requests))
+	if (engine->n_calls > 0 || engine->n_flights > 0 || engine->server != NULL ||
+		!TAILQ_EMPTY(&engine->requests))
 		return false;
 	for (size_t i = 0; i < engine->n_endpoints; i++) {
-		if (engine->endpoints[i].probe != NULL || engine->endpoints[i].health != NULL)
+		const struct endpoint *endpoint = &engine->endpoints[i];
+
+		if (endpoint->probe != NULL || endpoint->probe_text != NULL ||
+			endpoint->health != NULL || endpoint->gauges_request != NULL)
 			return false;
 	}
 	return true;

@@ -50,10 +50,13 @@ struct engine_config {
 	size_t n_headers;
 	char *ca_file;
 	char *proxy; /* NULL: as curl's environment variables say */
-	uint32_t
-		concurrency; /* requests in flight per endpoint; 0: what the server has slots for, else 16 */
+	uint32_t concurrency; /* candidates in flight per endpoint; 0: as many as it can work on */
+	bool hedge; /* at the tail, stragglers are sent to a second endpoint as well */
 	uint32_t retries;
 	uint64_t connect_timeout_ms, request_timeout_ms, down_timeout_ms;
+	uint64_t
+		hang_timeout_ms; /* of silence, /health included, while requests are in flight; 0: for ever */
+	uint64_t watch_ms; /* between two looks at an endpoint at work; 0: a second */
 	uint64_t response_bytes_max;
 };
 
@@ -122,8 +125,30 @@ struct engine_stats {
 	uint64_t requests, retries, failures, tokens_generated, tokens_prompt;
 	uint32_t in_flight, waiting; /* candidates */
 	uint32_t restarts;
+	uint64_t hedges, hedges_won; /* candidates sent twice; those that the second brought */
+	uint64_t
+		tokens_wasted; /* about: what the losers of those had written when they were cancelled */
 };
 void engine_stats(const struct engine *engine, struct engine_stats *out);
+/* Of one endpoint, from 0 on; false: there are not so many. The url is borrowed. */
+struct engine_endpoint_stats {
+	const char *url;
+	const char *dialect; /* NULL: not probed yet */
+	bool up;
+	uint32_t limit; /* candidates that it is given at a time */
+	uint64_t requests, answers, errors,
+		tokens; /* those for tokens of a prompt are not counted */
+	uint64_t busy_ms; /* time with candidates in flight */
+	uint64_t down_ms;
+};
+bool engine_endpoint_stats(
+	const struct engine *engine, size_t i, struct engine_endpoint_stats *out);
+/*
+ * About how many candidates will still be asked for, beside those that are submitted. Near the end of the work a slow endpoint
+ * gets nothing more that a faster one would finish sooner; as long as this is never called, that end is not known, and all are
+ * kept busy.
+ */
+void engine_expect(struct engine *engine, uint64_t n_to_come);
 /* True while fewer candidates wait than would fill the slots once more: the time to bring work. */
 bool engine_has_room(const struct engine *engine);
 /* Candidates that its endpoints work on at a time, of those that are up. */
@@ -241,6 +266,8 @@ struct engine_scores {
 	long status; /* and the HTTP status that said so; 0: none did */
 	const double *values; /* n_rows * n_columns, finite; borrowed, valid in the callback */
 	size_t n_rows, n_columns;
+	uint32_t n_tokens; /* read by the model, as far as the server tells */
+	uint32_t latency_ms; /* of the last attempt, without the wait for a place */
 };
 typedef void engine_score_cb(void *ctx, const struct engine_scores *scores);
 struct engine_request *engine_score(struct engine *engine, const struct engine_score_job *job,

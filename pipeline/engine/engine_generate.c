@@ -68,7 +68,7 @@ static void build(struct call *call, struct str *out)
 	struct part *part = call->owner;
 	struct dialect_call dialect_call = describe(part);
 
-	call->engine->dialect->build_generate(&dialect_call, out);
+	call->endpoint->dialect->build_generate(&dialect_call, out);
 }
 
 static void deliver_failure(struct part *part, const struct call_result *result)
@@ -96,6 +96,7 @@ static void deliver_answer(struct part *part, struct dialect_result *result)
 	struct engine_stats *stats = &generate->request.engine->stats;
 	uint32_t n = part->n;
 
+	call_produced(&part->call, result->n_sampled);
 	stats->tokens_generated += result->n_sampled;
 	stats->tokens_prompt += result->n_prompt;
 	for (uint32_t i = 0; i < n; i++) {
@@ -125,7 +126,7 @@ static void part_done(struct call *call, const struct call_result *result)
 	dialect_call = describe(part);
 	body = json_parse(result->body.data, result->body.len, &err);
 	if (body == NULL ||
-		!call->engine->dialect->read_generate(&dialect_call, body, &arena, &answer, &err))
+		!call->endpoint->dialect->read_generate(&dialect_call, body, &arena, &answer, &err))
 		call_answer_is_bad(call, &err);
 	else
 		deliver_answer(part, &answer);
@@ -190,7 +191,6 @@ struct engine_request *engine_generate(
 			.owner = part,
 			.lane = job->priority ? LANE_PRIORITY : LANE_NORMAL,
 			.weight = part->n,
-			.path = engine->dialect != NULL ? engine->dialect->generate_path : "",
 			.build = build,
 			.done = part_done,
 			.home = job->home != NULL ? job->home : &generate->home,

@@ -39,7 +39,8 @@ static void deliver(struct scoring *s, const struct engine_scores *scores)
 static void done(struct call *call, const struct call_result *result)
 {
 	struct scoring *s = call->owner;
-	struct engine_scores scores = {.reason = result->reason, .status = call->status};
+	struct engine_scores scores = {
+		.reason = result->reason, .status = call->status, .latency_ms = call->latency_ms};
 	struct scoring_table table;
 	struct arena arena = {0};
 	struct error err = {0};
@@ -58,6 +59,7 @@ static void done(struct call *call, const struct call_result *result)
 		scores.values = table.values;
 		scores.n_rows = table.n_rows;
 		scores.n_columns = table.n_columns;
+		scores.n_tokens = scoring_tokens(body);
 		deliver(s, &scores);
 	}
 	arena_release(&arena);

@@ -105,13 +105,13 @@ static void build_template(struct tokenize *t, struct str *out)
 		if (t->is_special[i])
 			shown[i].content = slice_z(sentinel(t, i));
 	}
-	t->call.engine->dialect->build_template(shown, t->n_messages, out);
+	t->call.endpoint->dialect->build_template(shown, t->n_messages, out);
 }
 
 static void build(struct call *call, struct str *out)
 {
 	struct tokenize *t = call->owner;
-	const struct dialect_ops *dialect = call->engine->dialect;
+	const struct dialect_ops *dialect = call->endpoint->dialect;
 
 	switch (t->step) {
 	case STEP_WITH_SPECIAL:
@@ -230,7 +230,7 @@ static void template_came(struct tokenize *t, const struct json *body)
 	struct error err = {0};
 	struct slice text;
 
-	if (!t->call.engine->dialect->read_template(body, &text, &err)) {
+	if (!t->call.endpoint->dialect->read_template(body, &text, &err)) {
 		call_answer_is_bad(&t->call, &err);
 		return;
 	}
@@ -273,7 +273,7 @@ static void piece_came(struct tokenize *t, const uint32_t *ids, size_t n)
 
 static void ids_came(struct tokenize *t, const struct json *body)
 {
-	const struct dialect_ops *dialect = t->call.engine->dialect;
+	const struct dialect_ops *dialect = t->call.endpoint->dialect;
 	const uint32_t *ids;
 	size_t n;
 	struct error err = {0};
@@ -322,6 +322,7 @@ static void prepare(struct tokenize *t, enum tokenize_step step)
 		.engine = engine,
 		.owner = t,
 		.lane = LANE_AUX,
+		.dialect = dialect,
 		.build = build,
 		.done = step_done,
 	};

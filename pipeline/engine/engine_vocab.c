@@ -109,7 +109,7 @@ static void build_ask(struct call *call, struct str *out)
 {
 	struct ask *ask = call->owner;
 
-	call->engine->dialect->build_detokenize(&ask->id, 1, out);
+	call->endpoint->dialect->build_detokenize(&ask->id, 1, out);
 }
 
 static void ask_done(struct call *call, const struct call_result *result)
@@ -125,7 +125,7 @@ static void ask_done(struct call *call, const struct call_result *result)
 		v->err = *result->err;
 	} else {
 		body = json_parse(result->body.data, result->body.len, &err);
-		if (body == NULL || !call->engine->dialect->read_detokenize(body, &text, &err)) {
+		if (body == NULL || !call->endpoint->dialect->read_detokenize(body, &text, &err)) {
 			call_answer_is_bad(call, &err);
 			return;
 		}
@@ -159,6 +159,7 @@ static void send_asks(struct vocab *v)
 			.owner = &v->asks[i],
 			.lane = LANE_AUX,
 			.path = engine->dialect->detokenize_path,
+			.dialect = engine->dialect,
 			.build = build_ask,
 			.done = ask_done,
 		};
@@ -180,7 +181,7 @@ static void ask_wanted(struct vocab *v)
 
 static void build_all(struct call *call, struct str *out)
 {
-	call->engine->dialect->build_pieces(call->engine->facts, out);
+	call->endpoint->dialect->build_pieces(&call->endpoint->facts, out);
 }
 
 static void ask_control_tokens(struct vocab *v)
@@ -207,7 +208,7 @@ static void ask_control_tokens(struct vocab *v)
 static void all_came(struct call *call, const struct call_result *result)
 {
 	struct vocab *v = call->owner;
-	const struct dialect_ops *dialect = call->engine->dialect;
+	const struct dialect_ops *dialect = call->endpoint->dialect;
 	AUTO_JSON struct json *body = NULL;
 	struct error err = {0};
 
@@ -248,6 +249,7 @@ static void ask_server(struct vocab *v)
 		.lane = LANE_PRIORITY,
 		.weight = 1,
 		.path = dialect->pieces_path,
+		.dialect = dialect,
 		.build = build_all,
 		.done = all_came,
 	};

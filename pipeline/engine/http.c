@@ -22,6 +22,7 @@
 #include <uv.h>
 
 #define RETRY_AFTER_MS_MAX (60 * 60 * 1000)
+#define IDLE_MAX 256 /* handles that are kept for later requests */
 
 TAILQ_HEAD(request_list, http_request);
 
@@ -34,6 +35,8 @@ struct http_client {
 	uint64_t connect_timeout_ms;
 	uint64_t response_bytes_max;
 	struct request_list flying, ended;
+	CURL *idle[IDLE_MAX]; /* with the options that all requests of the client share; n_idle */
+	size_t n_idle;
 	struct loop_timer *wake; /* answers `ended` on the next turn */
 	bool answering, freed;
 };
@@ -74,7 +77,12 @@ static void curl_ready(void)
 
 static void request_free(struct http_request *request)
 {
-	curl_easy_cleanup(request->easy);
+	struct http_client *client = request->client;
+
+	if (client->n_idle < IDLE_MAX && !client->freed)
+		client->idle[client->n_idle++] = request->easy;
+	else
+		curl_easy_cleanup(request->easy);
 	str_release(&request->reply);
 	free(request->body);
 	free(request);
@@ -89,6 +97,8 @@ static void client_destroy(struct http_client *client)
 {
 	assert(TAILQ_EMPTY(&client->flying) && TAILQ_EMPTY(&client->ended));
 	loop_timer_stop(client->wake);
+	while (client->n_idle > 0)
+		curl_easy_cleanup(client->idle[--client->n_idle]);
 	/* Closes connections, which calls socket_changed for each: the uv handles go before the client does. */
 	curl_multi_cleanup(client->multi);
 	uv_timer_stop(client->timer);
@@ -424,18 +434,15 @@ static size_t header_came(char *bytes, size_t size, size_t n, void *userp)
 	return size * n;
 }
 
-static void set_options(struct http_request *request, const char *url, size_t body_len)
+/* What all requests of a client have in common; a handle keeps it from request to request. */
+static CURL *new_handle(struct http_client *client)
 {
-	struct http_client *client = request->client;
-	CURL *easy = request->easy;
+	CURL *easy = curl_easy_init();
 
-	curl_easy_setopt(easy, CURLOPT_URL, url);
-	curl_easy_setopt(easy, CURLOPT_PRIVATE, request);
-	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error_text);
+	if (easy == NULL)
+		oom();
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, body_came);
-	curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, header_came);
-	curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, client->headers);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 1L);
@@ -444,16 +451,32 @@ static void set_options(struct http_request *request, const char *url, size_t bo
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "thresh/" THRESH_VERSION);
 	curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_timeout_ms);
-	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)request->timeout_ms);
-	curl_easy_setopt(easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)client->response_bytes_max);
 	if (client->ca_file != NULL)
 		curl_easy_setopt(easy, CURLOPT_CAINFO, client->ca_file);
 	if (client->proxy != NULL)
 		curl_easy_setopt(easy, CURLOPT_PROXY, client->proxy);
-	if (request->body != NULL) {
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body_len);
-		curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
+	return easy;
+}
+
+/* What is this request's own: each of these is set anew for every request. */
+static void set_options(struct http_request *request, const char *url, size_t body_len)
+{
+	CURL *easy = request->easy;
+
+	curl_easy_setopt(easy, CURLOPT_URL, url);
+	curl_easy_setopt(easy, CURLOPT_PRIVATE, request);
+	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error_text);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
+	curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
+	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)request->timeout_ms);
+	curl_easy_setopt(
+		easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)request->client->response_bytes_max);
+	if (request->body == NULL) {
+		curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+		return;
 	}
+	curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body_len);
+	curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
 }
 
 struct http_request *http_send(struct http_client *client, const char *url, const char *body,
@@ -463,9 +486,7 @@ struct http_request *http_send(struct http_client *client, const char *url, cons
 
 	assert(!client->freed);
 	request->client = client;
-	request->easy = curl_easy_init();
-	if (request->easy == NULL)
-		oom();
+	request->easy = client->n_idle > 0 ? client->idle[--client->n_idle] : new_handle(client);
 	request->body = body != NULL ? xmemdup0(body, body_len) : NULL;
 	request->retry_after_ms = -1;
 	request->timeout_ms = timeout_ms;

@@ -5,14 +5,20 @@
  *	408, 429, 5xx, no answer in time	a failed attempt; waits (Retry-After, or exponential with jitter), then again
  *	other 4xx			the call's own fault: ends at once (401 is everybody's: the engine fails)
  *	connection refused, "loading"	the endpoint is down: back to the head of the lane, no attempt is counted
+ *	silence, /health included	the endpoint hangs (watch.c): the same
  *	cut in the middle		endpoint.c finds out which of the two it was
  *
  * Losses that are not counted as attempts are limited, too (LOSSES_MAX): a server that is well whenever it is probed, and down for
  * this call whenever it is sent, would otherwise be asked for ever.
  *
- * Slots. Each endpoint works on `limit` candidates at a time; a few more (the prefetch) are sent ahead, so that a slot that falls
- * free has work before we have read the answer that freed it. Measured with llama.cpp, 16 slots, 2 cores, 96 tokens each: see README.md.
- * A call of a job goes where the job's first one went (its prefix is cached there) unless that would leave slots idle.
+ * Slots. Each endpoint works on `limit` candidates at a time (limit.h); a few more are sent ahead, so that a slot that falls free
+ * has work before we have read the answer that freed it. Measured with llama.cpp, 16 slots, 2 cores, 96 tokens each: see
+ * README.md. Which endpoint is free first is choose.c's affair; of the calls that wait, it gets one of a job that it has had
+ * before (the prefix is cached there), as long as no slot idles for that.
+ *
+ * Flights. A call has one HTTP request under way, or at the tail two (`hedge`): the first good answer counts, the other is
+ * cancelled and its end is waited for by the engine alone, since the call may be gone by then. What fails while the other one
+ * flies costs nothing.
  */
 #include "engine/engine_private.h"
 
@@ -21,13 +27,13 @@
 #include "base/mem.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define BACKOFF_MS 250
 #define BACKOFF_MS_MAX 30000
-#define AUX_PER_ENDPOINT \
-	8 /* small requests in flight: they take HTTP threads of the server, no slots */
-#define PREFETCH_DIVISOR 8 /* of the slots, rounded up */
+#define TOGETHER_MS 2
+#define BURST_KEPT 0.95
 #define AFFINITY_WINDOW \
 	128 /* calls at a lane's head that are searched for one that fits an endpoint */
 
@@ -106,7 +112,8 @@ void call_attempt_failed(struct call *call, enum engine_reason reason, int64_t r
 
 static void name_endpoint(struct call *call)
 {
-	error_context(&call->err, "%s%s", call->endpoint->url, call->path);
+	error_context(&call->err, "%s%s", call->endpoint->url,
+		call->path != NULL ? call->path : call->endpoint->dialect->generate_path);
 }
 
 void call_answer_is_bad(struct call *call, const struct error *err)
@@ -114,7 +121,20 @@ void call_answer_is_bad(struct call *call, const struct error *err)
 	call->engine->n_calls++;
 	call->err = *err;
 	name_endpoint(call);
+	call->endpoint->stats.errors++;
 	call_attempt_failed(call, ENGINE_BAD_RESPONSE, -1);
+}
+
+void call_produced(struct call *call, uint64_t n_tokens)
+{
+	struct endpoint *endpoint = call->endpoint;
+	double tokens = (double)n_tokens / MAX(call->weight, 1);
+
+	endpoint->stats.tokens += n_tokens;
+	lengths_add(&call->engine->lengths[call->lane], tokens);
+	pace_add(&endpoint->pace, call->service_ms, tokens);
+	if (endpoint->busy + call->weight >= endpoint_slots(endpoint))
+		limit_answer(&endpoint->limit, call->service_ms, tokens);
 }
 
 /* --- answers --- */
@@ -142,7 +162,7 @@ static bool may_pass(long status)
 
 static void answered_badly(struct call *call, const struct http_reply *reply)
 {
-	const struct dialect_ops *dialect = call->engine->dialect;
+	const struct dialect_ops *dialect = call->endpoint->dialect;
 	struct error ignored;
 	AUTO_JSON struct json *body = json_parse(reply->body.data, reply->body.len, &ignored);
 	const char *text = dialect_error_text(body);
@@ -164,8 +184,16 @@ static void answered_badly(struct call *call, const struct http_reply *reply)
 		/* llama.cpp says so with 500 where the batch is the limit. */
 		end_call(call, ENGINE_PROMPT_TOO_LONG);
 	} else if (may_pass(status)) {
-		endpoint_pause(call->endpoint, reply->retry_after_ms);
+		struct endpoint *endpoint = call->endpoint;
+		struct error why = call->err;
+
+		endpoint_pause(endpoint, reply->retry_after_ms);
+		if (status == 429)
+			limit_refused(&endpoint->limit);
 		call_attempt_failed(call, ENGINE_SERVER_ERROR, reply->retry_after_ms);
+		/* Last, since it may fail the engine, which cancels every call. */
+		if (status >= 500)
+			endpoint_is_at_fault(endpoint, why.msg);
 	} else {
 		refused(call, status);
 	}
@@ -174,10 +202,30 @@ static void answered_badly(struct call *call, const struct http_reply *reply)
 static void answered_well(struct call *call, const struct http_reply *reply)
 {
 	struct call_result result = {.reason = ENGINE_OK, .body = reply->body};
+	struct endpoint *endpoint = call->endpoint;
+	uint64_t n_errors = endpoint->stats.errors;
+	bool counts = call->lane != LANE_AUX;
 
 	call->attempts++;
 	count_end(call);
 	call->done(call, &result);
+	/* The owner has looked at it by now. */
+	if (endpoint->stats.errors == n_errors) {
+		endpoint->stats.answers += counts;
+		endpoint_is_well(endpoint);
+	}
+}
+
+/* Back to the queue; a call under which endpoints keep dying begins to pay for it. */
+static void lost_under_way(struct call *call)
+{
+	name_endpoint(call);
+	if (++call->losses <= LOSSES_MAX) {
+		call_requeue(call);
+		return;
+	}
+	call->attempts++;
+	call_attempt_failed(call, ENGINE_TIMEOUT, -1);
 }
 
 static void failed_to_answer(struct call *call, const struct http_reply *reply)
@@ -204,28 +252,214 @@ static void failed_to_answer(struct call *call, const struct http_reply *reply)
 	}
 }
 
-static void came_back(void *ctx, const struct http_reply *reply)
-{
-	struct call *call = ctx;
-	struct engine *engine = call->engine;
-	struct endpoint *endpoint = call->endpoint;
+/* --- flights --- */
 
-	call->http = NULL;
-	call->latency_ms = (uint32_t)MIN(clock_mono_ms() - call->sent_ms, (int64_t)UINT32_MAX);
-	if (call->lane == LANE_AUX)
+static void came_back(void *ctx, const struct http_reply *reply);
+
+static void begin(struct flight *flight)
+{
+	flight->begun_ms = clock_mono_ms();
+	flight->endpoint->begun += flight->weight;
+}
+
+/* The oldest that wait get the slots that are free: the server works in order, as all known ones do. */
+static void begin_next(struct endpoint *endpoint)
+{
+	uint32_t slots = endpoint_slots(endpoint);
+	struct flight *flight = TAILQ_FIRST(&endpoint->flying);
+
+	while (flight != NULL && endpoint->begun < endpoint->busy && endpoint->begun < slots) {
+		if (flight->lane != LANE_AUX && flight->begun_ms == 0)
+			begin(flight);
+		flight = TAILQ_NEXT(flight, link);
+	}
+}
+
+static void send_flight(struct call *call, struct endpoint *endpoint, struct flight **place)
+{
+	struct engine *engine = call->engine;
+	const char *path = call->path != NULL ? call->path : endpoint->dialect->generate_path;
+	AUTO_FREE char *url = xasprintf("%s%s", endpoint->url, path);
+	struct flight *flight = xcalloc(1, sizeof(*flight));
+	struct endpoint *before = call->endpoint;
+	struct str body;
+
+	*place = flight;
+	flight->call = call;
+	flight->endpoint = endpoint;
+	flight->lane = call->lane;
+	flight->weight = call->weight;
+	flight->sent_ms = clock_mono_ms();
+	TAILQ_INSERT_TAIL(&endpoint->flying, flight, link);
+	if (flight->lane == LANE_AUX) {
+		endpoint->busy_aux++;
+	} else {
+		if (endpoint->busy == 0)
+			endpoint->busy_since_ms = clock_mono_ms();
+		endpoint->busy += flight->weight;
+		if (endpoint->begun < endpoint_slots(endpoint))
+			begin(flight);
+	}
+	engine->n_flights++;
+	engine->stats.requests++;
+	endpoint->stats.requests += flight->lane != LANE_AUX;
+	str_init(&body, STR_NO_CAP);
+	call->endpoint = endpoint;
+	call->build(call, &body);
+	if (place == &call->hedge)
+		call->endpoint = before;
+	flight->http = http_send(engine->http, url, body.data, body.len,
+		engine->config->request_timeout_ms, came_back, flight);
+	str_release(&body);
+	watch_start(endpoint);
+}
+
+/* What it was sent for has come by another way, or is not wanted any more. */
+static void abandon(struct flight *flight)
+{
+	struct engine *engine = flight->call->engine;
+	double ms = (double)(clock_mono_ms() - flight->begun_ms);
+	double pace = pace_ms_per_token(&flight->endpoint->pace);
+
+	if (flight->begun_ms != 0 && pace > 0)
+		engine->stats.tokens_wasted += (uint64_t)(ms / pace);
+	flight->call = NULL;
+	http_cancel(flight->http);
+}
+
+/* Answers that are found together were ready while we were busy elsewhere: so many slots had nothing but what was sent ahead. */
+static void count_burst(struct endpoint *endpoint, uint32_t weight)
+{
+	int64_t now_ms = clock_mono_ms();
+
+	if (now_ms - endpoint->landed_ms > TOGETHER_MS) {
+		endpoint->burst_peak = MAX(endpoint->burst_peak * BURST_KEPT, endpoint->burst);
+		endpoint->burst = 0;
+	}
+	endpoint->landed_ms = now_ms;
+	endpoint->burst += weight;
+}
+
+/* Off the endpoint; what it was the flight of is told apart by the caller. */
+static void land(struct flight *flight, const struct http_reply *reply)
+{
+	struct endpoint *endpoint = flight->endpoint;
+
+	if (reply->status != 0)
+		endpoint->heard_ms = clock_mono_ms();
+	TAILQ_REMOVE(&endpoint->flying, flight, link);
+	endpoint->engine->n_flights--;
+	if (flight->lane == LANE_AUX) {
 		endpoint->busy_aux--;
-	else
-		endpoint->busy -= call->weight;
+		return;
+	}
+	count_burst(endpoint, flight->weight);
+	endpoint->busy -= flight->weight;
+	if (endpoint->busy == 0)
+		endpoint->stats.busy_ms += (uint64_t)(clock_mono_ms() - endpoint->busy_since_ms);
+	if (flight->begun_ms != 0)
+		endpoint->begun -= flight->weight;
+	begin_next(endpoint);
+}
+
+static bool is_good(const struct http_reply *reply)
+{
+	return reply->failure == HTTP_OK && reply->status >= 200 && reply->status <= 299;
+}
+
+/* One of two has failed: of that, only what it says of the endpoint counts. */
+static void one_of_two_failed(struct endpoint *endpoint, const struct http_reply *reply)
+{
+	if (reply->failure == HTTP_UNREACHABLE)
+		endpoint_down(endpoint, reply->err.msg);
+	else if (reply->failure == HTTP_OK && reply->status >= 500)
+		endpoint_is_at_fault(endpoint, "5xx");
+}
+
+static void answer_call(struct call *call, const struct http_reply *reply, bool lost)
+{
 	if (call->cancelled)
 		end_call(call, ENGINE_CANCELLED);
+	else if (lost)
+		lost_under_way(call);
 	else if (reply->failure != HTTP_OK)
 		failed_to_answer(call, reply);
-	else if (reply->status >= 200 && reply->status <= 299)
+	else if (is_good(reply))
 		answered_well(call, reply);
 	else
 		answered_badly(call, reply);
+}
+
+static void came_back(void *ctx, const struct http_reply *reply)
+{
+	struct flight *flight = ctx, *other;
+	struct endpoint *endpoint = flight->endpoint;
+	struct engine *engine = endpoint->engine;
+	struct call *call = flight->call;
+	int64_t now_ms = clock_mono_ms();
+
+	land(flight, reply);
+	if (call != NULL) {
+		bool is_hedge = call->hedge == flight;
+
+		other = is_hedge ? call->flight : call->hedge;
+		call->flight = other;
+		call->hedge = NULL;
+		if (other != NULL && !is_good(reply)) {
+			if (!call->cancelled && !flight->lost)
+				one_of_two_failed(endpoint, reply);
+			call->endpoint = other->endpoint;
+		} else {
+			if (other != NULL)
+				abandon(other);
+			if (is_good(reply) && is_hedge)
+				engine->stats.hedges_won += flight->weight;
+			call->flight = NULL;
+			call->endpoint = endpoint;
+			call->latency_ms = (uint32_t)MIN(
+				now_ms - flight->sent_ms, (int64_t)UINT32_MAX);
+			call->service_ms = (double)(now_ms -
+				(flight->begun_ms != 0 ? flight->begun_ms : flight->sent_ms));
+			answer_call(call, reply, flight->lost);
+		}
+	}
+	free(flight);
 	pool_dispatch(engine);
 	engine_check_closed(engine);
+}
+
+void pool_give_up(struct endpoint *endpoint, const char *why)
+{
+	struct flight *flight;
+
+	/* Answers come on a later turn, so the list stays as it is. */
+	endpoint_down(endpoint, why);
+	TAILQ_FOREACH(flight, &endpoint->flying, link)
+	{
+		flight->lost = true;
+		if (flight->call != NULL)
+			error_set(&flight->call->err, FAIL_REMOTE, "%s", why);
+		http_cancel(flight->http);
+	}
+}
+
+void pool_hedge(struct engine *engine)
+{
+	struct endpoint *to = NULL;
+	struct call *call;
+
+	if (!engine->config->hedge || engine->state != ENGINE_READY || engine->n_to_come > 0)
+		return;
+	for (enum lane lane = LANE_PRIORITY; lane < N_LANES; lane++) {
+		if (!TAILQ_EMPTY(&engine->lanes[lane]))
+			return;
+	}
+	while ((call = choose_straggler(engine, &to)) != NULL) {
+		log_debug("straggler is sent again", "engine", engine->config->name, "from",
+			call->endpoint->url, "to", to->url, NULL);
+		engine->stats.hedges += call->weight;
+		send_flight(call, to, &call->hedge);
+	}
 }
 
 /* --- lanes --- */
@@ -269,6 +503,7 @@ void call_submit(struct call *call)
 	struct engine *engine = call->engine;
 
 	call->attempts = call->losses = 0;
+	call->flight = call->hedge = NULL;
 	call->cancelled = call->half_body = false;
 	call->status = 0;
 	call->err = (struct error){0};
@@ -298,7 +533,9 @@ void call_cancel(struct call *call)
 	set_cancelled(call);
 	switch (call->state) {
 	case CALL_FLYING:
-		http_cancel(call->http);
+		http_cancel(call->flight->http);
+		if (call->hedge != NULL)
+			http_cancel(call->hedge->http);
 		return;
 	case CALL_QUEUED:
 		dequeue(call);
@@ -313,46 +550,6 @@ void call_cancel(struct call *call)
 }
 
 /* --- dispatch --- */
-
-static uint32_t capacity(const struct endpoint *endpoint)
-{
-	return endpoint->limit + (endpoint->limit + PREFETCH_DIVISOR - 1) / PREFETCH_DIVISOR;
-}
-
-static bool usable(const struct endpoint *endpoint)
-{
-	return endpoint->state == ENDPOINT_UP && endpoint->pause == NULL;
-}
-
-/* Share of the endpoint's slots that are taken. */
-static double load(const struct endpoint *endpoint, enum lane lane)
-{
-	if (lane == LANE_AUX)
-		return (double)endpoint->busy_aux / AUX_PER_ENDPOINT;
-	return (double)endpoint->busy / endpoint->limit;
-}
-
-static bool has_room_for(const struct endpoint *endpoint, const struct call *call)
-{
-	if (call->lane == LANE_AUX)
-		return endpoint->busy_aux < AUX_PER_ENDPOINT;
-	/* A call heavier than the endpoint goes out alone. */
-	return endpoint->busy == 0 || endpoint->busy + call->weight <= capacity(endpoint);
-}
-
-static struct endpoint *least_loaded(struct engine *engine, const struct call *call)
-{
-	struct endpoint *best = NULL;
-
-	for (size_t i = 0; i < engine->n_endpoints; i++) {
-		struct endpoint *endpoint = &engine->endpoints[i];
-
-		if (usable(endpoint) && has_room_for(endpoint, call) &&
-			(best == NULL || load(endpoint, call->lane) < load(best, call->lane)))
-			best = endpoint;
-	}
-	return best;
-}
 
 struct endpoint *engine_home(struct engine *engine, uint64_t affinity)
 {
@@ -382,6 +579,8 @@ static struct call *pick_call(
 
 		if (n++ == AFFINITY_WINDOW)
 			break;
+		if (!endpoint_speaks(endpoint, call))
+			continue;
 		if (home == endpoint)
 			return call;
 		if (home == NULL && free_one == NULL)
@@ -392,50 +591,38 @@ static struct call *pick_call(
 	if (free_one != NULL)
 		return free_one;
 	/* Strangers lose their cached prefix; still better than idle slots, but not worth a place in the queue. */
-	if (stranger != NULL && usable(home_of(stranger)) && endpoint->busy >= endpoint->limit)
+	if (stranger != NULL && endpoint_is_usable(home_of(stranger)) &&
+		endpoint->busy >= endpoint_slots(endpoint))
 		return NULL;
 	return stranger;
 }
 
 static void fly(struct call *call, struct endpoint *endpoint)
 {
-	struct engine *engine = call->engine;
-	AUTO_FREE char *url = xasprintf("%s%s", endpoint->url, call->path);
-	struct str body;
-
 	dequeue(call);
 	call->state = CALL_FLYING;
-	call->endpoint = endpoint;
 	if (call->home != NULL && *call->home == NULL)
 		*call->home = endpoint;
-	if (call->lane == LANE_AUX)
-		endpoint->busy_aux++;
-	else
-		endpoint->busy += call->weight;
-	engine->stats.requests++;
-	str_init(&body, STR_NO_CAP);
-	call->build(call, &body);
-	call->sent_ms = clock_mono_ms();
-	call->http = http_send(engine->http, url, body.data, body.len,
-		engine->config->request_timeout_ms, came_back, call);
-	str_release(&body);
+	send_flight(call, endpoint, &call->flight);
 }
 
 static bool dispatch_one(struct engine *engine, enum lane lane)
 {
-	struct call *call = TAILQ_FIRST(&engine->lanes[lane]);
 	struct endpoint *endpoint;
 
-	if (call == NULL)
-		return false;
-	endpoint = least_loaded(engine, call);
-	if (endpoint == NULL)
-		return false;
-	call = pick_call(engine, lane, endpoint);
-	if (call == NULL || !has_room_for(endpoint, call))
-		return false;
-	fly(call, endpoint);
-	return true;
+	for (size_t i = 0; i < engine->n_endpoints; i++)
+		engine->endpoints[i].passed = false;
+	while (!TAILQ_EMPTY(&engine->lanes[lane]) &&
+		(endpoint = choose_endpoint(engine, lane)) != NULL) {
+		struct call *call = pick_call(engine, lane, endpoint);
+
+		if (call != NULL && endpoint_has_room(endpoint, lane, call->weight)) {
+			fly(call, endpoint);
+			return true;
+		}
+		endpoint->passed = true;
+	}
+	return false;
 }
 
 void pool_dispatch(struct engine *engine)
@@ -446,4 +633,11 @@ void pool_dispatch(struct engine *engine)
 		while (dispatch_one(engine, lane))
 			;
 	}
+	pool_hedge(engine);
+}
+
+void engine_expect(struct engine *engine, uint64_t n_to_come)
+{
+	engine->n_to_come = n_to_come;
+	pool_dispatch(engine);
 }

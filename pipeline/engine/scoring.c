@@ -224,6 +224,19 @@ static bool read_sglang(
 	return entry != NULL && read_rows(json_get(entry, "embedding"), arena, out, err);
 }
 
+/* "usage" of OpenAI's shape, or SGLang's "meta_info". */
+uint32_t scoring_tokens(const struct json *body)
+{
+	const struct json *entry = json_kind(body) == JSON_ARRAY ? json_at(body, 0) : body;
+	const struct json *usage = json_get(entry, "usage");
+	int64_t n = 0;
+
+	if (usage == NULL)
+		usage = json_get(entry, "meta_info");
+	json_int(json_get(usage, "prompt_tokens"), &n);
+	return n > 0 && n <= UINT32_MAX ? (uint32_t)n : 0;
+}
+
 /* --- the table --- */
 
 static const struct scoring_ops rerank = {

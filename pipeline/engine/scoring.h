@@ -42,6 +42,8 @@ struct scoring_ops {
 extern const struct scoring_ops *const scorings[];
 /* NULL if there is none of that name. */
 const struct scoring_ops *scoring_find(const char *name);
+/* Tokens that the server says it has read for an answer; 0: it does not say. */
+uint32_t scoring_tokens(const struct json *body);
 /* For a server that calls itself so (it may be NULL); NULL: none is known for it. */
 const struct scoring_ops *scoring_for(const char *server);
 

@@ -330,6 +330,12 @@ static void send_signal(struct server *server, int sig)
 		kill(server->process.pid, sig);
 }
 
+void server_kill(struct server *server)
+{
+	if (server->has_process)
+		send_signal(server, SIGKILL);
+}
+
 static void relaunch(void *ctx)
 {
 	struct server *server = ctx;

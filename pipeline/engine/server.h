@@ -28,6 +28,8 @@ void server_start(struct server *server);
 /* Its address; valid after `up`, and another one after a restart that found its port taken. */
 const char *server_url(const struct server *server);
 uint32_t server_restarts(const struct server *server);
+/* It hangs: the process is killed, and then started again like one that died. */
+void server_kill(struct server *server);
 /* Ends the process if there is one, frees the server, then calls closed. No event comes any more. */
 void server_stop(struct server *server, void (*closed)(void *ctx), void *ctx);
 

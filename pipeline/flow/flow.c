@@ -20,6 +20,7 @@
 #include <string.h>
 
 #define TICK_MS 250
+#define TICKS_OF_BOOKS 20 /* between two writings of what the endpoints did */
 
 void flow_finished(struct run *run)
 {
@@ -51,6 +52,7 @@ static void turn(void *ctx)
 		}
 		flow_admit(f);
 	} while (f->due);
+	flow_tell_rest(f);
 	if (f->n_groups || !(f->exhausted || f->stopping)) {
 		return;
 	}
@@ -104,6 +106,9 @@ static void show_tick(void *ctx)
 	f->tick_timer = loop_after(f->run->loop, TICK_MS, show_tick, f);
 	f->stats.ms_sitting = clock_mono_ms() - f->started_ms;
 	read_engine_stats(f);
+	if (++f->n_ticks % TICKS_OF_BOOKS == 0) {
+		flow_write_endpoints(f);
+	}
 	if (f->tick) {
 		f->tick(f->tick_ctx, &f->stats);
 	}
@@ -205,6 +210,7 @@ static void engine_closed(void *ctx)
 static void close_all(struct flow *f)
 {
 	struct run *run = f->run;
+	flow_write_endpoints(f);
 	f->closing = true;
 	loop_timer_stop(f->commit_timer);
 	loop_timer_stop(f->tick_timer);
@@ -263,6 +269,7 @@ bool flow_run(struct run *run, const struct stage_def *stages, size_t n,
 	run->flow = &f;
 	run->loop = loop_new();
 	f.started_ms = clock_mono_ms();
+	flow_read_endpoints(&f);
 	flow_watch_signals(&f);
 	start_engines(&f);
 	commit_tick(&f);
@@ -274,6 +281,7 @@ bool flow_run(struct run *run, const struct stage_def *stages, size_t n,
 	flow_order_release(&f);
 	free(f.states);
 	free(f.row);
+	json_free(f.endpoints_before);
 	/* Also after a failure: what came back is kept, if the ledger lets us. */
 	struct error flush_err = {0};
 	if (!ledger_flush(run->ledger, &flush_err) && !f.failed) {

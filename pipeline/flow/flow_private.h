@@ -48,6 +48,7 @@ struct flow {
 	uv_signal_t sigint, sigterm;
 	size_t n_signals_open, n_signals;
 	struct flow_order order;
+	int64_t n_unasked; /* see flow_unasked() */
 	bool exhausted; /* no prompt is left to bring in */
 	bool stopping; /* nothing new is begun */
 	bool backlog; /* stopping for want of budget */
@@ -60,6 +61,8 @@ struct flow {
 	void (*tick)(void *ctx, const struct flow_stats *stats);
 	void *tick_ctx;
 	struct expr_value *row;
+	struct json *endpoints_before; /* owns: what earlier sittings have written; NULL: nothing */
+	unsigned n_ticks;
 };
 
 /* --- flow.c --- */
@@ -109,5 +112,13 @@ void flow_set_deadline(struct flow *f);
 /* Signals are watched from the very start: loading a model takes time, too. */
 void flow_watch_signals(struct flow *f);
 void flow_close_signals(struct flow *f);
+
+/* --- flow_endpoints.c --- */
+
+/* What earlier sittings have written of them, to which this one adds. */
+void flow_read_endpoints(struct flow *f);
+void flow_write_endpoints(struct flow *f);
+/* Tells the engines how much work is still to come, so that they know the end of the night when they see it. */
+void flow_tell_rest(struct flow *f);
 
 #endif

@@ -3,8 +3,8 @@
  *
  * A run keeps a core busy for tens of milliseconds to seconds, so it has threads of its own: in the loop's pool of four,
  * a few sleeping candidates would hold up all other verifiers. The loop keeps the queue and hands out as many runs as there are
- * threads; so an interrupt leaves nothing to wait for but what is running. Results come back through a uv_async_t, which is what
- * brings uv.h here.
+ * threads; so what is cancelled leaves the queue, and what is running is killed. Results come back through a uv_async_t, which is
+ * what brings uv.h here.
  *
  * With a reference solution, the first candidate of a prompt waits for its run: it shows how much time this machine
  * needs, and whether the tests are right at all. If the reference fails, nothing is known about the candidates.
@@ -23,6 +23,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -59,7 +60,9 @@ static const struct param params[] = {
 	PARAM_STR("reference", struct code_config, reference, .min = 1,
 		.help = "field with a right solution: it must pass, and time limits follow it"),
 	PARAM_DOUBLE("reference_factor", struct code_config, reference_factor, .def = "4", .min = 1,
-		.max = 1000, .help = "time limit as a multiple of what the reference takes"),
+		.max = 1000,
+		.help = "time limit as a multiple of what the reference takes, which itself has as "
+			"many times time_limit"),
 	PARAM_DURATION("time_limit", struct code_config, time_limit_ms, .def = "5s", .min = 100,
 		.max = 3600000, .help = "CPU time of a run; more where the reference needs more"),
 	PARAM_DURATION("wall_limit", struct code_config, wall_limit_ms, .def = "30s", .min = 100,
@@ -85,6 +88,9 @@ static const struct param params[] = {
 static const char *const reasons[] = {"passed", "failed", "time_limit", "memory_limit",
 	"output_limit", "runtime_error", "compile_error", "test_error", "sandbox_error", "no_code",
 	"no_tests", "reference_failed", NULL};
+static const char *const failures[] = {"sandbox_error", NULL};
+
+TAILQ_HEAD(run_list, code_run);
 
 /* What the candidates of a prompt share; written by the loop only. */
 struct code_prompt {
@@ -100,7 +106,8 @@ struct code_prompt {
 	} state;
 	uint64_t cpu_ms; /* limit of a run; 0: as configured */
 	char detail[512]; /* why the reference is bad */
-	struct code_run *first, *last; /* wait for it */
+	struct code_run *running; /* the reference's, while there is one */
+	struct run_list waiting; /* for it */
 };
 
 struct code_run {
@@ -109,40 +116,31 @@ struct code_run {
 	struct code_prompt *prompt;
 	struct str code;
 	struct code_outcome outcome;
-	struct code_run *next;
-};
-
-struct fifo {
-	struct code_run *first, *last;
+	enum { RUN_QUEUED, RUN_WAITING, RUN_OUT, RUN_ANSWERED } where; /* RUN_OUT: a thread's */
+	atomic_bool cancelled;
+	TAILQ_ENTRY(code_run) link;
 };
 
 struct code_state {
 	const struct code_config *config;
 	struct run *run;
 	struct code_checker *checker; /* owns */
-	struct fifo queue; /* the loop's */
+	struct run_list queue; /* the loop's */
 	uint32_t n_running; /* the loop's: handed out and not back */
 	uv_async_t *async; /* owns; freed by its close callback */
 	pthread_t *threads; /* owns */
 	uint32_t n_threads;
 	pthread_mutex_t mutex; /* guards the next three */
-	struct fifo todo, done;
+	struct run_list todo, done;
 	bool stop;
 	pthread_cond_t more;
 };
 
-static void push(struct fifo *f, struct code_run *run)
+static struct code_run *pop(struct run_list *list)
 {
-	run->next = NULL;
-	*(f->first ? &f->last->next : &f->first) = run;
-	f->last = run;
-}
-
-static struct code_run *pop(struct fifo *f)
-{
-	struct code_run *run = f->first;
+	struct code_run *run = TAILQ_FIRST(list);
 	if (run) {
-		f->first = run->next;
+		TAILQ_REMOVE(list, run, link);
 	}
 	return run;
 }
@@ -167,10 +165,10 @@ static void *work(void *ctx)
 		}
 		pthread_mutex_unlock(&s->mutex);
 		struct slice code = {run->code.data, run->code.len};
-		code_check(
-			s->checker, code, &run->prompt->tests, run->prompt->cpu_ms, &run->outcome);
+		code_check(s->checker, code, &run->prompt->tests, run->prompt->cpu_ms,
+			&run->cancelled, &run->outcome);
 		pthread_mutex_lock(&s->mutex);
-		push(&s->done, run);
+		TAILQ_INSERT_TAIL(&s->done, run, link);
 		uv_async_send(s->async);
 	}
 	pthread_mutex_unlock(&s->mutex);
@@ -224,17 +222,24 @@ static void answer_no_code(void *ctx)
 	answer(ctx, "no_code", true, NULL);
 }
 
+static void enqueue(struct code_state *s, struct code_run *run)
+{
+	run->where = RUN_QUEUED;
+	TAILQ_INSERT_TAIL(&s->queue, run, link);
+}
+
 /* Hands out what there are threads for. */
 static void feed(struct code_state *s)
 {
 	struct code_run *run;
-	if (s->n_running == 0 && s->queue.first) {
+	if (s->n_running == 0 && !TAILQ_EMPTY(&s->queue)) {
 		uv_ref((uv_handle_t *)s->async);
 	}
 	while (s->n_running < s->n_threads && (run = pop(&s->queue))) {
 		s->n_running++;
+		run->where = RUN_OUT;
 		pthread_mutex_lock(&s->mutex);
-		push(&s->todo, run);
+		TAILQ_INSERT_TAIL(&s->todo, run, link);
 		pthread_cond_signal(&s->more);
 		pthread_mutex_unlock(&s->mutex);
 	}
@@ -257,44 +262,25 @@ static void reference_done(struct code_state *s, struct code_run *run)
 			code_status_names[run->outcome.status], run->outcome.detail);
 	}
 	free_run(run);
-	for (struct code_run *waiting = p->first, *next; waiting; waiting = next) {
-		next = waiting->next;
-		if (passed) {
-			push(&s->queue, waiting);
+	p->running = NULL;
+	for (struct code_run *waiting; (waiting = pop(&p->waiting));) {
+		if (waiting->cancelled) {
+			verify_cancelled(waiting->job);
+			free_run(waiting);
+		} else if (passed) {
+			enqueue(s, waiting);
 		} else {
 			answer_bad_reference(waiting);
 		}
-	}
-	p->first = NULL;
-}
-
-static void cancel_queue(struct code_state *s)
-{
-	for (struct code_run *run; (run = pop(&s->queue));) {
-		if (run->job) {
-			verify_cancelled(run->job);
-			free_run(run);
-			continue;
-		}
-		/* A reference: those that wait for it were not going to run, either. */
-		struct code_prompt *p = run->prompt;
-		p->state = REFERENCE_NEW;
-		for (struct code_run *waiting = p->first, *next; waiting; waiting = next) {
-			next = waiting->next;
-			verify_cancelled(waiting->job);
-			free_run(waiting);
-		}
-		p->first = NULL;
-		free_run(run);
 	}
 }
 
 static void on_done(uv_async_t *async)
 {
 	struct code_state *s = async->data;
+	struct run_list done = TAILQ_HEAD_INITIALIZER(done);
 	pthread_mutex_lock(&s->mutex);
-	struct fifo done = s->done;
-	s->done = (struct fifo){0};
+	TAILQ_CONCAT(&done, &s->done, link);
 	pthread_mutex_unlock(&s->mutex);
 	for (struct code_run *run; (run = pop(&done));) {
 		s->n_running--;
@@ -303,9 +289,6 @@ static void on_done(uv_async_t *async)
 		} else {
 			reference_done(s, run);
 		}
-	}
-	if (s->run->interrupted) {
-		cancel_queue(s);
 	}
 	feed(s);
 }
@@ -317,6 +300,9 @@ static struct code_run *new_run(struct code_state *s, struct code_prompt *p, str
 	run->prompt = p;
 	run->job = job;
 	str_init(&run->code, STR_NO_CAP);
+	if (job) {
+		job->work = run;
+	}
 	return run;
 }
 
@@ -324,8 +310,11 @@ static void start_reference(struct code_state *s, struct code_prompt *p)
 {
 	struct code_run *run = new_run(s, p, NULL);
 	code_assemble(p->tests.prefix, p->tests.entry_point, p->reference, &run->code);
+	/* What is right on a slow machine must be seen to be, before its time can be a measure. */
+	p->cpu_ms = (uint64_t)((double)s->config->time_limit_ms * s->config->reference_factor);
 	p->state = REFERENCE_RUNNING;
-	push(&s->queue, run);
+	p->running = run;
+	enqueue(s, run);
 }
 
 /* False: there is none. */
@@ -358,10 +347,12 @@ static void submit(void *state, struct verify_job *job)
 	}
 	str_release(&code);
 	if (!found) {
+		run->where = RUN_ANSWERED;
 		loop_after(s->run->loop, 0, answer_no_code, run);
 		return;
 	}
 	if (p->state == REFERENCE_BAD) {
+		run->where = RUN_ANSWERED;
 		loop_after(s->run->loop, 0, answer_bad_reference, run);
 		return;
 	}
@@ -369,14 +360,63 @@ static void submit(void *state, struct verify_job *job)
 		start_reference(s, p);
 	}
 	if (p->state == REFERENCE_RUNNING) {
-		struct fifo waiting = {p->first, p->last};
-		push(&waiting, run);
-		p->first = waiting.first;
-		p->last = waiting.last;
+		run->where = RUN_WAITING;
+		TAILQ_INSERT_TAIL(&p->waiting, run, link);
 	} else {
-		push(&s->queue, run);
+		enqueue(s, run);
 	}
 	feed(s);
+}
+
+static void tell_cancelled(void *ctx)
+{
+	verify_cancelled(ctx);
+}
+
+/* Nobody waits for the reference any more. */
+static void drop_reference(struct code_state *s, struct code_prompt *p)
+{
+	TAILQ_REMOVE(&s->queue, p->running, link);
+	free_run(p->running);
+	p->running = NULL;
+	p->state = REFERENCE_NEW;
+}
+
+static bool all_cancelled(const struct run_list *list)
+{
+	const struct code_run *run;
+	TAILQ_FOREACH(run, list, link)
+	{
+		if (!run->cancelled) {
+			return false;
+		}
+	}
+	return true;
+}
+
+/*
+ * A thread reads what is the group's, so nothing may be given back while one is at it: then the run, or the reference's that it waits
+ * for, is killed, and what becomes of it is the answer.
+ */
+static void cancel(void *state, struct verify_job *job)
+{
+	struct code_state *s = state;
+	struct code_run *run = job->work;
+	struct code_prompt *p = run->prompt;
+	run->cancelled = true;
+	if (run->where == RUN_OUT || run->where == RUN_ANSWERED) {
+		return;
+	}
+	if (run->where == RUN_WAITING && p->running->where == RUN_OUT) {
+		p->running->cancelled = all_cancelled(&p->waiting);
+		return;
+	}
+	TAILQ_REMOVE(run->where == RUN_QUEUED ? &s->queue : &p->waiting, run, link);
+	if (run->where == RUN_WAITING && TAILQ_EMPTY(&p->waiting)) {
+		drop_reference(s, p);
+	}
+	free_run(run);
+	loop_after(s->run->loop, 0, tell_cancelled, job);
 }
 
 /* --- a prompt --- */
@@ -425,6 +465,7 @@ static bool prepare(const void *state, const struct prompt *prompt, struct arena
 	p->reference = field(prompt, c->reference);
 	p->tests.reference = p->reference;
 	p->state = p->reference.len ? REFERENCE_NEW : REFERENCE_NONE;
+	TAILQ_INIT(&p->waiting);
 	*out_prepared = p;
 	return true;
 }
@@ -478,6 +519,9 @@ static bool open_code(void *state, const void *config, struct run *run, struct e
 	const struct code_config *c = config;
 	s->config = c;
 	s->run = run;
+	TAILQ_INIT(&s->queue);
+	TAILQ_INIT(&s->todo);
+	TAILQ_INIT(&s->done);
 	pthread_mutex_init(&s->mutex, NULL);
 	pthread_cond_init(&s->more, NULL);
 	struct code_checker_config checker = {
@@ -533,14 +577,16 @@ const struct verifier_ops verify_code = {
 	.name = "code",
 	.summary = "1: the code passes all tests; 0: it does not, or there is none; null: the "
 		   "sandbox, the tests or the reference failed",
-	.version = 1,
+	.version = 2,
 	.params = params,
 	.config_size = sizeof(struct code_config),
 	.state_size = sizeof(struct code_state),
 	.reasons = reasons,
+	.failures = failures,
 	.check = check,
 	.open = open_code,
 	.prepare = prepare,
 	.submit = submit,
+	.cancel = cancel,
 	.close = close_code,
 };

@@ -71,6 +71,7 @@ static const struct param params[] = {
 
 static const char *const reasons[] = {
 	"scored", "null", "bad_answer", "timeout", "crashed", "too_long", NULL};
+static const char *const failures[] = {"timeout", "crashed", "bad_answer", NULL};
 
 struct worker;
 
@@ -705,6 +706,7 @@ const struct verifier_ops verify_exec = {
 	.config_size = sizeof(struct exec_config),
 	.state_size = sizeof(struct exec_state),
 	.reasons = reasons,
+	.failures = failures,
 	.check = check,
 	.fingerprint = fingerprint,
 	.open = open_exec,

@@ -54,6 +54,7 @@ static const struct param params[] = {
 
 static const char *const reasons[] = {"verdict", "no_verdict", "rest_mass", "no_logprobs",
 	"special", "prompt", "prompt_too_long", "engine", NULL};
+static const char *const failures[] = {"engine", "no_logprobs", NULL};
 
 struct judge_state {
 	const struct judge_config *config;
@@ -383,6 +384,7 @@ const struct verifier_ops verify_judge = {
 	.config_size = sizeof(struct judge_config),
 	.state_size = sizeof(struct judge_state),
 	.reasons = reasons,
+	.failures = failures,
 	.check = check,
 	.open = open_judge,
 	.submit = submit,

@@ -62,6 +62,7 @@ static const struct param params[] = {
 
 static const char *const reasons[] = {"scored", "no_head", "bad_scores", "no_endpoint", "special",
 	"prompt", "prompt_too_long", "engine", NULL};
+static const char *const failures[] = {"engine", "no_endpoint", "no_head", "bad_scores", NULL};
 
 struct reward_state {
 	const struct reward_config *config;
@@ -199,6 +200,9 @@ static void on_scores(void *ctx, const struct engine_scores *scores)
 	}
 	struct score score = scores->reason == ENGINE_OK ? read_scores(a, scores)
 							 : ask_scoring_failure(scores);
+	/* All are handed to the engine at once and wait in its queue, which took no time of the model's. */
+	score.us = (int64_t)MAX(scores->latency_ms, 1) * 1000;
+	a->job->n_tokens += scores->n_tokens;
 	finish(a, &score);
 }
 
@@ -245,6 +249,7 @@ const struct verifier_ops verify_reward = {
 	.config_size = sizeof(struct reward_config),
 	.state_size = sizeof(struct reward_state),
 	.reasons = reasons,
+	.failures = failures,
 	.check = check,
 	.open = open_reward,
 	.submit = submit,

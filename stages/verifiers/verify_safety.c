@@ -40,6 +40,7 @@ static const struct param params[] = {
 static const char *const reasons[] = {"safe", "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9",
 	"S10", "S11", "S12", "S13", "S14", "unsafe", "no_verdict", "token_limit", "special",
 	"prompt", "prompt_too_long", "engine", NULL};
+static const char *const failures[] = {"engine", NULL};
 
 struct safety_state {
 	const struct safety_config *config;
@@ -216,6 +217,7 @@ const struct verifier_ops verify_safety = {
 	.config_size = sizeof(struct safety_config),
 	.state_size = sizeof(struct safety_state),
 	.reasons = reasons,
+	.failures = failures,
 	.open = open_safety,
 	.submit = submit,
 	.close = close_safety,

@@ -80,6 +80,8 @@ static const struct param params[] = {
 static const char *const reasons[] = {"scored", "no_steps", "too_many_steps", "count_mismatch",
 	"bad_scores", "no_verdict", "rest_mass", "no_logprobs", "no_endpoint", "special", "prompt",
 	"prompt_too_long", "engine", NULL};
+static const char *const failures[] = {
+	"engine", "no_endpoint", "no_logprobs", "bad_scores", "count_mismatch", NULL};
 
 struct steps_state {
 	const struct steps_config *config;
@@ -392,6 +394,7 @@ static void on_scores(void *ctx, const struct engine_scores *scores)
 {
 	struct asking *a = ctx;
 	a->cancelled = scores->reason == ENGINE_CANCELLED;
+	a->turn.job->n_tokens += scores->n_tokens;
 	if (scores->reason == ENGINE_OK) {
 		read_pairs(a, scores);
 	} else {
@@ -479,6 +482,7 @@ const struct verifier_ops verify_steps = {
 	.config_size = sizeof(struct steps_config),
 	.state_size = sizeof(struct steps_state),
 	.reasons = reasons,
+	.failures = failures,
 	.check = check,
 	.open = open_steps,
 	.submit = submit,

@@ -4,9 +4,11 @@
     bench.py prefix    how often the server reads a prompt of several candidates, by the form in which they are asked for
     bench.py waves     accepted prompts a million tokens: waves, giving up, rounds, against 8 candidates each (fake engine)
     bench.py tail      time of a night against its work over its slots, long-tailed lengths (fake engine)
+    bench.py pool      two endpoints of speed 1 : 5 and long-tailed lengths: total time against total work over summed speed
     bench.py memory    peak memory of `thresh run` in its flow stages and while packing, for two numbers of prompts (fake engine)
     bench.py shards    writing, packing, reading and verifying shards, against libzstd, zstd, MDSWriter and TRL
     bench.py billion   peak memory while 1,000,000,000 tokens are written
+    bench.py rate      candidates/s of the client against wrk on a static server (bench_rate.py)
     bench.py math      the math checker's pairs/s and verdicts, against Math-Verify (bench_math.py)
 
 Environment: THRESH, FAKE_ENGINE, BENCH_SHARD, BENCH_MATH, THRESH_SOURCE (the checkout), THRESH_LLAMA_SERVER, THRESH_INTEROP_PYTHON. BENCH_PROMPTS,
@@ -15,6 +17,7 @@ BENCH_ROUNDS and BENCH_TOKENS change the size.
 import concurrent.futures
 import http.client
 import json
+import math
 import os
 import random
 import re
@@ -29,6 +32,7 @@ import threading
 import time
 
 import bench_math
+import bench_rate
 import bench_waves
 
 THRESH = os.environ.get('THRESH', 'build/thresh')
@@ -214,6 +218,56 @@ def prefix():
           f'{facts["prompt_tokens_read"] / length:.2f} times (target 1.1)')
 
 
+# --- pool ---
+
+def fake_engines(slots, delays):
+    """One fake engine for each time per token; the processes and their addresses."""
+    processes = [subprocess.Popen([os.environ['FAKE_ENGINE'], '--die-with-parent', '--slots', str(slots), '--context', '16384',
+                                   '--delay-ms-per-token', str(d)], stdout=subprocess.PIPE, text=True) for d in delays]
+    return processes, [re.search(r'http://\S+', p.stdout.readline()).group() for p in processes]
+
+
+def pool_rows(name, n, seed):
+    """Lognormal lengths: the longest of 1,000 is some ten times the mean."""
+    rng = random.Random(seed)
+    with open(name, 'w') as f:
+        for i in range(n):
+            length = max(8, min(4000, round(60 * math.exp(rng.gauss(0, 1)))))
+            f.write(json.dumps({'question': f'What is {i} + 1? [fake: answer={i + 1} p=0.5 len={length}]', 'answer': i + 1}) + '\n')
+
+
+def pool_run(name, urls, hedge):
+    """Seconds from the first request to the last answer, tokens, the share of each endpoint, tokens wasted."""
+    pipeline(f'{name}.yaml', name, 'URL', 'pool.jsonl', 4, 8192)
+    text = open(f'{name}.yaml').read().replace('url: "URL"', f'url: {json.dumps(urls)}, hedge: {json.dumps(hedge)}')
+    write(f'{name}.yaml', text)
+    subprocess.run([THRESH, 'run', f'{name}.yaml', '--log', 'error'], stdout=subprocess.DEVNULL, check=True)
+    facts = json.loads(subprocess.run([THRESH, 'status', f'{name}.yaml', '--json'], stdout=subprocess.PIPE, check=True).stdout)
+    engine = facts['engines']['student']
+    return facts['generate_ms'] / 1000, facts['tokens_generated'], [e['tokens'] for e in engine['endpoints']], engine['tokens_wasted']
+
+
+def pool():
+    slots, delays = 16, [10, 2]
+    n, rounds = int(os.environ.get('BENCH_PROMPTS', 600)), int(os.environ.get('BENCH_ROUNDS', 3))
+    speed = sum(slots * 1000 / d for d in delays)
+    processes, urls = fake_engines(slots, delays)
+    ratios = {False: [], True: []}
+    try:
+        for i in range(rounds):
+            pool_rows('pool.jsonl', n, i)
+            for hedge in ratios:
+                seconds, tokens, shares, wasted = pool_run(f'pool{i}{hedge}', urls, hedge)
+                ratios[hedge].append(seconds / (tokens / speed))
+                print(f'pool: round {i + 1}, hedge {hedge}: {tokens:,} tokens in {seconds:.2f} s, ideal {tokens / speed:.2f} s, ratio '
+                      f'{ratios[hedge][-1]:.3f}; slow : fast = 1 : {shares[1] / max(shares[0], 1):.2f}; {wasted:,} tokens wasted', flush=True)
+    finally:
+        for p in processes:
+            p.terminate()
+    for hedge, list_of in ratios.items():
+        print(f'pool: median ratio {statistics.median(list_of):.3f} of the ideal, hedge {hedge}, {n} prompts x 4 (target 1.07)')
+
+
 # --- memory ---
 
 def peak_kib(command):
@@ -339,10 +393,17 @@ def billion():
 
 if __name__ == '__main__':
     SOURCE, THRESH = os.path.abspath(SOURCE), os.path.abspath(THRESH)
-    for key in ('FAKE_ENGINE', 'BENCH_SHARD', 'BENCH_MATH', 'THRESH_INTEROP_PYTHON', 'THRESH_SHARED', 'MATH_VERIFY_PYTHON'):
+    for key in ('FAKE_ENGINE', 'BENCH_SHARD', 'BENCH_MATH', 'THRESH_INTEROP_PYTHON', 'THRESH_SHARED', 'MATH_VERIFY_PYTHON', 'OPENAI_PYTHON'):
         if key in os.environ:
             os.environ[key] = os.path.abspath(os.environ[key])
     with tempfile.TemporaryDirectory(prefix='thresh-bench-') as folder:
         os.chdir(folder)
-        {'busy': busy, 'prefix': prefix, 'memory': memory, 'waves': lambda: bench_waves.main(THRESH), 'tail': lambda: bench_waves.tail(THRESH), 'shards': shards, 'billion': billion, 'math': lambda: bench_math.run(THRESH)}[sys.argv[1]]()
+        {'busy': busy,
+         'pool': pool,
+         'memory': memory,
+         'shards': shards,
+         'billion': billion,
+         'math': lambda: bench_math.run(THRESH),
+         'rate': lambda: bench_rate.run(THRESH),
+         }[sys.argv[1]]()
         os.chdir('/')

@@ -295,6 +295,11 @@ static void write_health(struct api *api UNUSED, struct api_call *call, enum fau
 	str_append_z(&call->body, "{\"status\":\"ok\"}");
 }
 
+static bool has_metrics(const struct api *api)
+{
+	return api->metrics_of && strcmp(api->metrics_of, "none") != 0;
+}
+
 static void write_props(struct api *api, struct api_call *call, enum fault fault UNUSED)
 {
 	struct json_writer w = {.out = &call->body};
@@ -313,7 +318,7 @@ static void write_props(struct api *api, struct api_call *call, enum fault fault
 	str_printf(&call->body,
 		",\"modalities\":{\"vision\":false,\"audio\":false},\"endpoint_slots\":%s,"
 		"\"endpoint_props\":false,\"endpoint_metrics\":%s,\"ui\":false,\"chat_template\":",
-		api->has_slots ? "true" : "false", api->has_metrics ? "true" : "false");
+		api->has_slots ? "true" : "false", has_metrics(api) ? "true" : "false");
 	w.need_comma = false;
 	json_put_z(&w, chat_template);
 	str_append_z(&call->body,
@@ -363,29 +368,72 @@ static void write_slots(struct api *api, struct api_call *call, enum fault fault
 	str_append_c(&call->body, ']');
 }
 
+/* --- gauges --- */
+
+/* As the three servers write them. */
+static const struct metrics_names {
+	const char *name;
+	const char *running, *waiting, *cache; /* with their labels; NULL: not told */
+	const char *behind; /* the number */
+} metrics_names[] = {
+	{"llama.cpp", "llamacpp:requests_processing", "llamacpp:requests_deferred", NULL, ""},
+	{"vllm", "vllm:num_requests_running{engine=\"0\",model_name=\"fake\"}",
+		"vllm:num_requests_waiting{engine=\"0\",model_name=\"fake\"}",
+		"vllm:kv_cache_usage_perc{engine=\"0\",model_name=\"fake\"}", ".0"},
+	{"sglang", "sglang:num_running_reqs{model_name=\"fake\"}",
+		"sglang:num_queue_reqs{model_name=\"fake\"}",
+		"sglang:token_usage{model_name=\"fake\"}", ".0"},
+	{"none", NULL, NULL, NULL, NULL},
+};
+
+static const struct metrics_names *find_metrics(const char *name)
+{
+	for (size_t i = 0; name && i < ARRAY_LEN(metrics_names); i++) {
+		if (strcmp(metrics_names[i].name, name) == 0) {
+			return &metrics_names[i];
+		}
+	}
+	return NULL;
+}
+
+bool api_knows_metrics(const char *name)
+{
+	return find_metrics(name) != NULL;
+}
+
 static bool read_metrics(struct api *api, struct api_call *call)
 {
-	if (!api->has_metrics) {
-		return refuse(call, 501, "not_supported_error",
-			"This server does not support metrics endpoint. Start it with `--metrics`");
+	if (has_metrics(api)) {
+		return true;
 	}
-	return true;
+	if (api->openai) {
+		return refuse(call, 404, "not_found_error", "File Not Found");
+	}
+	return refuse(call, 501, "not_supported_error",
+		"This server does not support metrics endpoint. Start it with `--metrics`");
 }
 
 static void write_metrics(struct api *api, struct api_call *call, enum fault fault UNUSED)
 {
-	const struct {
-		const char *name, *type;
-		uint64_t value;
-	} rows[] = {{"prompt_tokens_total", "counter", api->prompt_tokens},
-		{"tokens_predicted_total", "counter", api->predicted_tokens},
-		{"requests_processing", "gauge", api->n_busy},
-		{"requests_deferred", "gauge", api->n_deferred}};
+	const struct metrics_names *names = find_metrics(api->metrics_of);
+	struct str *out = &call->body;
 
 	call->content_type = "text/plain; version=0.0.4";
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		str_printf(&call->body, "# TYPE llamacpp:%s %s\nllamacpp:%s %llu\n", rows[i].name,
-			rows[i].type, rows[i].name, (unsigned long long)rows[i].value);
+	if (strcmp(names->name, "llama.cpp") == 0) {
+		str_printf(out,
+			"# TYPE llamacpp:prompt_tokens_total counter\n"
+			"llamacpp:prompt_tokens_total %llu\n",
+			(unsigned long long)api->prompt_tokens);
+		str_printf(out,
+			"# TYPE llamacpp:tokens_predicted_total counter\n"
+			"llamacpp:tokens_predicted_total %llu\n",
+			(unsigned long long)api->predicted_tokens);
+	}
+	str_append_z(out, "# HELP running \"requests\" {being} worked on\n# TYPE running gauge\n");
+	str_printf(out, "%s %u%s\n", names->running, api->n_busy, names->behind);
+	str_printf(out, "%s %u%s\n", names->waiting, api->n_deferred, names->behind);
+	if (names->cache) {
+		str_printf(out, "%s %g\n", names->cache, 0.5 * api->n_busy / api->n_slots);
 	}
 }
 
@@ -897,6 +945,12 @@ static bool read_rerank(struct api *api, struct api_call *call)
 	return encode_scored(api, call);
 }
 
+static void put_usage(struct api_call *call)
+{
+	str_printf(&call->body, "\"usage\":{\"prompt_tokens\":%zu,\"total_tokens\":%zu}",
+		call->prompt.n, call->prompt.n);
+}
+
 static void write_rerank(struct api *api, struct api_call *call, enum fault fault)
 {
 	str_append_z(&call->body, "{\"object\":\"list\",\"results\":[");
@@ -908,7 +962,9 @@ static void write_rerank(struct api *api, struct api_call *call, enum fault faul
 			str_printf(&call->body, "%.7g}", reward_of(api, call));
 		}
 	}
-	str_append_z(&call->body, "]}");
+	str_append_z(&call->body, "],");
+	put_usage(call);
+	str_append_z(&call->body, "}");
 }
 
 static bool read_classify(struct api *api, struct api_call *call)
@@ -944,14 +1000,18 @@ static void write_classify(struct api *api, struct api_call *call, enum fault fa
 	double reward = reward_of(api, call);
 
 	if (call->by_text) {
-		str_printf(&call->body, "{\"embedding\":[%.7g],\"meta_info\":{}}", reward);
+		str_printf(&call->body,
+			"{\"embedding\":[%.7g],\"meta_info\":{\"prompt_tokens\":%zu}}", reward,
+			call->prompt.n);
 		return;
 	}
 	str_printf(&call->body,
 		"{\"object\":\"list\",\"data\":[{\"index\":0,\"label\":\"LABEL_0\",\"probs\":[%.7g]"
 		","
-		"\"num_classes\":1}]}",
+		"\"num_classes\":1}],",
 		reward);
+	put_usage(call);
+	str_append_z(&call->body, "}");
 }
 
 /* A pair for each step that ends in the mark: the probabilities of wrong and right, which multiplying halves. */
@@ -986,7 +1046,9 @@ static void write_pooling(struct api *api, struct api_call *call, enum fault fau
 	} else {
 		str_printf(&call->body, "%.7g", reward_of(api, call));
 	}
-	str_append_z(&call->body, "]}]}");
+	str_append_z(&call->body, "]}],");
+	put_usage(call);
+	str_append_z(&call->body, "}");
 }
 
 /* --- routes --- */
@@ -995,7 +1057,7 @@ static const struct api_route routes[] = {
 	{"GET", "/health", true, true, true, read_nothing, write_health},
 	{"GET", "/props", true, false, false, read_nothing, write_props},
 	{"GET", "/slots", true, false, false, read_slots, write_slots},
-	{"GET", "/metrics", true, false, false, read_metrics, write_metrics},
+	{"GET", "/metrics", true, true, false, read_metrics, write_metrics},
 	{"GET", "/v1/models", true, true, true, read_nothing, write_models},
 	{"GET", "/models", true, false, true, read_nothing, write_models},
 	{"POST", "/apply-template", true, false, false, read_template, write_template},

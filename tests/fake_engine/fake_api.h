@@ -23,7 +23,8 @@ struct api {
 	bool openai;
 	bool reranks; /* llama.cpp: started for /v1/rerank */
 	const char *owner; /* openai: `owned_by` of its model */
-	bool has_slots, has_metrics; /* llama.cpp: GET /slots and /metrics are answered */
+	bool has_slots; /* llama.cpp: GET /slots is answered */
+	const char *metrics_of; /* whose names /metrics has; NULL or "none": it is not there */
 	uint32_t n_slots;
 	uint32_t context; /* of one candidate with its prompt */
 	const char *model_name, *model_path, *api_key; /* borrowed; api_key may be NULL */
@@ -62,6 +63,7 @@ struct api_call {
 	uint32_t n_longest;
 };
 
+bool api_knows_metrics(const char *name);
 void api_init(struct api *api); /* the rest of the struct is the caller's to fill; zeroed before */
 void api_release(struct api *api);
 void api_read(struct api *api, const struct fake_request *request, struct api_call *call);

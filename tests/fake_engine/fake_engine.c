@@ -363,10 +363,12 @@ static void api_configure(struct api *api, const struct fake_options *options)
 {
 	api->openai = options->openai;
 	api->has_slots = options->has_slots;
-	api->has_metrics = options->has_metrics;
+	api->metrics_of = options->metrics_of;
 	api->reranks = options->reranks;
 	api->owner = options->owner;
 	api->n_slots = options->n_slots;
+	api->n_busy = MIN(options->n_others, options->n_slots);
+	api->n_deferred = options->n_others - api->n_busy;
 	api->context = options->context;
 	api->model_name = options->model_name;
 	api->model_path = options->model_path;

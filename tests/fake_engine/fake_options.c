@@ -1,6 +1,8 @@
 /* One table for both dialects: a row says in which of them the word is known, what it sets, and whether a value follows. */
 #include "fake_options.h"
 
+#include "fake_api.h"
+
 #include "base/text.h"
 
 #include <stddef.h>
@@ -17,6 +19,9 @@ const char fake_options_help[] =
 	"  --model NAME                 what it says it is (fake)\n"
 	"  --owner NAME                 openai: the program that it says it is (fake)\n"
 	"  --reranking                  llama.cpp: answer /v1/rerank\n"
+	"  --metrics-of NAME            whose /metrics it has: llama.cpp, vllm, sglang or none\n"
+	"                               (llama.cpp; openai: none)\n"
+	"  --others N                   requests of other clients: they hold slots, and wait\n"
 	"  --api-key KEY                refuse requests without it\n"
 	"  --port N                     0, the default: a free one\n"
 	"  --port-file FILE             write the port there when it is open\n"
@@ -53,6 +58,8 @@ static const struct row rows[] = {
 	{"--help", BOTH, KIND_ON, AT(help)},
 	{"--owner", OWN, KIND_TEXT, AT(owner)},
 	{"--reranking", BOTH, KIND_ON, AT(reranks)},
+	{"--metrics-of", OWN, KIND_TEXT, AT(metrics_of)},
+	{"--others", OWN, KIND_U32, AT(n_others)},
 	{"-m", LLAMA, KIND_TEXT, AT(model_path)},
 	{"--model", LLAMA, KIND_TEXT, AT(model_path)},
 	{"-a", LLAMA, KIND_TEXT, AT(model_name)},
@@ -188,11 +195,18 @@ bool fake_options_read(struct fake_options *options, int argc, char **argv, stru
 		options->context = 0;
 		options->script = getenv("FAKE_ENGINE_SCRIPT");
 		options->log = getenv("FAKE_ENGINE_LOG");
-	} else {
-		options->has_metrics = true;
 	}
 	if (!read_words(options, argc, argv, flag ? 2 : 1, err)) {
 		return false;
+	}
+	if (!options->as_llama_server && !options->metrics_of) {
+		options->metrics_of = options->openai ? "none" : "llama.cpp";
+	}
+	if (options->has_metrics && !options->metrics_of) {
+		options->metrics_of = "llama.cpp";
+	}
+	if (options->metrics_of && !api_knows_metrics(options->metrics_of)) {
+		return error_set(err, FAIL_USAGE, "unknown metrics '%s'", options->metrics_of);
 	}
 	if (options->n_slots == 0 || options->n_slots > 4096 || options->port > 65535) {
 		return error_set(

@@ -14,8 +14,10 @@ struct fake_options {
 	bool as_llama_server, openai, die_with_parent, has_slots, has_metrics, reranks;
 	uint32_t port, n_slots;
 	uint32_t context; /* of one candidate */
+	uint32_t n_others; /* requests of other clients */
 	double delay_ms_per_token;
 	const char *model_name, *model_path, *script, *log, *port_file, *api_key, *owner;
+	const char *metrics_of; /* NULL: none, as llama-server without --metrics */
 	const char *write_gguf; /* write a model file of the vocabulary and end */
 	bool help;
 };

@@ -35,10 +35,10 @@ START_TEST(arena_gives_zeroed_memory_after_reset)
 		struct arena a = {0};
 		for (int i = 0; i < 1000; i++) {
 			static const char zeros[5000];
-		size_t len = (size_t)(i * 37 % 5000);
-		char *p = arena_alloc(&a, len);
-		ck_assert(memcmp(p, zeros, len) == 0);
-		memset(p, 1, len);
+			size_t len = (size_t)(i * 37 % 5000);
+			char *p = arena_alloc(&a, len);
+			ck_assert(memcmp(p, zeros, len) == 0);
+			memset(p, 1, len);
 			if (i % 100 == 99) {
 				arena_reset(&a);
 			}
@@ -145,6 +145,130 @@ START_TEST(json_writer_escapes_and_reader_gives_it_back)
 		ck_assert_int_eq(json_kind(json_at(json_get(root, "n"), 3)), JSON_NULL);
 		json_free(root);
 		str_release(&out);
+	}
+END_TEST
+
+static const struct {
+	const char *text, *dumped;
+} json_values[] = {
+	{" [ ] ", "[]"},
+	{"{}", "{}"},
+	{"[1,-0,0.5,-1.25,1e3,1E-3,1e+20,12345678901234567890.0,0.1]",
+		"[1,0,0.5,-1.25,1000.0,0.001,1e20,1.2345678901234567e19,0.10000000000000001]"},
+	{"[9223372036854775807,-9223372036854775808]",
+		"[9223372036854775807,-9223372036854775808]"},
+	{"[5e-324,1.7976931348623157e308,-0.0]",
+		"[4.9406564584124654e-324,1.7976931348623157e308,-0.0]"},
+	{"[null,true,false]", "[null,true,false]"},
+	{"\"\\u00e9\\u20ac\\ud83d\\ude00 \\/\\\"\\\\\\b\\f\\n\\r\\t\\u001f\"",
+		"\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80 /\\\"\\\\\\b\\f\\n\\r\\t\\u001F\""},
+	{"{\"b\":1,\"a\":{\"d\":[],\"c\":2}}", "{\"a\":{\"c\":2,\"d\":[]},\"b\":1}"},
+	{"{\"a\":1,\"b\":2,\"c\":3,\"d\":4,\"e\":5,\"f\":6,\"g\":7,\"h\":8,\"i\":9,\"j\":10,\"k\":"
+	 "11,\"l\":12,"
+	 "\"m\":13,\"ab\":14}",
+		"{\"a\":1,\"ab\":14,\"b\":2,\"c\":3,\"d\":4,\"e\":5,\"f\":6,\"g\":7,\"h\":8,\"i\":"
+		"9,\"j\":10,"
+		"\"k\":11,\"l\":12,\"m\":13}"},
+};
+
+START_TEST(json_is_read_as_it_is_written)
+	{
+		struct error err = {0};
+		struct str out;
+		str_init(&out, STR_NO_CAP);
+		struct json *root = json_parse(
+			json_values[_i].text, strlen(json_values[_i].text), &err);
+		ck_assert_msg(root != NULL, "%s: %s", json_values[_i].text, err.msg);
+		json_dump(root, true, &out);
+		ck_assert_str_eq(out.data, json_values[_i].dumped);
+		json_free(root);
+		str_release(&out);
+	}
+END_TEST
+
+START_TEST(json_keeps_the_order_of_members)
+	{
+		struct error err = {0};
+		static const char text[] = "{\"z\":1,\"a\":2,\"m\":[10,20,30]}";
+		struct str out;
+		int64_t v;
+		str_init(&out, STR_NO_CAP);
+		struct json *root = json_parse(text, sizeof(text) - 1, &err);
+		json_dump(root, false, &out);
+		ck_assert_str_eq(out.data, text);
+		ck_assert_uint_eq(json_len(root), 3);
+		ck_assert(json_int(json_at(json_get(root, "m"), 2), &v));
+		ck_assert_int_eq(v, 30);
+		ck_assert_ptr_null(json_at(json_get(root, "m"), 3));
+		ck_assert_ptr_null(json_get(root, "b"));
+		ck_assert_ptr_null(json_get(json_get(root, "z"), "b"));
+		json_free(root);
+		str_release(&out);
+	}
+END_TEST
+
+static const struct {
+	const char *text, *told;
+} json_wrongs[] = {
+	{"", "no value (line 1, column 1)"},
+	{"[1,\n 2,]", "no value (line 2, column 4)"},
+	{"[1 2]", "',' or ']' is missing (line 1, column 4)"},
+	{"{\"a\" 1}", "':' is missing (line 1, column 6)"},
+	{"{\"a\":1,}", "a key in quotes is missing"},
+	{"{a:1}", "a key in quotes is missing"},
+	{"{\"a\":1", "',' or '}' is missing"},
+	{"{\"a\":1,\"b\":2,\"a\":3}", "the same key twice"},
+	{"{\"a\":1,\"b\":2,\"c\":3,\"d\":4,\"e\":5,\"f\":6,\"g\":7,\"h\":8,\"i\":9,\"j\":10,\"k\":"
+	 "11,\"l\":12,"
+	 "\"m\":13,\"d\":14}",
+		"the same key twice"},
+	{"{\"a\\u0000\":1}", "a key with a NUL"},
+	{"\"abc", "a string without an end"},
+	{"\"a\nb\"", "a control character in a string"},
+	{"\"\\x\"", "an unknown escape"},
+	{"\"\\u12g4\"", "four hexadecimal digits"},
+	{"\"\\ud800\"", "a high surrogate without a low one"},
+	{"\"\\ud800\\u0041\"", "a high surrogate without a low one"},
+	{"\"\\udc00\"", "a low surrogate without a high one"},
+	{"\"\xff\"", "not UTF-8"},
+	{"\"\xc0\x80\"", "not UTF-8"},
+	{"\"\xed\xa0\x80\"", "not UTF-8"},
+	{"9223372036854775808", "an integer beyond 64 bits"},
+	{"-9223372036854775809", "an integer beyond 64 bits"},
+	{"100000000000000000000000000", "an integer beyond 64 bits"},
+	{"1e999", "beyond what a double holds"},
+	{"01", "no value"},
+	{"1.", "no digit behind the point"},
+	{"1e", "no digit in the exponent"},
+	{"-", "no value"},
+	{"+1", "no value"},
+	{"nul", "no value"},
+	{"NaN", "no value"},
+	{"1 1", "something behind the value"},
+	{"[1]]", "something behind the value"},
+};
+
+START_TEST(json_says_what_is_wrong_and_where)
+	{
+		struct error err = {0};
+		const char *text = json_wrongs[_i].text;
+		ck_assert_ptr_null(json_parse(text, strlen(text), &err));
+		ck_assert_msg(
+			strstr(err.msg, json_wrongs[_i].told) != NULL, "%s: %s", text, err.msg);
+	}
+END_TEST
+
+START_TEST(json_limits_brackets_in_each_other)
+	{
+		struct error err = {0};
+		AUTO_FREE char *deep = xmalloc(200001);
+		memset(deep, '[', 100000);
+		memset(deep + 100000, ']', 100000);
+		ck_assert_ptr_null(json_parse(deep, 200000, &err));
+		ck_assert_ptr_nonnull(strstr(err.msg, "too many brackets"));
+		struct json *root = json_parse(deep + 100000 - 512, 1024, &err);
+		ck_assert_ptr_nonnull(root);
+		json_free(root);
 	}
 END_TEST
 
@@ -420,7 +544,10 @@ START_TEST(regex_find_gives_the_whole_match)
 			{"x*", "abc", ""},
 			{"B", "abc", NULL},
 			{"(?i)B", "abc", "b"},
-			{"c", "a\xff\xff" "c", "c"},
+			{"c",
+				"a\xff\xff"
+				"c",
+				"c"},
 		};
 		for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 			struct error err;
@@ -450,6 +577,10 @@ int main(void)
 	tcase_add_test(t, nearest_name_is_found_or_none);
 	tcase_add_test(t, utf8_refuses_surrogates_overlong_and_cut_sequences);
 	tcase_add_test(t, json_writer_escapes_and_reader_gives_it_back);
+	tcase_add_loop_test(t, json_is_read_as_it_is_written, 0, ARRAY_LEN(json_values));
+	tcase_add_test(t, json_keeps_the_order_of_members);
+	tcase_add_loop_test(t, json_says_what_is_wrong_and_where, 0, ARRAY_LEN(json_wrongs));
+	tcase_add_test(t, json_limits_brackets_in_each_other);
 	tcase_add_test(t, json_refuses_what_is_no_single_value);
 	tcase_add_test(t, zip_gives_back_and_refuses_damage);
 	tcase_add_test(t, zip_stream_takes_a_frame_of_unknown_size_up_to_the_limit);

@@ -43,6 +43,7 @@ static struct error err, failure;
 static char *urls[4];
 static pid_t fakes[4];
 static char *script_path, *log_path;
+static const char *fake_words[8]; /* further words for the next fake engine; NULL ends them */
 
 static bool is_ready, is_failed, is_closed;
 static unsigned n_events;
@@ -70,6 +71,9 @@ static void start_fake(
 {
 	const char *program = getenv("FAKE_ENGINE");
 	AUTO_FREE char *port_text = xasprintf("%u", port);
+	const char *args[32] = {program, "--die-with-parent", "--dialect", dialect, "--slots",
+		slots, "--context", context, "--port", port_text, "--script", script_path, "--log",
+		log_path};
 	char line[128] = "";
 	int ends[2];
 
@@ -80,9 +84,9 @@ static void start_fake(
 		dup2(ends[1], 1);
 		close(ends[0]);
 		close(ends[1]);
-		execl(program, program, "--die-with-parent", "--dialect", dialect, "--slots", slots,
-			"--context", context, "--port", port_text, "--script", script_path, "--log",
-			log_path, NULL);
+		for (unsigned k = 0, n = 14; fake_words[k] != NULL; k++)
+			args[n++] = fake_words[k];
+		execv(program, (char *const *)(uintptr_t)args);
 		_exit(127);
 	}
 	close(ends[1]);
@@ -796,6 +800,409 @@ START_TEST(two_endpoints_share_the_work_and_one_may_die)
 	}
 END_TEST
 
+/* --- several endpoints, and what is seen of them --- */
+
+/* The words of the next fakes. */
+static void words(const char *a, const char *b, const char *c, const char *d)
+{
+	fake_words[0] = a;
+	fake_words[1] = b;
+	fake_words[2] = c;
+	fake_words[3] = d;
+}
+
+static struct engine_endpoint_stats stats_of(size_t i)
+{
+	struct engine_endpoint_stats stats;
+
+	ck_assert(engine_endpoint_stats(engine, i, &stats));
+	return stats;
+}
+
+static void all_are_well(void)
+{
+	for (unsigned i = 0; i < n_jobs; i++) {
+		for (unsigned k = 0; k < jobs[i].n; k++)
+			ck_assert_msg(seen[i][k].n == 1 && seen[i][k].reason == ENGINE_OK,
+				"job %u candidate %u: %s", i, k, seen[i][k].msg);
+	}
+}
+
+/* The first is fast, the second slow. */
+static void open_two(const char *fast, const char *slow)
+{
+	config.n_urls = 2;
+	words("--delay-ms-per-token", fast, NULL, NULL);
+	start_fake(0, 0, "llama.cpp", "4", "4096");
+	words("--delay-ms-per-token", slow, NULL, NULL);
+	start_fake(1, 0, "llama.cpp", "4", "4096");
+	start_engine();
+	ck_assert_msg(is_ready, "%s", failure.msg);
+	tokenize("What is 2+3? [fake: len=20]", SPECIAL_TEXT);
+}
+
+static void stop_the_loop(void *ctx)
+{
+	(void)ctx;
+	loop_stop(loop);
+}
+
+static void run_for(uint64_t ms)
+{
+	loop_after(loop, ms, stop_the_loop, NULL);
+	loop_run(loop);
+}
+
+/* Requests die with their last callback. */
+static void cancel_rest(void)
+{
+	for (unsigned i = 0; i < n_jobs; i++) {
+		unsigned n = 0;
+
+		for (unsigned k = 0; k < jobs[i].n; k++)
+			n += seen[i][k].n;
+		if (n < jobs[i].n)
+			engine_cancel(requests[i]);
+	}
+	n_expected = 0;
+	for (unsigned i = 0; i < n_jobs; i++)
+		n_expected += jobs[i].n;
+	if (n_candidates < n_expected)
+		run_loop();
+	ck_assert_uint_eq(n_candidates, n_expected);
+}
+
+START_TEST(a_slow_endpoint_gets_less_and_nothing_at_the_end)
+	{
+		open_two("1", "20");
+		for (unsigned i = 0; i < 16; i++)
+			add_job(4);
+		engine_expect(engine, 0);
+		finish_jobs();
+		all_are_well();
+		ck_assert_uint_gt(stats_of(1).answers, 0);
+		ck_assert_uint_lt(4 * stats_of(1).answers, stats_of(0).answers);
+		/* The speeds are known now: twelve candidates are done by the fast one before the slow one has done one. */
+		uint64_t before = stats_of(1).requests;
+		for (unsigned i = 0; i < 3; i++)
+			add_job(4);
+		finish_jobs();
+		ck_assert_uint_eq(stats_of(1).requests, before);
+		/* With more to come no slot may idle. */
+		engine_expect(engine, 1000);
+		for (unsigned i = 0; i < 3; i++)
+			add_job(4);
+		finish_jobs();
+		ck_assert_uint_gt(stats_of(1).requests, before);
+		ck_assert_str_eq(stats_of(1).url, urls[1]);
+		ck_assert_uint_gt(stats_of(1).busy_ms, 0);
+	}
+END_TEST
+
+START_TEST(a_straggler_is_sent_again_and_the_first_answer_counts)
+	{
+		struct engine_stats stats;
+		unsigned n_hedged = 0;
+
+		config.hedge = true;
+		config.watch_ms = 50;
+		open_two("1", "40");
+		for (unsigned i = 0; i < 8; i++)
+			add_job(4);
+		finish_jobs();
+		/* Those that the slow one has are under way when the fast one has nothing left. */
+		for (unsigned i = 0; i < 4; i++)
+			add_job(4);
+		engine_expect(engine, 0);
+		finish_jobs();
+		all_are_well();
+		engine_stats(engine, &stats);
+		ck_assert_uint_gt(stats.hedges, 0);
+		ck_assert_uint_gt(stats.hedges_won, 0);
+		ck_assert_uint_gt(stats.tokens_wasted, 0);
+		/* Asked again of the fast one alone, they are the same. */
+		stop_fake(1);
+		for (unsigned i = 8; i < 12; i++) {
+			jobs[n_jobs] = jobs[i];
+			n_expected += 4;
+			engine_generate(
+				engine, &jobs[n_jobs], on_candidate, (void *)(uintptr_t)n_jobs);
+			n_jobs++;
+		}
+		finish_jobs();
+		all_are_well();
+		for (unsigned i = 0; i < 4; i++) {
+			for (unsigned k = 0; k < 4; k++) {
+				ck_assert_str_eq(seen[8 + i][k].text, seen[12 + i][k].text);
+				n_hedged += strcmp(seen[8 + i][k].endpoint, urls[0]) == 0;
+			}
+		}
+		ck_assert_uint_gt(n_hedged, 8);
+	}
+END_TEST
+
+START_TEST(without_hedge_nothing_is_sent_twice)
+	{
+		struct engine_stats stats;
+
+		config.watch_ms = 50;
+		open_two("1", "20");
+		for (unsigned i = 0; i < 8; i++)
+			add_job(4);
+		engine_expect(engine, 0);
+		finish_jobs();
+		engine_stats(engine, &stats);
+		ck_assert_uint_eq(stats.hedges + stats.tokens_wasted, 0);
+		ck_assert_uint_eq(count_log("/completion"), 32);
+	}
+END_TEST
+
+START_TEST(a_call_that_was_sent_twice_can_be_cancelled)
+	{
+		struct engine_stats stats;
+
+		config.hedge = true;
+		config.watch_ms = 20;
+		config.n_urls = 2;
+		write_script("{\"path\":\"/completion\",\"prompt_contains\":\"2+4\","
+			     "\"times\":5,\"fault\":\"slow\",\"ms\":300}\n"
+			     "{\"path\":\"/"
+			     "completion\",\"prompt_contains\":\"2+4\",\"fault\":\"never\"}\n");
+		words("--delay-ms-per-token", "1", NULL, NULL);
+		start_fake(0, 0, "llama.cpp", "4", "4096");
+		write_script("{\"path\":\"/completion\",\"prompt_contains\":\"2+4\","
+			     "\"fault\":\"never\"}\n");
+		words("--delay-ms-per-token", "10", NULL, NULL);
+		start_fake(1, 0, "llama.cpp", "4", "4096");
+		start_engine();
+		ck_assert_msg(is_ready, "%s", failure.msg);
+		tokenize("What is 2+3? [fake: len=20]", SPECIAL_TEXT);
+		for (unsigned i = 0; i < 8; i++)
+			add_job(4);
+		finish_jobs();
+		tokenize("What is 2+4?", SPECIAL_TEXT);
+		add_job(8);
+		engine_expect(engine, 0);
+		run_for(1500);
+		/* The fast one has given its own, and those of the slow one are under way at both. */
+		engine_stats(engine, &stats);
+		ck_assert_uint_gt(stats.hedges, 0);
+		cancel_rest();
+		ck_assert_int_eq(seen[8][7].reason, ENGINE_CANCELLED);
+	}
+END_TEST
+
+static void stop_second(void *ctx)
+{
+	(void)ctx;
+	kill(fakes[1], SIGSTOP);
+}
+
+static void go_on_second(void *ctx)
+{
+	(void)ctx;
+	kill(fakes[1], SIGCONT);
+}
+
+START_TEST(a_hung_endpoint_is_given_up_and_its_work_goes_elsewhere)
+	{
+		config.hang_timeout_ms = 400;
+		config.watch_ms = 50;
+		open_two("1", "5");
+		for (unsigned i = 0; i < 8; i++)
+			add_job(4);
+		loop_after(loop, 30, stop_second, NULL);
+		finish_jobs();
+		all_are_well();
+		for (unsigned i = 0; i < 8; i++)
+			ck_assert_uint_eq(seen[i][0].attempts, 1);
+		ck_assert(!stats_of(1).up);
+		ck_assert(stats_of(0).up);
+		ck_assert(!is_failed);
+		/* It is probed until it goes on. */
+		loop_after(loop, 0, go_on_second, NULL);
+		stop_fake(0);
+		add_job(4);
+		finish_jobs();
+		all_are_well();
+		ck_assert(stats_of(1).up);
+		ck_assert_uint_gt(stats_of(1).down_ms, 0);
+	}
+END_TEST
+
+START_TEST(a_slow_answer_of_a_server_that_lives_is_waited_for)
+	{
+		config.hang_timeout_ms = 300;
+		config.watch_ms = 20;
+		open_engine("llama.cpp",
+			"{\"path\":\"/completion\",\"fault\":\"slow\",\"ms\":1500}\n"
+			"{\"path\":\"/metrics\",\"fault\":\"never\"}\n");
+		ck_assert_msg(one()->reason == ENGINE_OK, "%s", seen[0][0].msg);
+		ck_assert_uint_eq(seen[0][0].attempts, 1);
+		ck_assert_uint_eq(count_log("/completion"), 1);
+		ck_assert_uint_gt(count_log("/health"), 0);
+	}
+END_TEST
+
+START_TEST(an_endpoint_that_gives_errors_only_gets_one_request_at_a_time)
+	{
+		config.n_urls = 2;
+		config.retries = 100;
+		write_script("{\"path\":\"/completion\",\"fault\":\"500\"}\n");
+		start_fake(0, 0, "llama.cpp", "4", "4096");
+		write_script("");
+		words("--delay-ms-per-token", "2", NULL, NULL);
+		start_fake(1, 0, "llama.cpp", "4", "4096");
+		start_engine();
+		ck_assert_msg(is_ready, "%s", failure.msg);
+		tokenize("What is 2+3? [fake: len=20]", SPECIAL_TEXT);
+		for (unsigned i = 0; i < 16; i++)
+			add_job(4);
+		finish_jobs();
+		all_are_well();
+		ck_assert_uint_eq(stats_of(1).answers, 64);
+		ck_assert_uint_eq(stats_of(0).answers, 0);
+		/* Four slots, one sent ahead, what came back before the fifth error, and some trials. */
+		ck_assert_uint_ge(stats_of(0).errors, 5);
+		ck_assert_uint_lt(stats_of(0).errors, 24);
+	}
+END_TEST
+
+START_TEST(an_endpoint_that_recovers_is_used_again)
+	{
+		config.retries = 100;
+		open_engine(
+			"llama.cpp", "{\"path\":\"/completion\",\"times\":8,\"fault\":\"500\"}\n");
+		tokenize("What is 2+3? [fake: len=20]", SPECIAL_TEXT);
+		for (unsigned i = 0; i < 8; i++)
+			add_job(4);
+		finish_jobs();
+		all_are_well();
+		ck_assert_uint_eq(stats_of(0).errors, 8);
+		ck_assert_uint_eq(stats_of(0).answers, 32);
+	}
+END_TEST
+
+START_TEST(nothing_but_errors_for_long_fails_the_engine)
+	{
+		config.retries = 100;
+		config.down_timeout_ms = 500;
+		open_engine("llama.cpp", "{\"path\":\"/completion\",\"fault\":\"500\"}\n");
+		tokenize("What is 2+3?", SPECIAL_TEXT);
+		add_job(8);
+		finish_jobs();
+		if (!is_failed)
+			run_loop();
+		ck_assert(is_failed);
+		ck_assert_int_eq(failure.kind, FAIL_REMOTE);
+		ck_assert_ptr_nonnull(strstr(failure.msg, "nothing but errors"));
+		ck_assert_int_eq(seen[0][0].reason, ENGINE_CANCELLED);
+	}
+END_TEST
+
+START_TEST(an_endpoint_that_came_back_starts_slowly)
+	{
+		struct engine_stats stats;
+
+		config.watch_ms = 100000;
+		write_script("");
+		start_fake(0, 0, "llama.cpp", "16", "4096");
+		late_port = port_of(urls[0]);
+		start_engine();
+		tokenize("What is 2+3? [fake: len=20]", SPECIAL_TEXT);
+		stop_fake(0);
+		write_script("{\"path\":\"/completion\",\"nth\":1,\"fault\":\"slow\",\"ms\":1}\n"
+			     "{\"path\":\"/completion\",\"fault\":\"never\"}\n");
+		for (unsigned i = 0; i < 8; i++)
+			add_job(4);
+		run_for(50);
+		ck_assert(!stats_of(0).up);
+		start_fake(0, late_port, "llama.cpp", "16", "4096");
+		run_for(1500);
+		engine_stats(engine, &stats);
+		/* Two and one ahead at first; one more for the good answer. */
+		ck_assert_uint_eq(n_candidates, 1);
+		ck_assert_uint_eq(stats.in_flight, 4);
+		cancel_rest();
+	}
+END_TEST
+
+static const struct {
+	const char *of, *slots, *others;
+	const char *dialect;
+	uint32_t at_least, at_most;
+} gauged[] = {
+	/* From 16, of which nothing was known, to what the server works on. */
+	{"vllm", "4", "0", "openai", 3, 5},
+	{"sglang", "4", "0", "openai", 3, 5},
+	{"vllm", "24", "0", "openai", 20, 30},
+	{"sglang", "24", "0", "openai", 20, 30},
+	/* From its slots to what others leave. */
+	{"llama.cpp", "8", "6", "llama.cpp", 1, 3},
+	{"llama.cpp", "8", "0", "llama.cpp", 8, 8},
+	/* Nothing told. */
+	{"none", "8", "0", "llama.cpp", 8, 8},
+};
+
+START_TEST(the_limit_follows_what_the_server_says_of_itself)
+	{
+		struct engine_endpoint_stats stats;
+
+		config.watch_ms = 10;
+		words("--metrics-of", gauged[_i].of, "--others", gauged[_i].others);
+		fake_words[4] = "--delay-ms-per-token";
+		fake_words[5] = "1";
+		start_fake(0, 0, gauged[_i].dialect, gauged[_i].slots, "4096");
+		start_engine();
+		ck_assert_msg(is_ready, "%s", failure.msg);
+		tokenize("What is 2+3? [fake: len=20]", SPECIAL_TEXT);
+		for (unsigned i = 0; i < JOBS_MAX; i++)
+			add_job(16);
+		/* Not to the end, where nothing waits that the limit could be raised for. */
+		n_expected = 64;
+		for (unsigned i = 0; i < 25; i++) {
+			run_loop();
+			/* Whole rounds come in one turn: the next goal is reckoned from what is there. */
+			n_expected = n_candidates + 32;
+			stats = stats_of(0);
+			if ((stats.limit >= gauged[_i].at_least &&
+				    stats.limit <= gauged[_i].at_most) ||
+				n_expected > 16 * JOBS_MAX)
+				break;
+		}
+		ck_assert_msg(
+			stats.limit >= gauged[_i].at_least && stats.limit <= gauged[_i].at_most,
+			"%s: %u", gauged[_i].of, stats.limit);
+		cancel_rest();
+	}
+END_TEST
+
+START_TEST(a_fixed_concurrency_is_kept_and_no_gauge_asked)
+	{
+		config.watch_ms = 20;
+		config.concurrency = 3;
+		words("--delay-ms-per-token", "3", NULL, NULL);
+		open_engine("llama.cpp", "");
+		generate(16);
+		ck_assert_uint_eq(stats_of(0).limit, 3);
+		ck_assert_uint_eq(count_log("/metrics"), 0);
+	}
+END_TEST
+
+START_TEST(endpoints_that_tokenize_differently_are_refused)
+	{
+		config.n_urls = 2;
+		start_fake(0, 0, "llama.cpp", "4", "4096");
+		write_script("{\"path\":\"/tokenize\",\"prompt_contains\":\"Thresh\","
+			     "\"fault\":\"body\",\"body\":\"{\\\"tokens\\\": [1, 2, 3]}\"}\n");
+		start_fake(1, 0, "llama.cpp", "4", "4096");
+		start_engine();
+		ck_assert(is_failed);
+		ck_assert_int_eq(failure.kind, FAIL_REMOTE);
+		ck_assert_ptr_nonnull(strstr(failure.msg, "tokenizes a text otherwise"));
+	}
+END_TEST
+
 START_TEST(endpoints_of_different_dialects_are_refused)
 	{
 		config.n_urls = 2;
@@ -804,6 +1211,7 @@ START_TEST(endpoints_of_different_dialects_are_refused)
 		start_engine();
 		ck_assert(is_failed);
 		ck_assert_int_eq(failure.kind, FAIL_REMOTE);
+		ck_assert_ptr_nonnull(strstr(failure.msg, "token ids"));
 	}
 END_TEST
 
@@ -960,6 +1368,28 @@ START_TEST(a_served_engine_that_dies_is_started_again)
 			ck_assert_msg(seen[0][i].reason == ENGINE_OK, "%s", seen[0][i].msg);
 			ck_assert_uint_eq(seen[0][i].attempts, 1);
 		}
+		engine_stats(engine, &stats);
+		ck_assert_uint_eq(stats.restarts, 1);
+		close_engine();
+		free_serve();
+	}
+END_TEST
+
+START_TEST(a_served_engine_that_hangs_is_started_again)
+	{
+		struct engine_stats stats;
+
+		/* The first question for its health is that of the start. */
+		serve("{\"path\":\"/completion\",\"nth\":2,\"fault\":\"never\"}\n"
+		      "{\"path\":\"/health\",\"nth\":2,\"fault\":\"never\"}\n");
+		config.hang_timeout_ms = 300;
+		config.watch_ms = 20;
+		config.retries = 0;
+		start_engine();
+		ck_assert_msg(is_ready, "%s (%s)", failure.msg, failure.hint);
+		generate(2);
+		all_are_well();
+		ck_assert_uint_eq(seen[0][1].attempts, 1);
 		engine_stats(engine, &stats);
 		ck_assert_uint_eq(stats.restarts, 1);
 		close_engine();
@@ -1142,6 +1572,20 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, a_server_that_stays_away_fails_the_engine_once);
 	tcase_add_test(tc, a_server_that_never_starts_fails_the_engine);
 	tcase_add_test(tc, two_endpoints_share_the_work_and_one_may_die);
+	tcase_add_test(tc, a_slow_endpoint_gets_less_and_nothing_at_the_end);
+	tcase_add_test(tc, a_straggler_is_sent_again_and_the_first_answer_counts);
+	tcase_add_test(tc, without_hedge_nothing_is_sent_twice);
+	tcase_add_test(tc, a_call_that_was_sent_twice_can_be_cancelled);
+	tcase_add_test(tc, a_hung_endpoint_is_given_up_and_its_work_goes_elsewhere);
+	tcase_add_test(tc, a_slow_answer_of_a_server_that_lives_is_waited_for);
+	tcase_add_test(tc, an_endpoint_that_gives_errors_only_gets_one_request_at_a_time);
+	tcase_add_test(tc, an_endpoint_that_recovers_is_used_again);
+	tcase_add_test(tc, nothing_but_errors_for_long_fails_the_engine);
+	tcase_add_test(tc, an_endpoint_that_came_back_starts_slowly);
+	tcase_add_loop_test(
+		tc, the_limit_follows_what_the_server_says_of_itself, 0, (int)ARRAY_LEN(gauged));
+	tcase_add_test(tc, a_fixed_concurrency_is_kept_and_no_gauge_asked);
+	tcase_add_test(tc, endpoints_that_tokenize_differently_are_refused);
 	tcase_add_test(tc, endpoints_of_different_dialects_are_refused);
 	tcase_add_test(tc, a_dialect_that_the_server_does_not_speak_is_an_error);
 	tcase_add_test(tc, a_key_that_is_not_set_is_told_at_the_start);
@@ -1152,6 +1596,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, closing_answers_everything_first);
 	tcase_add_test(tc, a_served_engine_is_started_and_stopped);
 	tcase_add_test(tc, a_served_engine_that_dies_is_started_again);
+	tcase_add_test(tc, a_served_engine_that_hangs_is_started_again);
 	tcase_add_test(tc, a_served_engine_that_keeps_dying_fails);
 	tcase_add_test(tc, a_model_that_is_not_gguf_is_told_before_anything_is_started);
 	tcase_add_test(tc, a_server_that_does_not_start_is_quoted);

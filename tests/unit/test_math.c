@@ -34,6 +34,32 @@ static const struct {
 	const char *gold, *pred;
 	int outcome;
 } pairs[] = {
+	/* What overlaps or touches is one interval. */
+	{"[1,2]\\cup[2,3]", "[1,3]", EQ},
+	{"[1,2)\\cup(2,3]", "[1,3]", NE},
+	{"(-\\infty,2)\\cup\\{2\\}", "(-\\infty,2]", EQ},
+	{"[0,5]\\cup[1,2]", "[0,5]", EQ},
+	{"(0,\\sqrt2)\\cup[1,2)", "(0,2)", EQ},
+	{"(0,1)\\cup(2,3)", "(0,3)", NE},
+	{"(0,1)\\cup\\{2\\}", "\\{2\\}\\cup(0,1)", EQ},
+	{"(0,1)\\cup\\{2\\}", "(0,1)\\cup\\{3\\}", NE},
+	/* Binomials with a small lower number are polynomials. */
+	{"\\binom{n}{3}", "\\frac{n(n-1)(n-2)}{6}", EQ},
+	{"\\binom{n+1}{2}", "\\frac{n(n+1)}{2}", EQ},
+	{"\\binom{n}{2}", "\\frac{n(n+1)}{2}", NE},
+	/* Roots are opened for positive letters, so a magnitude proves nothing against them. */
+	{"\\sqrt{x^2}", "|x|", UNDEC},
+	{"|x|", "|y|", NE},
+	{"|x-1|", "|1-x|", EQ},
+	{"|x|+1", "x-1", NE},
+	/* Words. */
+	{"New York", "new york", EQ},
+	{"New York", "New Jersey", UNDEC},
+	{"2e", "2\\mathrm{e}", EQ},
+	{"3+2\\mathrm{i}", "3+2i", EQ},
+	/* Matrices row by row. */
+	{"\\begin{pmatrix} 1 & 2 \\\\ 3 & 4 \\end{pmatrix}", "[[1,2],[3,4]]", EQ},
+	{"\\begin{pmatrix} 1 & 2 \\\\ 3 & 4 \\end{pmatrix}", "[[1,3],[2,4]]", NE},
 	/* Integers. */
 	{"18", "18", EQ},
 	{"18", "18.", EQ},
@@ -544,7 +570,6 @@ static const struct {
 	{"2\\cos^2 x - 1", "\\cos 2x", true},
 	{"\\sqrt{x^2}", "|x|", false},
 	{"n!", "n\\cdot (n-1)!", false},
-	{"\\binom{n}{2}", "\\frac{n(n-1)}{2}", false},
 	{"\\log_a b", "\\frac{\\ln b}{\\ln a}", true},
 	{"\\lg 2", "\\log_{10} 2", true},
 	{"3^{x+1}", "3\\cdot 3^x", true},
@@ -899,6 +924,11 @@ static const struct {
 	const char *gold, *output;
 	int outcome;
 } choices[] = {
+	{"A", "The correct option is A.", EQ},
+	{"A", "I choose B, since the first is wrong.", NE},
+	{"B", "B and C", NONE_OR_UNREAD},
+	{"B", "(B) or (C)", NONE_OR_UNREAD},
+	{"B", "B/C", NONE_OR_UNREAD},
 	{"A", "\\boxed{\\text{A}}", EQ},
 	{"(A) Cecile", "A", EQ},
 	{"(A) Cecile", "C", NE},
@@ -932,6 +962,19 @@ static const struct {
 	enum math_rule rule;
 	int outcome; /* against 18 */
 } outputs[] = {
+	{"boxed{18}", MATH_RULE_BOXED, EQ},
+	{"\boxed{18}", MATH_RULE_BOXED, EQ}, /* "\\boxed" read as JSON */
+	{"unboxed{17}, so 18", MATH_RULE_NUMBER, EQ},
+	{"\\boxed 18", MATH_RULE_BOXED, EQ},
+	{"$\\boxed 18$ and not 17", MATH_RULE_BOXED, EQ},
+	{"17 <answer>18</answer>", MATH_RULE_FINAL, EQ},
+	{"<answer>17</answer>\nNo:\n<ANSWER>\n18\n</answer>", MATH_RULE_FINAL, EQ},
+	{"\\boxed{17}<answer>18</answer>", MATH_RULE_FINAL, EQ},
+	{"<answer>17</answer> \\boxed{18}", MATH_RULE_BOXED, EQ},
+	{"<answer>17</answer> and <answer>18", MATH_RULE_FINAL, NE},
+	{"#### The answer is 18", MATH_RULE_HASHES, EQ},
+	{"Therefore, x = 18.", MATH_RULE_WHOLE, EQ},
+	{"The answer is 18 (not 17).", MATH_RULE_ANSWER, EQ},
 	{"so \\boxed{18}.", MATH_RULE_BOXED, EQ},
 	{"\\boxed{5} is wrong, it is \\boxed{18}", MATH_RULE_BOXED, EQ},
 	{"\\boxed{18} and then 7", MATH_RULE_BOXED, EQ},

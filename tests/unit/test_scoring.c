@@ -213,6 +213,26 @@ START_TEST(tables_beyond_the_limits_are_refused)
 	}
 END_TEST
 
+START_TEST(tokens_are_counted_where_they_are_told)
+	{
+		static const struct {
+			const char *body;
+			uint32_t n;
+		} cases[] = {{"{\"usage\":{\"prompt_tokens\":464,\"total_tokens\":464}}", 464},
+			{"{\"embedding\":[1],\"meta_info\":{\"prompt_tokens\":7}}", 7},
+			{"[{\"embedding\":[1],\"meta_info\":{\"prompt_tokens\":7}}]", 7},
+			{"{\"usage\":{\"prompt_tokens\":-1}}", 0},
+			{"{\"usage\":{\"prompt_tokens\":99999999999}}", 0},
+			{"{\"usage\":null,\"meta_info\":{}}", 0}, {"[]", 0}, {"7", 0}};
+		for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+			struct error mistake = {0};
+			AUTO_JSON struct json *answer = json_parse(
+				cases[i].body, strlen(cases[i].body), &mistake);
+			ck_assert_msg(scoring_tokens(answer) == cases[i].n, "%s", cases[i].body);
+		}
+	}
+END_TEST
+
 START_TEST(a_server_is_known_by_what_it_calls_itself)
 	{
 		ck_assert_str_eq(scoring_for("llamacpp")->name, "rerank");
@@ -240,6 +260,7 @@ int main(void)
 		tc, answers_that_make_no_sense_are_refused, 0, (int)(sizeof(bad) / sizeof(bad[0])));
 	tcase_add_test(tc, an_answer_may_have_no_rows);
 	tcase_add_test(tc, tables_beyond_the_limits_are_refused);
+	tcase_add_test(tc, tokens_are_counted_where_they_are_told);
 	tcase_add_test(tc, a_server_is_known_by_what_it_calls_itself);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(sr, CK_ENV);

@@ -37,6 +37,18 @@ static size_t skip_opening(struct slice s, size_t at)
 	return at;
 }
 
+/* Bytes of "and ", "or " or "&" at s[at]. */
+static size_t joint_at(struct slice s, size_t at)
+{
+	static const char *const joints[] = {"and ", "or ", "& ", "/"};
+	for (size_t i = 0; i < ARRAY_LEN(joints); i++) {
+		if (at <= s.len && math_starts(s, at, joints[i], strlen(joints[i]))) {
+			return strlen(joints[i]);
+		}
+	}
+	return 0;
+}
+
 /* The letter that a text opens with as an option; out_rest gets what stands behind it. 0 if it opens with none. */
 static char opening_letter(struct slice s, size_t *out_rest)
 {
@@ -69,9 +81,11 @@ static char opening_letter(struct slice s, size_t *out_rest)
 	bool formula = (blank && memchr("=+-*/<>^", after, 8)) ||
 		(rest < s.len && memchr("=+-*/<>^", s.data[rest], 8)) ||
 		(command < s.len && s.data[command] == '\\' && !space);
-	/* "A, B and C" names several. */
-	size_t more = skip_opening(s, rest);
-	bool several = marked && more < s.len && is_option(s.data[more]) && ends_word(s, more + 1);
+	/* "A, B and C" and "B or C" name several. */
+	size_t more = skip_opening(s, rest), joined = joint_at(s, more);
+	more = skip_opening(s, more + joined);
+	bool several = (marked || joined) && more < s.len && is_option(s.data[more]) &&
+		ends_word(s, more + 1);
 	if (article || formula || several || (rest < s.len && s.data[rest] == '(')) {
 		return 0;
 	}
@@ -148,6 +162,24 @@ static char only_letter(struct slice s)
 	return only;
 }
 
+/* "the correct option is A": the letter that is named last like that; 0 if there is none. */
+static char named_letter(struct slice s)
+{
+	static const char *const phrases[] = {"option is ", "choice is ",
+		"option is: ", "choice is: ", "correct one is ", "I choose ", "I select ",
+		"option: ", "choice: "};
+	const char *last = NULL;
+	size_t rest;
+	for (size_t i = 0; i < ARRAY_LEN(phrases); i++) {
+		const char *at = s.data, *end = s.data + s.len;
+		while ((at = memmem(at, (size_t)(end - at), phrases[i], strlen(phrases[i])))) {
+			at += strlen(phrases[i]);
+			last = !last || at > last ? at : last;
+		}
+	}
+	return last ? opening_letter(math_sub(s, (size_t)(last - s.data), s.len), &rest) : 0;
+}
+
 bool math_check_choice(const struct math_value *gold, struct slice output,
 	const struct math_span *spans, size_t n, struct math_verdict *out)
 {
@@ -168,6 +200,7 @@ bool math_check_choice(const struct math_value *gold, struct slice output,
 	if (output.len > MATH_SPAN_BYTES_MAX) {
 		output = math_sub(output, output.len - MATH_SPAN_BYTES_MAX, output.len);
 	}
+	letter = letter ? letter : named_letter(output);
 	letter = letter ? letter : only_letter(output);
 	out->rule = MATH_RULE_WHOLE;
 	out->span = output;

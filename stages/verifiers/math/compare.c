@@ -242,6 +242,32 @@ static const struct math_value *sole(const struct math_value *v)
 	return is_unordered(v) && v->n == 1 ? v->items[0] : v;
 }
 
+/* [[1, 2], [3, 4]] against a matrix: row by row. */
+static struct result compare_rows(
+	struct comparison *c, const struct math_value *matrix, const struct math_value *rows)
+{
+	size_t width = matrix->rows > 0 ? matrix->n / matrix->rows : 0;
+	enum math_outcome all = MATH_EQUAL;
+	if (rows->n != matrix->rows) {
+		return undecided;
+	}
+	for (size_t i = 0; i < rows->n; i++) {
+		const struct math_value *row = rows->items[i];
+		struct math_value line = *matrix;
+		line.items = matrix->items + i * width;
+		line.n = width;
+		if (row->kind != VALUE_BRACKET && row->kind != VALUE_TUPLE) {
+			return undecided;
+		}
+		struct result r = compare_in_order(c, &line, row, MATH_BY_SEQUENCE);
+		if (r.outcome == MATH_DIFFERENT) {
+			return r;
+		}
+		all = r.outcome == MATH_EQUAL ? all : MATH_UNDECIDED;
+	}
+	return result(all, MATH_BY_SEQUENCE);
+}
+
 static struct result compare_sequences(
 	struct comparison *c, const struct math_value *a, const struct math_value *b)
 {
@@ -256,6 +282,12 @@ static struct result compare_sequences(
 	const struct math_value *matrix = a->kind == VALUE_MATRIX ? a
 		: b->kind == VALUE_MATRIX                         ? b
 								  : NULL;
+	const struct math_value *other = matrix == a ? b : a;
+	bool nested = matrix && other->n > 0 && other->kind == VALUE_BRACKET &&
+		is_sequence(other->items[0]);
+	if (nested) {
+		return compare_rows(c, matrix, other);
+	}
 	bool vector = matrix && (matrix->rows == 1 || matrix->rows == matrix->n) &&
 		(a->n > 2 || a->kind == VALUE_TUPLE || b->kind == VALUE_TUPLE);
 	struct result r = vector ? compare_in_order(c, a, b, MATH_BY_SEQUENCE) : undecided;
@@ -297,6 +329,10 @@ static struct result compare_kinds(
 	}
 	if (is_statement(a) || is_statement(b)) {
 		return compare_statements(c, a, b);
+	}
+	if (a->kind == VALUE_UNION || b->kind == VALUE_UNION) {
+		a = value_merged(c->w, a);
+		b = value_merged(c->w, b);
 	}
 	if (is_unordered(a) && is_unordered(b)) {
 		return compare_sets(c, a, b, MATH_BY_SET);

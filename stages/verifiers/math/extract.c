@@ -177,10 +177,28 @@ struct box {
 	size_t depth; /* braces open around it */
 };
 
+/* Bytes of the command, 0 if there is none. A backslash that was lost, or read as an escape of JSON (\b), is thought there. */
+static size_t box_command_at(struct slice s, size_t at)
+{
+	char before = at > 0 ? s.data[at - 1] : ' ';
+	switch (s.data[at]) {
+	case '\\':
+		return MATH_STARTS(s, at, "\\boxed") ? 6 : MATH_STARTS(s, at, "\\fbox") ? 5 : 0;
+	case '\b':
+		return MATH_STARTS(s, at, "\boxed") ? 5 : 0;
+	case 'b':
+		return before != '\\' && !math_is_letter(before) && MATH_STARTS(s, at, "boxed{")
+			? 5
+			: 0;
+	default:
+		return 0;
+	}
+}
+
 /* Bytes of a \boxed{ or \fbox{ at s[at], 0 if there is none; a space may stand before the brace. */
 static size_t box_at(struct slice s, size_t at)
 {
-	size_t n = MATH_STARTS(s, at, "\\boxed") ? 6 : MATH_STARTS(s, at, "\\fbox") ? 5 : 0;
+	size_t n = box_command_at(s, at);
 	if (n == 0) {
 		return 0;
 	}
@@ -206,7 +224,7 @@ static size_t find_boxes(struct slice s, size_t at, struct box closed[BOXES_MAX]
 {
 	size_t n_closed = 0, n_open = 0, depth = 0;
 	for (; at < s.len; at++) {
-		size_t box = s.data[at] == '\\' ? box_at(s, at) : 0;
+		size_t box = box_at(s, at);
 		if (box > 0) {
 			push(open, &n_open, (struct box){at, at + box, 0, depth++});
 			at += box - 1;
@@ -344,6 +362,19 @@ static bool is_heading(struct slice line)
 		line.data[at + 1] == ' ';
 }
 
+/* "#### The answer is 18": 18. */
+static struct slice behind_phrase(struct slice line)
+{
+	static const char *const phrases[] = {"the final answer is", "the answer is",
+		"final answer:", "answer:", "answer is", "final answer is"};
+	for (size_t i = 0; i < ARRAY_LEN(phrases); i++) {
+		if (says(line, 0, phrases[i])) {
+			return math_strip(math_sub(line, strlen(phrases[i]), line.len));
+		}
+	}
+	return line;
+}
+
 static bool by_hashes(struct finder *f)
 {
 	struct slice s = f->text;
@@ -361,7 +392,7 @@ static bool by_hashes(struct finder *f)
 		size_t stop = line_end(s, at + 4);
 		struct slice line = math_strip(math_sub(s, at + 4, stop));
 		if (line.len > 0 && (only_blanks(math_sub(s, stop, s.len)) || !is_heading(line))) {
-			add(f, MATH_RULE_HASHES, line);
+			add(f, MATH_RULE_HASHES, behind_phrase(line));
 			return true;
 		}
 		end = at;
@@ -630,8 +661,8 @@ static struct slice leading_math(struct slice s)
 static bool reason_at(struct slice s, size_t at)
 {
 	static const char *const words[] = {" because ", " since ", " as ", " which ", ", so ",
-		", which ", ", because ", ", since ", ", as ", ", and ", ". ", "! ", "? ",
-		" i hope", " (because", " <|"};
+		" (not ", " (since ", " (as ", ", not ", ", which ", ", because ", ", since ",
+		", as ", ", and ", ". ", "! ", "? ", " i hope", " (because", " <|"};
 	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
 		if (says(s, at, words[i])) {
 			return true;
@@ -816,10 +847,41 @@ static bool by_answer_word(struct finder *f, char w, size_t from)
 	return false;
 }
 
+/* <answer>...</answer> behind offset `from`: the last one; what is left open at the end of a text is none. */
+static bool by_tag(struct finder *f, size_t from)
+{
+	static const char open[] = "<answer>", close[] = "</answer>";
+	struct slice s = f->text;
+	size_t end = s.len;
+	for (unsigned hit = 0; hit < HITS_MAX && end > from; hit++) {
+		const char *mark = memrchr(s.data + from, '<', end - from);
+		if (!mark) {
+			return false;
+		}
+		size_t at = (size_t)(mark - s.data);
+		const char *to = says(s, at, open)
+			? memmem(mark, s.len - at, close, sizeof(close) - 1)
+			: NULL;
+		size_t n = f->n;
+		if (to) {
+			add(f, MATH_RULE_FINAL,
+				math_sub(s, at + sizeof(open) - 1, (size_t)(to - s.data)));
+		}
+		if (f->n > n) {
+			return true;
+		}
+		end = at;
+	}
+	return false;
+}
+
 /* A statement of the final answer behind offset `from`. */
 static bool by_final_after(struct finder *f, size_t from)
 {
 	struct slice s = f->text;
+	if (by_tag(f, from)) {
+		return true;
+	}
 	size_t start, at = answer_before(s, s.len, 'w');
 	return at < s.len && at >= from + 6 && says(s, at - 6, "final ") &&
 		statement_start(s, at + 6, &start) && add_statement(f, MATH_RULE_FINAL, start);
@@ -876,11 +938,29 @@ static bool by_foreign_answer(struct finder *f)
 static bool by_answer(struct finder *f)
 {
 	size_t letter = answer_letter(f->text);
-	return by_answer_word(f, 'w', letter) || by_answer_word(f, 'W', letter) ||
+	return by_tag(f, 0) || by_answer_word(f, 'w', letter) || by_answer_word(f, 'W', letter) ||
 		(letter > 0 &&
 			(add_statement(f, MATH_RULE_ANSWER, letter) || by_answer_word(f, 'w', 0) ||
 				by_answer_word(f, 'W', 0))) ||
 		by_foreign_answer(f);
+}
+
+/* "\boxed 42": TeX boxes the 4, the writer means the number. */
+static bool bare_box(struct finder *f)
+{
+	struct slice s = f->text;
+	const char *last = NULL, *at = s.data;
+	while ((at = memmem(at, s.len - (size_t)(at - s.data), "\\boxed ", 7))) {
+		last = at;
+		at += 7;
+	}
+	size_t from = last ? (size_t)(last - s.data) + 7 : s.len, to = from;
+	while (to < s.len && !math_is_blank(s.data[to]) && s.data[to] != '$') {
+		to++;
+	}
+	size_t n = f->n;
+	add(f, MATH_RULE_BOXED, math_sub(s, from, to));
+	return f->n > n;
 }
 
 /* True when boxes decide: found, or opened and cut off, which is no answer rather than a number from somewhere else. */
@@ -889,13 +969,17 @@ static bool by_box(struct finder *f)
 	struct box closed[BOXES_MAX], open[BOXES_MAX];
 	size_t n_open = 0, from;
 	struct slice s = f->text;
-	const char *boxed = memmem(s.data, s.len, "\\boxed", 6);
+	const char *boxed = memmem(s.data, s.len, "oxed", 4);
 	const char *fbox = memmem(s.data, s.len, "\\fbox", 5);
 	const char *first = boxed && (!fbox || boxed < fbox) ? boxed : fbox;
 	if (!first) {
 		return false;
 	}
-	size_t n = find_boxes(s, (size_t)(first - s.data), closed, open, &n_open);
+	size_t start = (size_t)(first - s.data);
+	size_t n = find_boxes(s, start > 2 ? start - 2 : 0, closed, open, &n_open);
+	if (n == 0 && n_open == 0 && bare_box(f)) {
+		return true;
+	}
 	if (n == 0) {
 		if (n_open > 0 && f->policy->open_box) {
 			add(f, MATH_RULE_BOXED, math_sub(s, open[n_open - 1].from, s.len));
@@ -921,6 +1005,24 @@ static bool by_box(struct finder *f)
 
 /* --- 5 to 7 --- */
 
+/* "Therefore, x = 42": x = 42. */
+static struct slice behind_connective(struct slice s)
+{
+	static const char *const words[] = {"therefore", "thus", "hence", "finally", "consequently",
+		"so", "then", "we get", "we have"};
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		size_t at = strlen(words[i]);
+		if (!says(s, 0, words[i])) {
+			continue;
+		}
+		at += at < s.len && s.data[at] == ',';
+		if (at < s.len && s.data[at] == ' ') {
+			return math_sub(s, at + 1, s.len);
+		}
+	}
+	return s;
+}
+
 static bool whole(struct finder *f)
 {
 	struct slice s = math_strip(f->text);
@@ -930,7 +1032,7 @@ static bool whole(struct finder *f)
 	if (s.len == 0 || s.len > WHOLE_BYTES_MAX || memchr(s.data, '\n', s.len)) {
 		return false;
 	}
-	add(f, MATH_RULE_WHOLE, s);
+	add(f, MATH_RULE_WHOLE, behind_connective(s));
 	return true;
 }
 

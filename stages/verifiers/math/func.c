@@ -352,6 +352,23 @@ static const struct expr *greater(struct work *w, const struct expr *a, const st
 	return expr_function(w, FUNCTION_MAX, (struct slice){"", 0}, swap ? b : a, swap ? a : b);
 }
 
+#define FALLING_MAX 8
+
+/* "a over k" is a (a - 1) ... (a - k + 1) / k! for any a. */
+static const struct expr *falling(
+	struct work *w, const struct expr *a, const struct expr *b, struct number k)
+{
+	const struct expr *out = expr_int(w, 1);
+	if (k.big || k.den != 1 || k.num < 0 || k.num > FALLING_MAX) {
+		return expr_function(w, FUNCTION_BINOMIAL, (struct slice){"", 0}, a, b);
+	}
+	for (int64_t i = 0; i < k.num && out; i++) {
+		out = expr_mul(w, out, expr_sub(w, a, expr_int(w, i)));
+		out = out ? expr_div(w, out, expr_int(w, i + 1)) : NULL;
+	}
+	return out;
+}
+
 static const struct expr *call_binary(
 	struct work *w, struct slice name, const struct expr *a, const struct expr *b)
 {
@@ -371,9 +388,15 @@ static const struct expr *call_binary(
 	if (!slice_eq_z(name, "binom")) {
 		return NULL;
 	}
-	return expr_is_number(a, &n) && expr_is_number(b, &k) && number_binomial(w, n, k, &out)
-		? expr_number(w, out)
-		: expr_function(w, FUNCTION_BINOMIAL, (struct slice){"", 0}, a, b);
+	if (!expr_is_number(b, &k)) {
+		return expr_function(w, FUNCTION_BINOMIAL, (struct slice){"", 0}, a, b);
+	}
+	if (expr_is_number(a, &n)) {
+		return number_binomial(w, n, k, &out)
+			? expr_number(w, out)
+			: expr_function(w, FUNCTION_BINOMIAL, (struct slice){"", 0}, a, b);
+	}
+	return falling(w, a, b, k);
 }
 
 const struct expr *math_call(struct work *w, struct slice name, const struct expr *base,

@@ -524,7 +524,9 @@ static void lex_wrapper(struct lexer *lx)
 		letters |= math_is_letter(lx->s[end]);
 		end++;
 	}
-	if (letters && end < lx->len && lx->s[end] == '}') {
+	/* An upright e or i is the number. */
+	bool constant = end == at + 2 && (lx->s[at + 1] == 'e' || lx->s[at + 1] == 'i');
+	if (letters && !constant && end < lx->len && lx->s[end] == '}') {
 		lx->tok.kind = TOKEN_TEXT;
 		lx->tok.text = math_sub((struct slice){lx->s, lx->len}, at + 1, end);
 		lx->at = end + 1;

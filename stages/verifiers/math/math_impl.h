@@ -245,6 +245,8 @@ struct math_value *value_union(
 	struct work *w, const struct math_value *a, const struct math_value *b);
 struct math_value *value_without(
 	struct work *w, const struct math_value *a, const struct math_value *b);
+/* A union in its one form: what overlaps or touches is one interval, the points stand in one set; v if that cannot be said. */
+const struct math_value *value_merged(struct work *w, const struct math_value *v);
 /* An interval of this kind; TUPLE and BRACKET as intervals. NULL if v is none. */
 const struct math_value *value_interval(struct work *w, const struct math_value *v);
 /* "a < b" and the like. A chain of two is an interval. */

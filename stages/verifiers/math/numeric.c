@@ -485,9 +485,16 @@ enum numeric math_numeric(struct work *w, const struct expr *a, const struct exp
 		return NUMERIC_UNKNOWN;
 	}
 	e.n_variables = e.n_variables > n_other ? e.n_variables : n_other;
-	e.negative = has_function(a, FUNCTION_ABS, EVAL_DEPTH_MAX) ||
-		has_function(b, FUNCTION_ABS, EVAL_DEPTH_MAX);
+	bool one = has_function(a, FUNCTION_ABS, EVAL_DEPTH_MAX);
+	bool other_one = has_function(b, FUNCTION_ABS, EVAL_DEPTH_MAX);
+	e.negative = one || other_one;
 	enum numeric out = compare_points(&e, a, b, close && e.n_variables == 0);
+	/* sqrt(x^2) was read as x, so where one side has a magnitude, negative numbers prove nothing against the other. */
+	if (out == NUMERIC_DIFFERENT && one != other_one) {
+		e.negative = false;
+		out = compare_points(&e, a, b, false);
+		out = out == NUMERIC_DIFFERENT ? out : NUMERIC_UNKNOWN;
+	}
 	/* MPFR keeps constants for the thread; nothing of ours is to stay behind. */
 	mpfr_free_cache2(MPFR_FREE_LOCAL_CACHE);
 	return out;

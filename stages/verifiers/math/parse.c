@@ -751,6 +751,23 @@ static struct math_value *parse_text(struct work *w, struct slice s, struct math
 	return v->text.len > 0 ? v : NULL;
 }
 
+/* Two words or more of three letters at least, and nothing else: "New York". */
+static bool is_words(struct slice s)
+{
+	size_t n_words = 0, letters = 0;
+	for (size_t i = 0; i <= s.len; i++) {
+		if (i < s.len && math_is_letter(s.data[i])) {
+			letters++;
+		} else if (letters < 3 || (i < s.len && s.data[i] != ' ')) {
+			return false;
+		} else {
+			n_words++;
+			letters = 0;
+		}
+	}
+	return n_words > 1;
+}
+
 /* A lone word is not the product of its letters: "dog" is not "god". */
 static bool is_lone_word(struct work *w, struct slice s)
 {
@@ -783,6 +800,9 @@ static struct math_value *parse_any(struct work *w, struct slice s, size_t *out_
 		full = close && rest.len > 0 && !math_is_letter(*rest.data)
 			? math_parse_full(w, rest)
 			: NULL;
+	}
+	if (is_words(s)) {
+		return parse_text(w, s, NULL);
 	}
 	return !full || is_lone_word(w, s) ? parse_text(w, s, full) : full;
 }

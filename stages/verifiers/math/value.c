@@ -299,6 +299,118 @@ struct math_value *value_union(
 	return value_new(w, VALUE_UNION, items, n);
 }
 
+/* A piece of the real line: an interval, or a point, whose ends are one. */
+struct span {
+	const struct math_value *low, *high;
+	bool open_low, open_high;
+};
+
+/* False: an end is not known well enough to say which comes first. */
+static bool order_ends(
+	struct work *w, const struct math_value *a, const struct math_value *b, int *out_sign)
+{
+	const struct expr *x = value_expr(w, a), *y = value_expr(w, b);
+	if (x && y && expr_equal(w, x, y)) {
+		*out_sign = 0;
+		return true;
+	}
+	return x && y && math_order(w, x, y, out_sign);
+}
+
+/* Into its place by the lower end. */
+static bool insert_span(struct work *w, struct span *spans, size_t n, struct span s)
+{
+	size_t at = n;
+	for (; at > 0; at--) {
+		int sign;
+		if (!order_ends(w, spans[at - 1].low, s.low, &sign)) {
+			return false;
+		}
+		if (sign < 0 || (sign == 0 && (!spans[at - 1].open_low || s.open_low))) {
+			break;
+		}
+		spans[at] = spans[at - 1];
+	}
+	spans[at] = s;
+	return true;
+}
+
+static bool spans_of(struct work *w, const struct math_value *v, struct span *spans, size_t *out_n)
+{
+	*out_n = 0;
+	for (size_t i = 0; i < parts_of(v); i++) {
+		const struct math_value *one = v->kind == VALUE_UNION ? v->items[i] : v;
+		bool points = one->kind == VALUE_SET;
+		const struct math_value *range = points ? NULL : value_interval(w, one);
+		for (size_t j = 0; j < (points ? one->n : 1); j++) {
+			struct span s = points
+				? (struct span){one->items[j], one->items[j], false, false}
+				: range ? (struct span){range->items[0], range->items[1],
+						  range->open_low, range->open_high}
+					: (struct span){NULL, NULL, false, false};
+			if (!s.low || *out_n == ITEMS_MAX || !insert_span(w, spans, *out_n, s)) {
+				return false;
+			}
+			++*out_n;
+		}
+	}
+	return *out_n > 0;
+}
+
+/* Those that overlap or touch become one; how many are left, 0 if that cannot be said. */
+static size_t merge_spans(struct work *w, struct span *spans, size_t n)
+{
+	size_t kept = 1;
+	for (size_t i = 1; i < n; i++) {
+		struct span *last = &spans[kept - 1];
+		int gap, end;
+		if (!order_ends(w, spans[i].low, last->high, &gap) ||
+			!order_ends(w, spans[i].high, last->high, &end)) {
+			return 0;
+		}
+		if (gap > 0 || (gap == 0 && last->open_high && spans[i].open_low)) {
+			spans[kept++] = spans[i];
+		} else if (end > 0) {
+			last->high = spans[i].high;
+			last->open_high = spans[i].open_high;
+		} else if (end == 0) {
+			last->open_high = last->open_high && spans[i].open_high;
+		}
+	}
+	return kept;
+}
+
+const struct math_value *value_merged(struct work *w, const struct math_value *v)
+{
+	if (v->kind != VALUE_UNION || !work_spend(w, v->n * 100)) {
+		return v;
+	}
+	struct span *spans = arena_alloc_array(w->arena, ITEMS_MAX, sizeof(*spans));
+	size_t n = 0, n_items = 0, n_points = 0;
+	n = spans_of(w, v, spans, &n) ? n : 0;
+	n = n ? merge_spans(w, spans, n) : 0;
+	if (n == 0) {
+		return v;
+	}
+	const struct math_value **items = arena_alloc_array(w->arena, n + 1, sizeof(*items));
+	const struct math_value **points = arena_alloc_array(w->arena, n, sizeof(*points));
+	for (size_t i = 0; i < n; i++) {
+		int sign;
+		bool point = !spans[i].open_low && !spans[i].open_high &&
+			order_ends(w, spans[i].low, spans[i].high, &sign) && sign == 0;
+		if (point) {
+			points[n_points++] = spans[i].low;
+		} else {
+			items[n_items++] = interval(w, spans[i].low, spans[i].high,
+				spans[i].open_low, spans[i].open_high);
+		}
+	}
+	if (n_points > 0) {
+		items[n_items++] = value_new(w, VALUE_SET, points, n_points);
+	}
+	return n_items == 1 ? items[0] : value_new(w, VALUE_UNION, items, n_items);
+}
+
 /* One interval without one point: itself, or two. */
 static struct math_value *without_point(
 	struct work *w, const struct math_value *v, const struct math_value *point)

@@ -1,11 +1,13 @@
 #include "verifiers/sandbox/check_code.h"
 
+#include "base/attr.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "check_python.h"
 #include "verifiers/sandbox/interpreter.h"
 
 #include <assert.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,8 @@
 
 #define NONCE_BYTES 16
 #define ARGS_MAX 12
+#define COMPILE_CPU_MS 10000
+#define COMPILE_WALL_MS 60000
 #define HARNESS_FD (SANDBOX_INPUT_FD + 2) /* behind the code and the secret */
 
 struct language {
@@ -171,7 +175,18 @@ static bool take_verdict(const struct str *report, const char *nonce, struct cod
 	return false;
 }
 
-static void judge(const struct sandbox_result *result, const char *nonce, struct code_outcome *out)
+/*
+ * The checker is the init of its namespace, where nobody can kill it: somebody outside has, or the kernel for want of memory. Without
+ * the namespace the candidate can.
+ */
+static bool was_killed_from_outside(
+	const struct code_checker *checker, const struct sandbox_result *result)
+{
+	return !sandbox_missing(checker->box) && result->exit_code == 128 + SIGKILL;
+}
+
+static void judge(const struct code_checker *checker, const struct sandbox_result *result,
+	const char *nonce, struct code_outcome *out)
 {
 	switch (result->end) {
 	case SANDBOX_TIME:
@@ -189,6 +204,9 @@ static void judge(const struct sandbox_result *result, const char *nonce, struct
 	case SANDBOX_PROCESSES:
 		set_detail(out, CODE_RUNTIME_ERROR, "too many processes");
 		return;
+	case SANDBOX_STOPPED:
+		set_detail(out, CODE_SANDBOX_ERROR, "stopped");
+		return;
 	case SANDBOX_FAILED:
 		set_detail(out, CODE_SANDBOX_ERROR, result->err.data);
 		return;
@@ -198,7 +216,9 @@ static void judge(const struct sandbox_result *result, const char *nonce, struct
 	if (take_verdict(&result->report, nonce, out)) {
 		return;
 	}
-	if (result->report.len == 0) {
+	if (was_killed_from_outside(checker, result)) {
+		set_detail(out, CODE_SANDBOX_ERROR, "the run was killed by somebody outside");
+	} else if (result->report.len == 0) {
 		set_detail(out, CODE_SANDBOX_ERROR,
 			result->err.len ? result->err.data : "the harness did not start");
 	} else {
@@ -223,7 +243,7 @@ static void put_argv(
 
 static void check_once(const struct code_checker *checker, struct slice code,
 	const struct code_tests *tests, const struct sandbox_limits *limits,
-	struct code_outcome *out)
+	const atomic_bool *stop, struct code_outcome *out)
 {
 	char nonce[2 * NONCE_BYTES + 1], processes[16], cpu_s[24];
 	const char *argv[ARGS_MAX];
@@ -244,10 +264,11 @@ static void check_once(const struct code_checker *checker, struct slice code,
 		.inputs = {code, {secret.data, secret.len},
 			{checker->harness.data, checker->harness.len}},
 		.n_inputs = 3,
-		.limits = *limits};
+		.limits = *limits,
+		.stop = stop};
 	sandbox_run(checker->box, &command, &result);
 	out->cpu_ms = result.cpu_ms;
-	judge(&result, nonce, out);
+	judge(checker, &result, nonce, out);
 	out->wall_ms = result.wall_ms;
 	sandbox_result_release(&result);
 	str_release(&secret);
@@ -263,7 +284,8 @@ static size_t tests_bytes(const struct code_tests *tests)
 }
 
 void code_check(const struct code_checker *checker, struct slice code,
-	const struct code_tests *tests, uint64_t cpu_ms, struct code_outcome *out)
+	const struct code_tests *tests, uint64_t cpu_ms, const atomic_bool *stop,
+	struct code_outcome *out)
 {
 	struct sandbox_limits limits = checker->limits;
 	if (cpu_ms) {
@@ -280,9 +302,9 @@ void code_check(const struct code_checker *checker, struct slice code,
 		set_detail(out, CODE_TEST_ERROR, "the tests are longer than 4 MiB");
 		return;
 	}
-	check_once(checker, code, tests, &limits, out);
-	if (out->status == CODE_SANDBOX_ERROR) {
-		check_once(checker, code, tests, &limits, out);
+	check_once(checker, code, tests, &limits, stop, out);
+	if (out->status == CODE_SANDBOX_ERROR && !(stop && atomic_load(stop))) {
+		check_once(checker, code, tests, &limits, stop, out);
 	}
 }
 
@@ -293,6 +315,9 @@ static bool compile_harness(struct code_checker *checker, struct error *err)
 	put_argv(checker, argv,
 		(const char *[]){checker->language->compile, checker->language->harness, NULL});
 	struct sandbox_command command = {.argv = argv, .limits = checker->limits};
+	/* The candidate's time limits say nothing of this, which happens once, and on a machine that may be busy. */
+	command.limits.cpu_ms = MAX(command.limits.cpu_ms, COMPILE_CPU_MS);
+	command.limits.wall_ms = MAX(command.limits.wall_ms, COMPILE_WALL_MS);
 	sandbox_run(checker->box, &command, &result);
 	bool ok = result.end == SANDBOX_EXITED && result.exit_code == 0 && result.report.len;
 	if (ok) {
@@ -301,7 +326,9 @@ static bool compile_harness(struct code_checker *checker, struct error *err)
 		error_set(err, FAIL_IO,
 			"the interpreter '%s' does not start in the sandbox: %.300s",
 			checker->interpreter.path,
-			result.err.len ? result.err.data : "it printed nothing");
+			result.err.len                         ? result.err.data
+				: result.end == SANDBOX_EXITED ? "it printed nothing"
+							       : "it met a limit");
 		error_hint(err, "it must be readable for everybody");
 	}
 	sandbox_result_release(&result);
@@ -316,7 +343,7 @@ static bool try_it(const struct code_checker *checker, struct error *err)
 	struct code_tests tests = {
 		.items = &test, .n = 1, .entry_point = slice_z(l->trivial.entry_point)};
 	struct code_outcome outcome;
-	code_check(checker, slice_z(l->trivial.code), &tests, 0, &outcome);
+	code_check(checker, slice_z(l->trivial.code), &tests, 0, NULL, &outcome);
 	if (outcome.status == CODE_PASSED) {
 		return true;
 	}

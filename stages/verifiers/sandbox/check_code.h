@@ -66,8 +66,12 @@ struct code_checker *code_checker_new(const struct code_checker_config *config, 
 void code_checker_free(struct code_checker *checker);
 /* As sandbox_missing(). */
 const char *code_checker_missing(const struct code_checker *checker);
-/* cpu_ms: another limit for this run; 0: as configured. A failure of the sandbox is tried once more. Thread-safe. */
+/*
+ * cpu_ms: another limit for this run; 0: as configured. A failure of the sandbox is tried once more. `stop` ends the run as
+ * sandbox.h says, and the outcome is CODE_SANDBOX_ERROR. Thread-safe.
+ */
 void code_check(const struct code_checker *checker, struct slice code,
-	const struct code_tests *tests, uint64_t cpu_ms, struct code_outcome *out);
+	const struct code_tests *tests, uint64_t cpu_ms, const atomic_bool *stop,
+	struct code_outcome *out);
 
 #endif

@@ -89,6 +89,8 @@ def short(value):
         text = str(value)
     except Exception:
         text = 'unprintable'
+    # Lone surrogates and zeros are no text for the other programs that will read it.
+    text = text.encode('utf-8', 'backslashreplace').decode('utf-8').replace('\0', '\\x00')
     return text if len(text) <= DETAIL_MAX else text[:DETAIL_MAX] + '...'
 
 
@@ -472,6 +474,9 @@ def check(secret, peer, child, cpu_s):
     except BaseException as e:
         if peer.ended:
             return judge_end(child, cpu_s), progress[0]
+        # The candidate's would have ended its own process.
+        if isinstance(e, SystemExit):
+            return Verdict('test_error', 'the tests end the process'), progress[0]
         # The candidate's own exceptions carry the name they had there.
         written = getattr(e, 'written', None)
         if written:
@@ -498,7 +503,6 @@ def main():
     # It counts from zero in this user namespace, so it must be set inside. Without one it would count strangers: 0 says so.
     if processes:
         resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
-    os.write(REPORT, b'started\n')
     code = read_all(CODE)
     os.close(HARNESS)
     (to_child, from_parent), (to_parent, from_child) = reversed(os.pipe()), reversed(os.pipe())
@@ -515,6 +519,8 @@ def main():
         except SystemExit as e:
             os._exit(e.code if type(e.code) is int else e.code is not None)
         os._exit(0)
+    # From here on the end is the candidate's affair; what failed before is the machine's.
+    os.write(REPORT, b'started\n')
     os.close(from_parent)
     os.close(to_parent)
     secret = scan(read_all(SECRET).decode('utf-8'), 0)[0]

@@ -2,8 +2,8 @@
  * A list of what is refused and not of what is allowed: interpreters differ from release to release in what they call, and
  * a call that is missing from a list of allowed ones would be counted against the candidate. What is refused are the ways around
  * the namespaces (new namespaces, mounts, handles), into other processes (ptrace and its like), to memory that no limit counts
- * (memfd, System V shared memory, message queues), to the large and young parts of the kernel (bpf, io_uring, perf, userfaultfd,
- * keyrings), and sockets but for local ones: AF_VSOCK is in no namespace of its own.
+ * (memfd, System V shared memory, message queues, access lists, asynchronous I/O, pages given to pipes), to the large and young parts of the kernel (bpf, io_uring, perf, userfaultfd, keyrings), and sockets but for local
+ * ones: AF_VSOCK is in no namespace of its own.
  */
 #include "verifiers/sandbox/filter.h"
 
@@ -29,7 +29,43 @@ static const char *const refused[] = {"ptrace", "process_vm_readv", "process_vm_
 	"acct", "syslog", "settimeofday", "clock_settime", "clock_adjtime", "adjtimex",
 	"sethostname", "setdomainname", "vhangup", "fanotify_init", "lookup_dcookie", "nfsservctl",
 	"personality", "move_pages", "migrate_pages", "mbind", "iopl", "ioperm", "uselib",
-	"modify_ldt", "process_mrelease"};
+	"modify_ldt", "process_mrelease", "io_setup", "vmsplice", "setxattr", "lsetxattr",
+	"fsetxattr", "setxattrat"};
+
+/*
+ * Anonymous shared memory stays when all but one page of it is unmapped, and then neither the address space nor what is resident
+ * shows it. Huge pages are not in what is resident at all.
+ */
+static int refuse_hidden_memory(scmp_filter_ctx filter)
+{
+	static const char *const calls[] = {"mmap", "mmap2"};
+	const uint32_t refuse = SCMP_ACT_ERRNO(EPERM);
+	int rc = 0;
+	for (size_t i = 0; i < ARRAY_LEN(calls) && rc == 0; i++) {
+		int nr = seccomp_syscall_resolve_name(calls[i]);
+		if (nr == __NR_SCMP_ERROR) {
+			continue;
+		}
+		rc = seccomp_rule_add(filter, refuse, nr, 1,
+			SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_TYPE | MAP_ANONYMOUS,
+				MAP_SHARED | MAP_ANONYMOUS));
+		if (rc == 0) {
+			rc = seccomp_rule_add(filter, refuse, nr, 1,
+				SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_HUGETLB, MAP_HUGETLB));
+		}
+	}
+	return rc;
+}
+
+static int refuse_sockets(scmp_filter_ctx filter)
+{
+	const uint32_t refuse = SCMP_ACT_ERRNO(EAFNOSUPPORT);
+	int rc = seccomp_rule_add(
+		filter, refuse, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_NE, AF_UNIX));
+	return rc ? rc
+		  : seccomp_rule_add(
+			    filter, refuse, SCMP_SYS(socketpair), 1, SCMP_A0(SCMP_CMP_NE, AF_UNIX));
+}
 
 /* Returns the first failure, as libseccomp's calls do: 0 or a negated errno. */
 static int add_rules(scmp_filter_ctx filter)
@@ -57,8 +93,15 @@ static int add_rules(scmp_filter_ctx filter)
 		}
 	}
 	if (rc == 0) {
-		rc = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-			SCMP_A0(SCMP_CMP_NE, AF_UNIX));
+		rc = refuse_sockets(filter);
+	}
+	if (rc == 0) {
+		rc = refuse_hidden_memory(filter);
+	}
+	/* Another process's limits: the checker has the candidate's user, and too low ones would be the tests' fault. */
+	if (rc == 0) {
+		rc = seccomp_rule_add(
+			filter, refuse, SCMP_SYS(prlimit64), 1, SCMP_A0(SCMP_CMP_NE, 0));
 	}
 	/* Putting input into a terminal; the kernel looks at the low half of the number alone. */
 	if (rc == 0) {

@@ -95,7 +95,7 @@ static bool set_filter(const struct sandbox *box)
 		prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
-static NORETURN void become(const struct launch *l, struct failure *failure)
+static NORETURN void become(const struct launch *l, pid_t parent, struct failure *failure)
 {
 	setsid();
 	reset_signals();
@@ -105,7 +105,7 @@ static NORETURN void become(const struct launch *l, struct failure *failure)
 		failure->step = "set its limits";
 	} else if (!change_user(l->box->run_as)) {
 		failure->step = "change its user";
-	} else if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) {
+	} else if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) {
 		failure->step = "ask to die with its parent";
 	} else if (!l->box->n_prefix && !set_filter(l->box)) {
 		failure->step = "set its seccomp filter";
@@ -123,9 +123,9 @@ pid_t launch_start(const struct launch *launch, struct error *err)
 	sigset_t all, before;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	pid_t pid = vfork();
+	pid_t parent = getpid(), pid = vfork();
 	if (pid == 0) {
-		become(launch, &failure);
+		become(launch, parent, &failure);
 	}
 	int number = errno;
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

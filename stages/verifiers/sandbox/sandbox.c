@@ -77,10 +77,10 @@ static void build_prefix(struct sandbox *box, const char *bwrap, const struct sa
 	for (const char *const *path = c->readable; path && *path; path++) {
 		add_all(box, (const char *const[]){"--ro-bind", *path, *path, NULL});
 	}
+	/* No /dev/zero: mapped as shared, it is memory that no limit counts (filter.c). */
 	add_all(box,
 		(const char *const[]){"--dev-bind", "/dev/null", "/dev/null", "--dev-bind",
-			"/dev/zero", "/dev/zero", "--dev-bind", "/dev/urandom", "/dev/urandom",
-			NULL});
+			"/dev/urandom", "/dev/urandom", NULL});
 	/* The root itself is a tmpfs without a limit. */
 	add_all(box, (const char *const[]){"--remount-ro", "/", "--chdir", "/tmp", NULL});
 	add_number(box, "--seccomp", FILTER_FD);

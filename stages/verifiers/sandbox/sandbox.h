@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "base/str.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -50,6 +51,7 @@ struct sandbox_command {
 	struct slice inputs[SANDBOX_INPUTS_MAX]; /* readable as files at descriptors 4, 5, ... */
 	size_t n_inputs;
 	struct sandbox_limits limits;
+	const atomic_bool *stop; /* when it is set, the run is killed; NULL: it never is */
 };
 
 enum sandbox_end {
@@ -59,6 +61,7 @@ enum sandbox_end {
 	SANDBOX_MEMORY,
 	SANDBOX_OUTPUT,
 	SANDBOX_PROCESSES,
+	SANDBOX_STOPPED,
 	SANDBOX_FAILED, /* it never ran, and that is our failure */
 };
 

@@ -16,16 +16,20 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define LOOK_EVERY_MS 20
 #define JOIN_AFTER_MS 100
+#define FILE_COST_BYTES 1024
 #define DEATH_MS 5000 /* a killed tree is gone long before */
 
 enum stream { STREAM_OUT, STREAM_ERR, STREAM_REPORT, STREAM_INFO, N_STREAMS };
@@ -33,6 +37,7 @@ enum stream { STREAM_OUT, STREAM_ERR, STREAM_REPORT, STREAM_INFO, N_STREAMS };
 struct watch {
 	const struct sandbox *box;
 	const struct sandbox_limits *limits;
+	const atomic_bool *stop;
 	struct sandbox_result *result;
 	struct cgroup *cgroup; /* NULL: too early, or none is delegated */
 	int streams[N_STREAMS]; /* -1 after their end */
@@ -40,8 +45,14 @@ struct watch {
 	struct str info;
 	pid_t pid; /* 0 once it has been waited for */
 	int pid_fd, init_fd; /* the namespace's init, once bubblewrap has told its pid; else -1 */
+	pid_t init; /* valid as long as init_fd is */
 	bool killed;
 	int64_t started_ms, look_ms;
+	struct {
+		uint64_t high_ms; /* the most that the living have had since lost_ms grew */
+		uint64_t lost_ms; /* what went with processes that nobody waited for */
+		bool fell; /* the last look found less */
+	} cpu;
 };
 
 static int pidfd_of(pid_t pid)
@@ -88,7 +99,8 @@ static void find_init(struct watch *w)
 	const char *at = strstr(w->info.data, key);
 	if (w->init_fd < 0 && at && strchr(at, '\n')) {
 		long pid = strtol(at + strlen(key), NULL, 10);
-		w->init_fd = pid > 0 ? pidfd_of((pid_t)pid) : -1;
+		w->init = (pid_t)pid;
+		w->init_fd = pid > 0 ? pidfd_of(w->init) : -1;
 	}
 }
 
@@ -128,6 +140,40 @@ static void join_cgroup(struct watch *w)
 	cgroup_join(w->cgroup, w->pid);
 }
 
+/*
+ * A process that its parent has waited for is in the parent's time; the time of one whose parent ignores SIGCHLD is nowhere. Then the
+ * sum falls. A process that was waited for while we read is missing as well, but only once, so two looks must agree.
+ */
+static uint64_t cpu_of_all(struct watch *w, uint64_t now_ms)
+{
+	bool falls = now_ms < w->cpu.high_ms;
+	if (falls && w->cpu.fell) {
+		w->cpu.lost_ms += w->cpu.high_ms - now_ms;
+		w->cpu.high_ms = now_ms;
+		falls = false;
+	}
+	w->cpu.fell = falls;
+	w->cpu.high_ms = MAX(w->cpu.high_ms, now_ms);
+	return w->cpu.lost_ms + w->cpu.high_ms;
+}
+
+/*
+ * Of the kernel, for the files in /tmp: each costs about as much however little it holds, and the size of a tmpfs does not count
+ * that. Until bubblewrap has changed the root, what is there is the machine's own.
+ */
+static uint64_t memory_of_files(const struct watch *w)
+{
+	char path[48];
+	struct statvfs fs;
+	struct stat own, theirs;
+	snprintf(path, sizeof(path), "/proc/%d/root/tmp", (int)w->init);
+	if (w->init_fd < 0 || stat("/tmp", &own) != 0 || stat(path, &theirs) != 0 ||
+		own.st_dev == theirs.st_dev || statvfs(path, &fs) != 0 || fs.f_files < fs.f_ffree) {
+		return 0;
+	}
+	return (uint64_t)(fs.f_files - fs.f_ffree) * FILE_COST_BYTES;
+}
+
 static void look(struct watch *w)
 {
 	int64_t now = clock_mono_ms();
@@ -139,9 +185,12 @@ static void look(struct watch *w)
 		join_cgroup(w);
 	}
 	struct tree_usage usage = tree_measure(w->pid);
-	w->result->cpu_ms = MAX(w->result->cpu_ms, usage.cpu_ms);
+	usage.memory_bytes += memory_of_files(w);
+	w->result->cpu_ms = cpu_of_all(w, usage.cpu_ms);
 	w->result->memory_bytes = MAX(w->result->memory_bytes, usage.memory_bytes);
-	if (usage.cpu_ms > w->limits->cpu_ms) {
+	if (w->stop && atomic_load(w->stop)) {
+		end_as(w, SANDBOX_STOPPED);
+	} else if (w->result->cpu_ms > w->limits->cpu_ms) {
 		end_as(w, SANDBOX_TIME);
 	} else if (usage.memory_bytes > w->limits->memory_bytes || cgroup_was_full(w->cgroup)) {
 		end_as(w, SANDBOX_MEMORY);
@@ -302,6 +351,7 @@ void sandbox_run(const struct sandbox *box, const struct sandbox_command *comman
 	struct error err = {0};
 	struct watch w = {.box = box,
 		.limits = &command->limits,
+		.stop = command->stop,
 		.result = out,
 		.streams = {-1, -1, -1, -1},
 		.pid = -1,
