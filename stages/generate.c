@@ -616,6 +616,7 @@ static void ask_part(struct wave *w, uint32_t n)
 	part->tickets = arena_alloc_array(&group->arena, n, sizeof(*part->tickets));
 	w->next = end;
 	w->n_unasked -= n;
+	flow_unasked(s->run, -(int64_t)n);
 	s->n_asked += n;
 	part->job = (struct engine_job){
 		.messages = by_messages ? w->messages : NULL,
@@ -728,6 +729,7 @@ static void ask(struct wave *w)
 	}
 	assert(w->n_unasked);
 	w->n_out = w->n_unasked;
+	flow_unasked(s->run, w->n_unasked);
 	w->next = w->from;
 	if (s->feeds) {
 		list_wave(w, WAVE_WAITING);
@@ -744,6 +746,7 @@ static void drop_unasked(struct wave *w)
 {
 	list_wave(w, WAVE_UNLISTED);
 	w->n_out -= w->n_unasked;
+	flow_unasked(w->state->run, -(int64_t)w->n_unasked);
 	w->n_unasked = 0;
 }
 

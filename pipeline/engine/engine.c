@@ -233,6 +233,7 @@ static bool fill_info(struct engine *engine, struct error *err)
 		if (endpoint->dialect != NULL) {
 			info->has_ids &= endpoint->dialect->has_ids;
 			info->has_n &= endpoint->dialect->has_n;
+			info->prefix_per_slot &= endpoint->dialect->prefix_per_slot;
 			info->has_logprobs &= endpoint->dialect->has_logprobs;
 			info->has_seed &= !endpoint->facts.ignores_seeds;
 			info->prefix_per_slot &= endpoint->dialect->prefix_per_slot;

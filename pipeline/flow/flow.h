@@ -39,6 +39,8 @@ MUST_CHECK bool flow_run(struct run *run, const struct stage_def *stages, size_t
 int64_t flow_prompts_to_come(const struct run *run);
 /* Tokens that a candidate of this source will have, by those there are of it, or of any (NULL: of any); 1 if there are none. */
 double flow_expected_tokens(const struct run *run, const char *source);
+/* So many more candidates (or fewer) are known to be wanted, and the engine has not been asked for them. */
+void flow_unasked(struct run *run, int64_t more);
 /* A stage has room again (see has_room). */
 void flow_wake(struct run *run);
 /* From `tick`: stops at once, as a second signal does. flow_run ends with FAIL_INTERRUPTED. */

@@ -113,14 +113,13 @@ void flow_write_endpoints(struct flow *f)
 void flow_tell_rest(struct flow *f)
 {
 	const struct flow_stats *s = &f->stats;
-	int64_t begun = s->n_prompts - s->n_prompts_left + (int64_t)f->n_groups;
-	int64_t rest = f->exhausted || f->stopping || f->backlog ? 0 : s->n_prompts - begun;
+	int64_t rest = flow_prompts_to_come(f->run);
 	int64_t done = s->n_prompts - s->n_prompts_left;
 	double each = done > 0 ? (double)(s->n_candidates + s->n_failed) / (double)done : 1;
 	for (size_t i = 0; i < f->run->def->n_engines; i++) {
 		if (f->run->engines[i]) {
 			engine_expect(f->run->engines[i],
-				(uint64_t)((double)MAX(rest, 0) * MAX(each, 1.0)));
+				(uint64_t)((double)rest * MAX(each, 1.0)) + (uint64_t)f->n_unasked);
 		}
 	}
 }

@@ -428,6 +428,12 @@ void flow_step(struct flow_group *g)
 
 /* --- what stages call back --- */
 
+void flow_unasked(struct run *run, int64_t more)
+{
+	run->flow->n_unasked += more;
+	assert(run->flow->n_unasked >= 0);
+}
+
 int64_t flow_prompts_to_come(const struct run *run)
 {
 	const struct flow *f = run->flow;

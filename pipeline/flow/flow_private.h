@@ -92,6 +92,7 @@ struct flow {
 	uv_signal_t sigint, sigterm;
 	size_t n_signals_open, n_signals;
 	struct flow_order order;
+	int64_t n_unasked; /* see flow_unasked() */
 	bool exhausted; /* no prompt is left to bring in */
 	bool stopping; /* nothing new is begun */
 	bool backlog; /* stopping for want of budget */

@@ -2,7 +2,6 @@
 
     bench.py busy      generated tokens/s through `thresh run` against a plain load of the same requests on the same server
     bench.py pool      two endpoints of speed 1 : 5 and long-tailed lengths: total time against total work over summed speed
-    bench.py busy      generated tokens/s and busy slots through `thresh run` against a plain load of the same requests on the same server
     bench.py prefix    how often the server reads a prompt of several candidates, by the form in which they are asked for
     bench.py waves     accepted prompts a million tokens: waves, giving up, rounds, against 8 candidates each (fake engine)
     bench.py tail      time of a night against its work over its slots, long-tailed lengths (fake engine)
