@@ -235,6 +235,9 @@ bool budget_has_leave(struct budget *b, int64_t now_ms)
 
 void budget_begin(struct budget *b, struct budget_ticket *t, unsigned source, int64_t now_ms)
 {
+	if (t->ended) {
+		return;
+	}
 	if (t->open) { /* sent once more */
 		t->begun_ms = now_ms;
 		return;
@@ -249,6 +252,7 @@ static void close_ticket(struct budget *b, struct budget_ticket *t)
 	assert(t->open && b->n_flying > 0);
 	LIST_REMOVE(t, link);
 	t->open = false;
+	t->ended = true;
 	b->n_flying--;
 }
 

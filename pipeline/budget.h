@@ -46,6 +46,7 @@ struct budget_ticket {
 	int64_t begun_ms;
 	unsigned source;
 	bool open;
+	bool ended; /* a request sent once more may hold candidates that have come already */
 };
 
 /* How long candidates are, in tokens; a slow one counts as longer. */

@@ -71,15 +71,13 @@ void preflight_tell_engines(struct preflight *p)
 	}
 	for (size_t i = 0; i < p->def->n_engines; i++) {
 		const char *name = p->def->engines[i].config.name;
-		const struct engine *engine = p->probe.engines[i];
-		const struct engine_info *info = engine && !p->probe.errors[i].msg[0]
-			? engine_info(engine)
-			: NULL;
+		const struct engine_info *info = p->probe.errors[i].msg[0] ? NULL
+									   : p->probe.infos[i];
 		if (p->options->json) {
 			put_engine(p, name, info);
 		} else if (info) {
 			print_engine(name, info);
-		} else if (!engine) {
+		} else if (!p->def->engines[i].used) {
 			printf("engine %s: not used by any stage\n", name);
 		}
 	}

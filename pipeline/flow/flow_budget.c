@@ -33,7 +33,9 @@
 #define BATCH_MS_EACH 0.2
 #define BATCH_MARGIN 1.5 /* on what the last night took */
 #define CLOSE_MS 500 /* engines that are elsewhere */
-#define CLOSE_SERVED_MS 3000
+#define CLOSE_SERVED_MS 6000
+#define SWITCH_WORTH \
+	8 /* times what it costs should be left, or the models are loaded for nothing */
 
 /* --- leave --- */
 
@@ -43,9 +45,16 @@ static const char *const backlog_logs[] = {
 	[BUDGET_ENERGY] = "the energy budget is spent, no further prompt is begun",
 };
 
+/* Whether there is time for bringing back what writes, in a phase that has not got it. */
+static bool is_worth_switching(const struct flow *f)
+{
+	return f->night->can_generate || !f->budget->limits.deadline_ms ||
+		budget_flow_end(f->budget) - clock_wall_ms() > SWITCH_WORTH * flow_switch_ms(f);
+}
+
 static enum budget_answer ask(struct flow *f, unsigned source)
 {
-	enum budget_answer answer = f->generation_over
+	enum budget_answer answer = f->generation_over || !is_worth_switching(f)
 		? BUDGET_LATE
 		: budget_ask(f->budget, clock_wall_ms(), source);
 	if (answer == BUDGET_WAIT) {

@@ -112,11 +112,27 @@ static bool read_asking(struct run *run, struct flow_night *night, struct error 
 	return ok;
 }
 
+static double load_of(const struct flow_night *night, size_t i)
+{
+	return night->load_ms[i] > 0 ? night->load_ms[i]
+				     : fmin(LOAD_MS, (double)night->length_ms / 10);
+}
+
+int64_t flow_switch_ms(const struct flow *f)
+{
+	const struct definition *def = f->run->def;
+	double sum = 0;
+	for (size_t i = 0; definition_has_phases(def) && i < def->n_engines; i++) {
+		const struct engine_def *e = &def->engines[i];
+		sum += e->used && e->exclusive ? load_of(f->night, i) : 0;
+	}
+	return (int64_t)sum;
+}
+
 static double later_of(const struct flow *f, size_t i)
 {
 	const struct flow_night *night = f->night;
-	double load = night->load_ms[i] > 0 ? night->load_ms[i]
-					    : fmin(LOAD_MS, (double)night->length_ms / 10);
+	double load = load_of(night, i);
 	if (isnan(night->asking_ms[i])) {
 		return load + LATER_SHARE * (double)(clock_mono_ms() - f->started_ms);
 	}
@@ -193,7 +209,8 @@ static bool run_phase(
 	night->can_generate = can_generate(s->run, active);
 	night->n_wanting = night->n_done = 0;
 	memset(night->waiting, 0, s->run->def->n_engines * sizeof(*night->waiting));
-	return (!active || note_switch(s->run, active, err)) && read_asking(s->run, night, err) &&
+	return (!active || note_switch(s->run, active, err)) &&
+		(!s->run->deadline_ms || read_asking(s->run, night, err)) &&
 		flow_run_phase(s->run, s->stages, s->n, night, s->tick, s->tick_ctx, err);
 }
 

@@ -181,6 +181,8 @@ void flow_tell_rest(struct flow *f);
 bool flow_has_engine(const struct flow *f, const struct engine_def *e);
 /* What is still to come when this phase has ended: loading the others and asking them. */
 int64_t flow_later_ms(const struct flow *f);
+/* Loading each of the engines that exclude each other. */
+int64_t flow_switch_ms(const struct flow *f);
 /* One phase; flow.c. */
 MUST_CHECK bool flow_run_phase(struct run *run, const struct stage_def *stages, size_t n,
 	struct flow_night *night, void (*tick)(void *ctx, const struct flow_stats *stats),
