@@ -66,6 +66,7 @@ struct candidate {
 	struct score *scores; /* one per verifier instance, in definition order */
 	bool *scored; /* which of them have been filled */
 	bool has_stored; /* the ledger has scores of an earlier sitting: the next decision replaces them */
+	bool length_known; /* accepted, and its length was counted by the generate stage */
 	size_t stage; /* the flow stage that has it */
 };
 

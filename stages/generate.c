@@ -1,7 +1,7 @@
 /*
- * Asks an engine for candidates. One wave of a group: render the template, have the prompt tokenized (once per prompt; the
- * ids are kept in the ledger), ask for each missing candidate with its own seed, and hand over what comes. An engine that
- * returns no ids has them made by its `tokenizer` engine afterwards.
+ * Asks an engine for candidates. One wave of a group: render the template, have the prompt tokenized (once per prompt; the ids
+ * are kept in the ledger), ask for each missing candidate with its own seed, and hand over what comes. An engine that returns
+ * no ids has them made by its `tokenizer` engine afterwards. What a guard has cut is kept and rejected, for the guard's reason.
  */
 #include "sample.h"
 #include "stages.h"
@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "definition.h"
+#include "engine/guard.h"
 #include "flow/flow.h"
 #include "ledger/ledger.h"
 #include "run.h"
@@ -32,8 +33,12 @@ struct generate_config {
 		uint32_t top_k, max_tokens;
 		struct param_strings stop;
 	} sampling;
+	struct {
+		uint32_t loop, period, after_answer, samples;
+		double quantile, margin;
+	} guard;
 	bool logprobs;
-	uint32_t special_tokens, truncated;
+	uint32_t special_tokens, truncated, continuations;
 };
 
 #define SLOTS_UNKNOWN 16 /* what a server is taken for that does not tell its slots */
@@ -72,6 +77,30 @@ static const struct param sampling_params[] = {
 	{0},
 };
 
+static const struct param guard_params[] = {
+	PARAM_U32("loop", struct generate_config, guard.loop, .def = "0", .min = 0, .max = 1048576,
+		.help = "tokens of one passage again and again, four times at least, after which a "
+			"candidate is "
+			"cut; four times as many without a letter among them; 0: off"),
+	PARAM_U32("period", struct generate_config, guard.period, .def = "256", .min = 1,
+		.max = GUARD_PERIOD_MAX,
+		.help = "tokens of the longest passage whose repetition is seen"),
+	PARAM_U32("after_answer", struct generate_config, guard.after_answer, .def = "0", .min = 0,
+		.max = 1048576,
+		.help = "tokens after the final answer (\\boxed{} or a line of ####, outside of "
+			"<think>) within which a candidate must end; 0: off"),
+	PARAM_DOUBLE("quantile", struct generate_config, guard.quantile, .def = "0", .min = 0,
+		.max = 1,
+		.help = "of the lengths of a source's accepted candidates: longer ones, by "
+			"`margin`, are "
+			"cut; 0: off"),
+	PARAM_DOUBLE("margin", struct generate_config, guard.margin, .def = "1.5", .min = 1,
+		.max = 100, .help = "factor between that length and the limit"),
+	PARAM_U32("samples", struct generate_config, guard.samples, .def = "100", .min = 20,
+		.max = 1000000, .help = "accepted candidates of a source before it has a limit"),
+	{0},
+};
+
 static const char *const special_names[] = {"text", "reject", NULL};
 static const char *const truncated_names[] = {"reject", "score", NULL};
 static const char *const min_and_max[] = {"min", "max", NULL};
@@ -82,6 +111,14 @@ static const struct param params[] = {
 	PARAM_GROUP("candidates", .table = candidates_params, .scalar_for = min_and_max,
 		.help = "how many per prompt; a number: exactly so many"),
 	PARAM_GROUP("sampling", .table = sampling_params, .help = "how tokens are drawn"),
+	PARAM_GROUP("guard", .table = guard_params,
+		.help = "cuts hopeless candidates while they are written; streams, which costs "
+			"processor time"),
+	PARAM_U32("continue", struct generate_config, continuations, .def = "0", .min = 0,
+		.max = 64,
+		.help = "times that a candidate cut by max_tokens is continued from its ids, by "
+			"max_tokens "
+			"each"),
 	PARAM_BOOL("logprobs", struct generate_config, logprobs, .def = "false",
 		.help = "keep the log-probability of each token"),
 	PARAM_ENUM("special_tokens", struct generate_config, special_tokens, .def = "text",
@@ -97,6 +134,17 @@ static const struct param params[] = {
 
 /* --- state --- */
 
+/* Lengths of the accepted candidates of a source, for the limit of the next ones. */
+struct lengths {
+	char *source; /* owns */
+	uint32_t *counts; /* owns; n_buckets of LENGTH_STEP tokens each */
+	size_t n_buckets;
+	uint64_t n;
+	uint32_t limit; /* 0: not enough were seen */
+};
+
+#define LENGTH_STEP 16
+
 struct generate_state {
 	const struct generate_config *config;
 	struct run *run;
@@ -105,6 +153,8 @@ struct generate_state {
 	struct template *template; /* owns */
 	struct engine_sampling sampling;
 	uint32_t n_tokenizing; /* waves that wait for their prompt's ids */
+	struct lengths *lengths; /* owns; n_lengths sources */
+	size_t n_lengths, lengths_cap;
 };
 
 /* The wave that a group is in; lives in the group's arena. */
@@ -124,6 +174,7 @@ struct wave {
 struct part {
 	struct wave *wave;
 	struct engine_job job;
+	struct guard_config guard;
 	struct engine_request *request; /* NULL when all is answered */
 	size_t first;
 	uint32_t n_left;
@@ -143,11 +194,96 @@ static void check(const void *config, const struct stage_check *c)
 			gc->candidates.min, gc->candidates.max);
 		error_list_add(c->errors, &err);
 	}
+	const struct engine_def *engine = gc->engine ? definition_engine(c->definition, gc->engine)
+						     : NULL;
+	if (gc->continuations && engine && engine->config.dialect &&
+		strcmp(engine->config.dialect, "openai") == 0) {
+		const struct node *at = node_get(c->node, "continue");
+		node_error(&err, c->tree, at ? at : c->node,
+			"stage 'generate': continue (%u) needs the ids of what was sampled, and "
+			"engine '%s' speaks the openai dialect, which has none",
+			gc->continuations, gc->engine);
+		error_hint(&err, "raise sampling.max_tokens instead");
+		error_list_add(c->errors, &err);
+	}
 	if (!sample_template(c->definition)) {
 		node_error(&err, c->tree, c->node,
 			"stage 'generate' needs stage 'sample', which has the prompt template");
 		error_list_add(c->errors, &err);
 	}
+}
+
+/* --- lengths of the accepted --- */
+
+static struct lengths *lengths_of(struct generate_state *s, const char *source)
+{
+	for (size_t i = 0; i < s->n_lengths; i++) {
+		if (strcmp(s->lengths[i].source, source) == 0) {
+			return &s->lengths[i];
+		}
+	}
+	s->lengths = array_room(s->lengths, s->n_lengths, &s->lengths_cap, sizeof(*s->lengths));
+	s->lengths[s->n_lengths] = (struct lengths){.source = xstrdup(source)};
+	return &s->lengths[s->n_lengths++];
+}
+
+/* The upper end of the bucket in which the quantile lies, times the margin. */
+static uint32_t find_limit(const struct generate_config *c, const struct lengths *l)
+{
+	uint64_t below = 0, wanted = (uint64_t)ceil(c->guard.quantile * (double)l->n);
+	size_t i = 0;
+	if (l->n < c->guard.samples) {
+		return 0;
+	}
+	while (i < l->n_buckets && (below += l->counts[i]) < wanted) {
+		i++;
+	}
+	return (uint32_t)MIN(
+		ceil((double)(i + 1) * LENGTH_STEP * c->guard.margin), (double)UINT32_MAX);
+}
+
+static void add_length(void *ctx, const char *source, uint32_t n_tokens)
+{
+	struct generate_state *s = ctx;
+	struct lengths *l = lengths_of(s, source);
+	size_t bucket = n_tokens / LENGTH_STEP;
+	if (bucket >= l->n_buckets) {
+		l->counts = xreallocarray(l->counts, bucket + 1, sizeof(*l->counts));
+		memset(l->counts + l->n_buckets, 0,
+			(bucket + 1 - l->n_buckets) * sizeof(*l->counts));
+		l->n_buckets = bucket + 1;
+	}
+	l->counts[bucket]++;
+	l->n++;
+	l->limit = find_limit(s->config, l);
+}
+
+/* Those of earlier sittings were taken from the ledger when the stage was opened. */
+static void learn_lengths(struct generate_state *s, const struct group *group)
+{
+	for (size_t i = 0; i < group->n_candidates; i++) {
+		struct candidate *c = group->candidates[i];
+		if (c && c->state == CANDIDATE_ACCEPTED && !c->length_known) {
+			c->length_known = true;
+			add_length(s, group->prompt.source, c->n_tokens);
+		}
+	}
+}
+
+static bool guards(const struct generate_config *c)
+{
+	return c->guard.loop || c->guard.after_answer || c->guard.quantile > 0;
+}
+
+static struct guard_config guard_for(struct generate_state *s, const char *source)
+{
+	const struct generate_config *c = s->config;
+	return (struct guard_config){
+		.loop = c->guard.loop,
+		.period = c->guard.period,
+		.after_answer = c->guard.after_answer,
+		.length_max = c->guard.quantile > 0 ? lengths_of(s, source)->limit : 0,
+	};
 }
 
 static bool open_generate(void *state, const void *config, struct run *run, struct error *err)
@@ -173,6 +309,17 @@ static bool open_generate(void *state, const void *config, struct run *run, stru
 	s->sampling = (struct engine_sampling){gc->sampling.temperature, gc->sampling.top_p,
 		gc->sampling.min_p, gc->sampling.top_k, gc->sampling.repeat_penalty,
 		gc->sampling.max_tokens, gc->sampling.stop.items, gc->sampling.stop.n};
+	if (gc->continuations && !engine_info(s->engine)->has_ids) {
+		error_set(err, FAIL_REMOTE,
+			"engine '%s' speaks the %s dialect, which gives no ids that a candidate "
+			"could be "
+			"continued from",
+			gc->engine, engine_info(s->engine)->dialect);
+		return error_hint(err, "set generate.continue to 0");
+	}
+	if (gc->guard.quantile > 0 && !ledger_each_length(run->ledger, add_length, s, err)) {
+		return false;
+	}
 	s->template = template_read(sample_template(run->def), err);
 	return s->template != NULL;
 }
@@ -182,6 +329,13 @@ static void close_generate(void *state)
 	struct generate_state *s = state;
 	template_free(s->template);
 	s->template = NULL;
+	for (size_t i = 0; i < s->n_lengths; i++) {
+		free(s->lengths[i].source);
+		free(s->lengths[i].counts);
+	}
+	free(s->lengths);
+	s->lengths = NULL;
+	s->n_lengths = 0;
 }
 
 /* --- waves --- */
@@ -190,6 +344,9 @@ static size_t plan(
 	void *state, const struct group *group, size_t n_accepted, const char **out_reason)
 {
 	const struct generate_config *c = ((struct generate_state *)state)->config;
+	if (c->guard.quantile > 0) {
+		learn_lengths(state, group);
+	}
 	if (c->candidates.stop_after && n_accepted >= c->candidates.stop_after) {
 		*out_reason = "enough";
 		return group->n_candidates;
@@ -250,6 +407,19 @@ static void copy_answer(struct candidate *c, const struct engine_candidate *from
 		float *logprobs = arena_alloc_array(arena, from->n_ids, sizeof(*logprobs));
 		memcpy(logprobs, from->logprobs, from->n_ids * sizeof(*logprobs));
 		c->logprobs = logprobs;
+	}
+}
+
+/*
+ * What the guard has cut is never scored: its EOS was not sampled, and to add one would teach what the model did not say, even
+ * where the answer in it is right.
+ */
+static void reject_cut(struct candidate *c)
+{
+	if (c->finish == FINISH_LOOP || c->finish == FINISH_AFTER_ANSWER ||
+		c->finish == FINISH_OUTLIER) {
+		c->state = CANDIDATE_REJECTED;
+		c->reason = finish_name(c->finish);
 	}
 }
 
@@ -329,6 +499,7 @@ static void on_candidate(void *ctx, const struct engine_candidate *answer)
 	} else {
 		copy_answer(c, answer);
 		reject_truncated(s, c);
+		reject_cut(c);
 		if (s->tokenizer && !c->n_ids) {
 			struct retokenizing *r = arena_alloc(&w->group->arena, sizeof(*r));
 			*r = (struct retokenizing){w, c};
@@ -373,7 +544,10 @@ static void ask(struct wave *w)
 			.seed = run_seed(s->run, prompt->prompt_id, (uint32_t)i),
 			.logprobs = s->config->logprobs,
 			.per_request = s->config->candidates.per_request,
+			.guard = guards(s->config) ? &part->guard : NULL,
+			.continuations = s->config->continuations,
 		};
+		part->guard = guard_for(s, prompt->source);
 		part->request = engine_generate(s->engine, &part->job, on_candidate, part);
 		i = end;
 	}
@@ -513,12 +687,38 @@ static void on_vocab(void *ctx, const struct engine_vocab *vocab)
 	flow_finished(s->run);
 }
 
+/* How often a candidate was continued, or asked for again because its stream could not tell its ids; for `status --json`. */
+static bool keep_counts(struct generate_state *s, struct error *err)
+{
+	struct engine_stats stats;
+	struct arena arena = {0};
+	struct ledger_stage row;
+	struct error ignored;
+	int64_t continued = 0, again = 0;
+	engine_stats(s->engine, &stats);
+	if (!stats.continued && !stats.asked_again) {
+		return true;
+	}
+	ledger_stage(s->run->ledger, "generate", &arena, &row);
+	AUTO_JSON struct json *before = row.facts
+		? json_parse(row.facts, strlen(row.facts), &ignored)
+		: NULL;
+	json_int(json_get(before, "continued"), &continued);
+	json_int(json_get(before, "asked_again"), &again);
+	const char *facts = arena_printf(&arena, "{\"continued\":%lld,\"asked_again\":%lld}",
+		(long long)(continued + (int64_t)stats.continued),
+		(long long)(again + (int64_t)stats.asked_again));
+	bool ok = ledger_set_stage(s->run->ledger, "generate", false, 0, facts, err);
+	arena_release(&arena);
+	return ok;
+}
+
 static void finish(void *state)
 {
 	struct generate_state *s = state;
 	struct seen_ids seen = {0};
 	struct error err = {0};
-	if (!ledger_each_ids(s->run->ledger, see_ids, &seen, &err)) {
+	if (!keep_counts(s, &err) || !ledger_each_ids(s->run->ledger, see_ids, &seen, &err)) {
 		free(seen.bits);
 		flow_failed(s->run, &err);
 		return;

@@ -203,8 +203,10 @@ struct call *choose_straggler(struct engine *engine, struct endpoint **out_endpo
 			struct endpoint *to;
 			double gain;
 
+			/* A stream is read as it comes, from one endpoint. */
 			if (flight->lane == LANE_AUX || flight->call == NULL ||
-				flight->call->cancelled || flight->call->hedge != NULL)
+				flight->call->cancelled || flight->call->hedge != NULL ||
+				flight->call->chunk != NULL)
 				continue;
 			to = free_and_fast(engine, flight);
 			gain = to != NULL ? gain_of(flight, to) : 0;

@@ -14,6 +14,7 @@
 #include "base/arena.h"
 #include "base/json.h"
 #include "engine/engine.h"
+#include "engine/spelling.h"
 
 #define DIALECT_VOCAB_MAX (4u << 20) /* ids of a vocabulary; the largest known have 256 Ki */
 #define DIALECT_TOP_MAX 1024 /* alternatives of one token */
@@ -58,6 +59,8 @@ struct dialect_call {
 	uint32_t context; /* 0: unknown */
 	const char *model;
 	const struct dialect_facts *facts;
+	bool stream; /* ask for events instead of one answer; only where the dialect has read_event */
+	const struct spelling *spelling; /* of the vocabulary; NULL: not known, or not yet */
 };
 
 struct dialect_result {
@@ -65,6 +68,40 @@ struct dialect_result {
 		*candidates; /* n of the call, in order; `i` counts within the job */
 	uint32_t n_prompt; /* tokens of the prompt, as the server counted; 0 unknown */
 	uint64_t n_sampled; /* tokens sampled for all of them */
+};
+
+/*
+ * Streams. What the events of an answer say is gathered here, a struct dialect_partial per candidate, until the candidate has
+ * ended; `conclude` then makes of it what read_generate would have made of the answer in one piece: the same ids, logprobs,
+ * text and finish. engine_generate.c splits the bytes into events, hands each to read_event, and shows what is new to the
+ * guard.
+ */
+struct dialect_partial {
+	struct str text;
+	uint32_t *ids; /* owns; n_ids: no more than max_tokens + 1, see dialect_add_id */
+	float *logprobs; /* owns; as many */
+	size_t n_ids, cap, logprobs_cap;
+	size_t n_shown; /* ids up to the last that came with text */
+	size_t n_before; /* the same, as it was before the last id came: those in front of a stop string */
+	uint32_t n_tokens; /* sampled, where no ids are given and the server counts */
+	uint32_t n_pieces; /* events with text, where no ids are given: about as many as tokens */
+	const struct engine_top *top; /* n_top, of the first token; in the stream's arena */
+	size_t n_top;
+	enum finish finish;
+	enum engine_reason reason; /* not ENGINE_OK: the server ended this candidate so */
+	const struct error *err;
+	bool ended; /* nothing more will come: conclude may be called */
+	bool has_finish; /* how it ended is known, if not all that is to be known */
+	bool in_thought; /* openai: the text ends inside what came as reasoning */
+	/* Some of its ids cannot be known from the stream: it has to be asked for again, in one piece. */
+	bool lost;
+};
+
+struct dialect_stream {
+	const struct dialect_call *call; /* borrows */
+	struct arena arena;
+	struct dialect_partial *candidates; /* call->n */
+	uint32_t n_prompt; /* tokens of the prompt, as the server counted; 0 unknown */
 };
 
 struct dialect_piece {
@@ -86,6 +123,17 @@ struct dialect_ops {
 	/* All n candidates or an error. One candidate may carry a reason and an error of its own. */
 	bool (*read_generate)(const struct dialect_call *call, const struct json *body,
 		struct arena *arena, struct dialect_result *out, struct error *err);
+	/*
+	 * Streams; both or neither. An event is the JSON of one server-sent event ("[DONE]" and errors are dealt with before);
+	 * NULL: there will be no more, which ends candidates that wait only for a count. False: it makes no sense.
+	 */
+	bool (*read_event)(
+		struct dialect_stream *stream, const struct json *event, struct error *err);
+	/* Of candidate `index` of the call, which has ended and is not lost. `out` borrows from the stream. */
+	bool (*conclude)(struct dialect_stream *stream, uint32_t index,
+		struct engine_candidate *out, struct error *err);
+	/* The server leaves out ids where a character has several: `spelling` is worth having. */
+	bool stream_hides_ids;
 	/* A 4xx that means: the prompt leaves no room in the context. Optional. */
 	bool (*prompt_too_long)(const struct json *body);
 
@@ -128,6 +176,15 @@ extern const struct dialect_ops *const dialects[];
 const struct dialect_ops *dialect_find(const char *name);
 
 /* --- shared by the rows --- */
+
+void dialect_stream_init(struct dialect_stream *stream, const struct dialect_call *call);
+void dialect_stream_release(struct dialect_stream *stream);
+/* The candidate with that "index" (absent: the first). False: there is none, or it has ended. */
+bool dialect_stream_find(struct dialect_stream *stream, const struct json *event,
+	struct dialect_partial **out, struct error *err);
+/* False: more than max_tokens + 1. NAN: no logprob was told. */
+bool dialect_add_id(struct dialect_stream *stream, struct dialect_partial *partial, uint32_t id,
+	float logprob, struct error *err);
 
 /* A copy; NULL for what is no text, is empty, or is longer than a megabyte. */
 const char *dialect_copy_text(const struct json *v, struct arena *arena);

@@ -9,6 +9,10 @@
  *   when tokenized alone are left out at the end, and tokens that might begin it have come with empty text. We keep the ids up to
  *   the last entry with text: the longest row of ids that is known to lie in front of the cut (so n_probs is asked for whenever there is a
  *   stop string). The text may then be a part of one token longer than the ids: it is for people, the ids are trained on.
+ * - A stream has one event a token, with "index", and at the end one more without any. It sends nothing while the text stops
+ *   inside a character, and then the last token of it alone, while `tokens_predicted` counts them all: see find_hidden().
+ *   Fields that were not asked for come as well. The id that completes a stop string brings what was held back in front of it,
+ *   so the last with text before that one counts. Those ids may be a few more than an answer in one piece lets us tell.
  * - Seed 4294967295 means "random" and must never be sent.
  */
 #include "engine/dialect.h"
@@ -199,7 +203,7 @@ static void build_generate(const struct dialect_call *call, struct str *out)
 	json_key(&w, "cache_prompt");
 	json_put_bool(&w, true);
 	json_key(&w, "stream");
-	json_put_bool(&w, false);
+	json_put_bool(&w, call->stream);
 	put_fields(&w);
 	json_end_object(&w);
 }
@@ -468,6 +472,162 @@ static bool read_generate(const struct dialect_call *call, const struct json *bo
 	return true;
 }
 
+/* --- candidates: the events of a stream --- */
+
+/* The text of an event's token, in bytes, as far as it was not held back because it may begin a stop string. */
+static bool shown_text(struct dialect_stream *stream, const struct json *event,
+	const struct json *entry, struct slice *out)
+{
+	if (entry != NULL)
+		return dialect_read_piece(entry, &stream->arena, out);
+	out->data = json_str(json_get(event, "content"), &out->len);
+	return out->data != NULL;
+}
+
+/*
+ * `n` ids came before `id` and were not sent, since the text stopped inside a character after each of them. Together they spell
+ * what is shown now, less the piece of `id`. Without the vocabulary, or where several rows of ids spell that, the candidate is
+ * lost to the stream.
+ */
+static bool find_hidden(struct dialect_stream *stream, struct dialect_partial *c, uint32_t id,
+	size_t n, struct slice shown, struct error *err)
+{
+	const struct spelling *spelling = stream->call->spelling;
+	uint32_t hidden[SPELLING_IDS_MAX];
+	struct slice last;
+
+	/* Text of tokens before these would be in `shown`, too. */
+	c->lost = spelling == NULL || c->n_shown != c->n_ids;
+	if (c->lost)
+		return true;
+	last = spelling_piece(spelling, id);
+	c->lost = last.len == 0 || last.len >= shown.len ||
+		memcmp(shown.data + shown.len - last.len, last.data, last.len) != 0;
+	if (!c->lost) {
+		shown.len -= last.len;
+		c->lost = !spelling_split(spelling, shown, n, hidden);
+	}
+	for (size_t i = 0; i < n && !c->lost; i++) {
+		if (!dialect_add_id(stream, c, hidden[i], NAN, err))
+			return false;
+	}
+	return true;
+}
+
+/* How many tokens had been sampled with those of the event; what came by then where the server does not say. */
+static uint64_t count_sampled(const struct json *event, uint64_t came)
+{
+	int64_t told;
+
+	return json_int(json_get(event, "tokens_predicted"), &told) && told >= 0 ? (uint64_t)told
+										 : came;
+}
+
+static bool add_token(struct dialect_stream *stream, struct dialect_partial *c,
+	const struct json *event, struct error *err)
+{
+	const struct engine_job *job = stream->call->job;
+	const struct json *entry = json_at(json_get(event, "completion_probabilities"), 0),
+			  *top = json_get(entry, "top_logprobs");
+	bool probs = n_probs(job) > 0;
+	uint64_t sampled = count_sampled(event, c->n_ids + 1);
+	float logprob = NAN;
+	struct slice shown;
+	uint32_t id, entry_id;
+
+	if (!dialect_read_id(
+		    json_at(json_get(event, "tokens"), 0), stream->call->facts->n_vocab, &id))
+		return error_set(
+			err, FAIL_DATA, "an event has an id that is not in the vocabulary");
+	if (probs &&
+		(!dialect_read_id(json_get(entry, "id"), 0, &entry_id) || entry_id != id ||
+			!dialect_read_logprob(json_get(entry, "logprob"), &logprob)))
+		return error_set(err, FAIL_DATA, "an event of id %u has no valid probability", id);
+	if (!shown_text(stream, event, probs ? entry : NULL, &shown))
+		return error_set(err, FAIL_DATA, "an event has no text");
+	if (sampled > (uint64_t)stream->call->max_tokens + 1)
+		return error_set(err, FAIL_DATA, "%llu ids were sampled, at most %u were asked for",
+			(unsigned long long)sampled, stream->call->max_tokens);
+	if (sampled < c->n_ids + 1)
+		return error_set(err, FAIL_DATA, "the server counts %llu ids where %zu came",
+			(unsigned long long)sampled, c->n_ids + 1);
+	if (sampled > c->n_ids + 1 &&
+		!find_hidden(stream, c, id, (size_t)sampled - c->n_ids - 1, shown, err))
+		return false;
+	/* The alternatives are of the first id unless that one is a piece of a character. */
+	if (job->top_logprobs > 0 && c->top == NULL && top != NULL &&
+		!dialect_read_top(top, &stream->arena, &c->top, &c->n_top, err))
+		return false;
+	if (!dialect_add_id(stream, c, id, logprob, err))
+		return false;
+	c->n_before = c->n_shown;
+	if (shown.len > 0)
+		c->n_shown = c->n_ids;
+	return true;
+}
+
+static bool end_partial(struct dialect_stream *stream, struct dialect_partial *c,
+	const struct json *event, struct error *err)
+{
+	struct reading r = {.call = stream->call, .body = event, .ids = c->ids, .n_ids = c->n_ids};
+	struct dialect_result result = {.n_prompt = stream->n_prompt};
+
+	if (!check_prompt(&r, &result, err) || !read_finish(&r, &c->finish, err))
+		return false;
+	stream->n_prompt = result.n_prompt;
+	/* It was cut inside a character, or the EOS came there. */
+	c->lost |= count_sampled(event, c->n_ids) != c->n_ids;
+	/* Text that was held back, since it may begin a stop string, never comes when the limit does. */
+	c->lost |= stream->call->job->sampling->n_stop > 0 && c->n_shown != c->n_ids &&
+		(c->finish == FINISH_LENGTH || c->finish == FINISH_CONTEXT);
+	c->ended = true;
+	return true;
+}
+
+static bool read_event(struct dialect_stream *stream, const struct json *event, struct error *err)
+{
+	const struct json *tokens = json_get(event, "tokens");
+	struct dialect_partial *c;
+	struct slice text;
+
+	if (event == NULL)
+		return true;
+	if (!dialect_stream_find(stream, event, &c, err))
+		return false;
+	text.data = json_str(json_get(event, "content"), &text.len);
+	if (text.data == NULL || json_kind(tokens) != JSON_ARRAY)
+		return error_set(err, FAIL_DATA, "an event has no 'content' or no 'tokens'");
+	if (json_len(tokens) > 1)
+		return error_set(err, FAIL_DATA, "an event has %zu ids", json_len(tokens));
+	if (json_len(tokens) == 1 && !c->lost && !add_token(stream, c, event, err))
+		return false;
+	str_append(&c->text, text.data, text.len);
+	if (c->text.full)
+		return error_set(
+			err, FAIL_DATA, "the text is longer than %zu bytes", c->text.cap_bytes);
+	return json_get(event, "stop_type") == NULL || end_partial(stream, c, event, err);
+}
+
+static bool conclude(struct dialect_stream *stream, uint32_t index, struct engine_candidate *out,
+	struct error *err)
+{
+	const struct dialect_partial *c = &stream->candidates[index];
+
+	(void)err;
+	*out = (struct engine_candidate){
+		.i = stream->call->first + index,
+		.text = {c->text.data, c->text.len},
+		.ids = c->ids,
+		.n_ids = c->finish == FINISH_STOP_STRING ? c->n_before : c->n_ids,
+		.logprobs = stream->call->job->logprobs ? c->logprobs : NULL,
+		.finish = c->finish,
+		.top = c->top,
+		.n_top = c->n_top,
+	};
+	out->n_tokens = (uint32_t)out->n_ids;
+	return true;
+}
+
 /* --- prompts --- */
 
 static void build_template(const struct engine_message *messages, size_t n, struct str *out)
@@ -557,6 +717,9 @@ const struct dialect_ops dialect_llamacpp = {
 	.generate_path = "/completion",
 	.build_generate = build_generate,
 	.read_generate = read_generate,
+	.read_event = read_event,
+	.conclude = conclude,
+	.stream_hides_ids = true,
 	.prompt_too_long = prompt_too_long,
 	.template_path = "/apply-template",
 	.build_template = build_template,

@@ -88,6 +88,15 @@ static void build_generate(const struct dialect_call *call, struct str *out)
 		json_key(&w, "top_logprobs");
 		json_put_uint(&w, MAX(job->top_logprobs, 1));
 	}
+	if (call->stream) {
+		json_key(&w, "stream");
+		json_put_bool(&w, true);
+		json_key(&w, "stream_options");
+		json_begin_object(&w);
+		json_key(&w, "include_usage");
+		json_put_bool(&w, true);
+		json_end_object(&w);
+	}
 	json_end_object(&w);
 }
 
@@ -128,11 +137,19 @@ static bool read_text(
 	return true;
 }
 
-static bool read_finish(const struct json *choice, struct engine_candidate *out,
-	struct arena *arena, struct error *err)
+/* The parts of a candidate that say how it ended. */
+struct ending {
+	enum finish finish;
+	enum engine_reason reason;
+	const struct error *err;
+};
+
+static bool read_finish(
+	const struct json *choice, struct ending *out, struct arena *arena, struct error *err)
 {
 	const char *finish = json_z(json_get(choice, "finish_reason"));
 
+	*out = (struct ending){.finish = FINISH_STOP};
 	if (finish == NULL)
 		return error_set(err, FAIL_DATA, "a choice has no 'finish_reason'");
 	if (strcmp(finish, "stop") == 0) {
@@ -166,9 +183,13 @@ static bool read_choice(const struct dialect_call *call, const struct json *choi
 	struct arena *arena, struct engine_candidate *out, struct error *err)
 {
 	const struct json *tokens = json_get(json_get(choice, "logprobs"), "content");
+	struct ending ending;
 
-	if (!read_text(choice, arena, &out->text, err) || !read_finish(choice, out, arena, err))
+	if (!read_text(choice, arena, &out->text, err) || !read_finish(choice, &ending, arena, err))
 		return false;
+	out->finish = ending.finish;
+	out->reason = ending.reason;
+	out->err = ending.err;
 	if (json_kind(tokens) == JSON_ARRAY)
 		out->n_tokens = (uint32_t)json_len(tokens);
 	if (call->job->top_logprobs == 0)
@@ -178,6 +199,11 @@ static bool read_choice(const struct dialect_call *call, const struct json *choi
 		return true;
 	return dialect_read_top(
 		json_get(json_at(tokens, 0), "top_logprobs"), arena, &out->top, &out->n_top, err);
+}
+
+static bool fills_context(const struct dialect_call *call, uint32_t n_prompt, uint32_t n_tokens)
+{
+	return call->context != 0 && (uint64_t)n_prompt + n_tokens >= call->context;
 }
 
 /* Where the server lists no tokens, each choice gets an equal share of its count. */
@@ -193,8 +219,7 @@ static void count_tokens(
 		if (c->n_tokens == 0)
 			c->n_tokens = (uint32_t)(sampled / call->n);
 		out->n_sampled += c->n_tokens;
-		if (c->finish == FINISH_LENGTH && call->context != 0 &&
-			out->n_prompt + c->n_tokens >= call->context)
+		if (c->finish == FINISH_LENGTH && fills_context(call, out->n_prompt, c->n_tokens))
 			c->finish = FINISH_CONTEXT;
 	}
 }
@@ -229,6 +254,129 @@ static bool read_generate(const struct dialect_call *call, const struct json *bo
 	return true;
 }
 
+/* --- the events of a stream --- */
+
+/*
+ * As join_thought, piece by piece: what came as reasoning stands between the tags, in front of the answer. Reasoning
+ * after the answer has begun would have no place there.
+ */
+static bool add_text(
+	struct dialect_partial *c, struct slice thought, struct slice text, struct error *err)
+{
+	if (thought.len > 0 && !c->in_thought) {
+		if (c->text.len > 0)
+			return error_set(
+				err, FAIL_DATA, "reasoning came after the answer had begun");
+		str_append_z(&c->text, "<think>");
+		c->in_thought = true;
+	}
+	str_append(&c->text, thought.data, thought.len);
+	if (text.len > 0 && c->in_thought) {
+		str_append_z(&c->text, "</think>");
+		c->in_thought = false;
+	}
+	str_append(&c->text, text.data, text.len);
+	return !c->text.full ||
+		error_set(err, FAIL_DATA, "the text is longer than %zu bytes", c->text.cap_bytes);
+}
+
+static bool add_delta(struct dialect_partial *c, const struct json *delta, struct error *err)
+{
+	struct slice text = {"", 0}, thought = {"", 0};
+	size_t len;
+	const char *found = json_str(json_get(delta, "reasoning_content"), &len);
+
+	if (found == NULL)
+		found = json_str(json_get(delta, "reasoning"), &len);
+	if (found != NULL)
+		thought = (struct slice){found, len};
+	found = json_str(json_get(delta, "content"), &len);
+	if (found != NULL)
+		text = (struct slice){found, len};
+	c->n_pieces += text.len + thought.len > 0;
+	return add_text(c, thought, text, err);
+}
+
+static bool add_tokens(struct dialect_stream *stream, struct dialect_partial *c,
+	const struct json *choice, struct error *err)
+{
+	const struct json *tokens = json_get(json_get(choice, "logprobs"), "content");
+
+	c->n_tokens += (uint32_t)json_len(tokens);
+	if (stream->call->job->top_logprobs == 0 || c->top != NULL || json_len(tokens) == 0)
+		return true;
+	return dialect_read_top(json_get(json_at(tokens, 0), "top_logprobs"), &stream->arena,
+		&c->top, &c->n_top, err);
+}
+
+static bool add_choice(struct dialect_stream *stream, const struct json *choice, struct error *err)
+{
+	const struct json *finish = json_get(choice, "finish_reason");
+	struct dialect_partial *c;
+	struct ending ending;
+
+	if (!dialect_stream_find(stream, choice, &c, err) ||
+		!add_delta(c, json_get(choice, "delta"), err) ||
+		!add_tokens(stream, c, choice, err))
+		return false;
+	if (finish == NULL || json_kind(finish) == JSON_NULL)
+		return true;
+	if (!read_finish(choice, &ending, &stream->arena, err))
+		return false;
+	if (c->in_thought)
+		str_append_z(&c->text, "</think>");
+	c->in_thought = false;
+	c->finish = ending.finish;
+	c->reason = ending.reason;
+	c->err = ending.err;
+	c->has_finish = true;
+	/* One alone waits for `usage`, which counts its tokens. */
+	c->ended = stream->call->n > 1;
+	return true;
+}
+
+static bool read_event(struct dialect_stream *stream, const struct json *event, struct error *err)
+{
+	const struct json *choices = json_get(event, "choices");
+	struct dialect_partial *first = &stream->candidates[0];
+
+	for (size_t i = 0; i < json_len(choices); i++) {
+		if (!add_choice(stream, json_at(choices, i), err))
+			return false;
+	}
+	if (json_kind(json_get(event, "usage")) == JSON_OBJECT) {
+		stream->n_prompt = (uint32_t)read_usage(event, "prompt_tokens");
+		if (stream->call->n == 1 && first->n_tokens == 0)
+			first->n_tokens = (uint32_t)read_usage(event, "completion_tokens");
+	}
+	if (event != NULL && (json_len(choices) > 0 || stream->n_prompt == 0))
+		return true;
+	first->ended |= first->has_finish;
+	return true;
+}
+
+static bool conclude(struct dialect_stream *stream, uint32_t index, struct engine_candidate *out,
+	struct error *err)
+{
+	const struct dialect_partial *c = &stream->candidates[index];
+
+	(void)err;
+	*out = (struct engine_candidate){
+		.i = stream->call->first + index,
+		.reason = c->reason,
+		.err = c->err,
+		.text = {c->text.data, c->text.len},
+		.finish = c->finish,
+		.n_tokens = c->n_tokens,
+		.top = c->top,
+		.n_top = c->n_top,
+	};
+	if (c->finish == FINISH_LENGTH &&
+		fills_context(stream->call, stream->n_prompt, c->n_tokens))
+		out->finish = FINISH_CONTEXT;
+	return true;
+}
+
 const struct dialect_ops dialect_openai = {
 	.name = "openai",
 	.summary = "chat completions as OpenAI defined them: text only, packed with the help of a "
@@ -240,5 +388,7 @@ const struct dialect_ops dialect_openai = {
 	.generate_path = "/v1/chat/completions",
 	.build_generate = build_generate,
 	.read_generate = read_generate,
+	.read_event = read_event,
+	.conclude = conclude,
 	.prompt_too_long = dialect_says_too_long,
 };

@@ -1,11 +1,15 @@
 /* The table of dialects, and what its rows share: OpenAI's shapes have spread, so most servers name things alike. */
 #include "engine/dialect.h"
 
+#include "base/mem.h"
+
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define OWNER_BYTES_MAX 64
 #define TEXT_BYTES_MAX (1u << 20)
+#define STREAM_TEXT_BYTES_MAX (16u << 20) /* of one candidate */
 
 /* OpenAI's last: all the others answer its routes too, but only their own give ids. */
 const struct dialect_ops *const dialects[] = {
@@ -153,8 +157,11 @@ bool dialect_read_piece(const struct json *entry, struct arena *arena, struct sl
 	size_t n = json_len(bytes);
 
 	if (json_kind(bytes) != JSON_ARRAY) {
-		out->data = json_str(json_get(entry, "token"), &out->len);
-		return out->data != NULL;
+		const char *text = json_str(json_get(entry, "token"), &out->len);
+
+		/* Of a stream, the event is gone before the candidate is whole. */
+		out->data = text != NULL ? arena_memdup0(arena, text, out->len) : NULL;
+		return text != NULL;
 	}
 	char *data = arena_alloc(arena, n + 1);
 	for (size_t i = 0; i < n; i++) {
@@ -208,4 +215,59 @@ void dialect_put_messages(struct json_writer *w, const struct engine_message *me
 		json_end_object(w);
 	}
 	json_end_array(w);
+}
+
+/* --- streams --- */
+
+void dialect_stream_init(struct dialect_stream *stream, const struct dialect_call *call)
+{
+	*stream = (struct dialect_stream){.call = call};
+	stream->candidates = xcalloc(call->n, sizeof(*stream->candidates));
+	for (uint32_t i = 0; i < call->n; i++)
+		str_init(&stream->candidates[i].text, STREAM_TEXT_BYTES_MAX);
+}
+
+void dialect_stream_release(struct dialect_stream *stream)
+{
+	for (uint32_t i = 0; stream->candidates != NULL && i < stream->call->n; i++) {
+		str_release(&stream->candidates[i].text);
+		free(stream->candidates[i].ids);
+		free(stream->candidates[i].logprobs);
+	}
+	free(stream->candidates);
+	arena_release(&stream->arena);
+	*stream = (struct dialect_stream){0};
+}
+
+bool dialect_stream_find(struct dialect_stream *stream, const struct json *event,
+	struct dialect_partial **out, struct error *err)
+{
+	int64_t index = 0;
+
+	json_int(json_get(event, "index"), &index);
+	if (index < 0 || index >= stream->call->n)
+		return error_set(err, FAIL_DATA, "an event is of candidate %lld, %u were asked for",
+			(long long)index, stream->call->n);
+	*out = &stream->candidates[index];
+	if ((*out)->ended)
+		return error_set(
+			err, FAIL_DATA, "candidate %lld goes on after its end", (long long)index);
+	return true;
+}
+
+bool dialect_add_id(struct dialect_stream *stream, struct dialect_partial *partial, uint32_t id,
+	float logprob, struct error *err)
+{
+	uint32_t most = stream->call->max_tokens;
+
+	if (partial->n_ids > most)
+		return error_set(
+			err, FAIL_DATA, "more ids came than the %u that were asked for", most);
+	partial->ids = array_room(
+		partial->ids, partial->n_ids, &partial->cap, sizeof(*partial->ids));
+	partial->logprobs = array_room(partial->logprobs, partial->n_ids, &partial->logprobs_cap,
+		sizeof(*partial->logprobs));
+	partial->logprobs[partial->n_ids] = logprob;
+	partial->ids[partial->n_ids++] = id;
+	return true;
 }

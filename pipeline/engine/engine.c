@@ -41,6 +41,9 @@ const char *finish_name(enum finish finish)
 		[FINISH_STOP_STRING] = "stop_string",
 		[FINISH_LENGTH] = "length",
 		[FINISH_CONTEXT] = "context",
+		[FINISH_LOOP] = "loop",
+		[FINISH_AFTER_ANSWER] = "after_answer",
+		[FINISH_OUTLIER] = "length_outlier",
 		[FINISH_CANCELLED] = "cancelled",
 	};
 
@@ -494,6 +497,7 @@ static void destroy(void *ctx)
 	free(engine->endpoints);
 	http_client_free(engine->http);
 	arena_release(&engine->arena);
+	spelling_free(engine->spelling);
 	free(engine->log_dir);
 	free(engine);
 	closed(closed_ctx);

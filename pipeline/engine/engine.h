@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct guard_config; /* engine/guard.h */
 struct loop; /* engine/loop.h: libuv loop + curl multi */
 struct engine;
 
@@ -71,9 +72,19 @@ enum engine_reason {
 };
 const char *engine_reason_name(enum engine_reason reason);
 
-enum finish { FINISH_STOP, FINISH_STOP_STRING, FINISH_LENGTH, FINISH_CONTEXT, FINISH_CANCELLED };
-const char *finish_name(
-	enum finish finish); /* "stop", "stop_string", "length", "context", "cancelled" */
+enum finish {
+	FINISH_STOP,
+	FINISH_STOP_STRING,
+	FINISH_LENGTH,
+	FINISH_CONTEXT,
+	/* Cut by the guard (engine/guard.h): the ids end where it struck, without an EOS. */
+	FINISH_LOOP,
+	FINISH_AFTER_ANSWER,
+	FINISH_OUTLIER,
+	FINISH_CANCELLED
+};
+/* "stop", "stop_string", "length", "context", "loop", "after_answer", "length_outlier", "cancelled" */
+const char *finish_name(enum finish finish);
 
 /* What the probe found. */
 struct engine_info {
@@ -124,6 +135,8 @@ struct engine_stats {
 	uint64_t requests, retries, failures, tokens_generated, tokens_prompt;
 	uint32_t in_flight, waiting; /* candidates */
 	uint32_t restarts;
+	uint64_t continued; /* requests that went on with a candidate cut by max_tokens */
+	uint64_t asked_again; /* candidates whose ids their stream could not tell */
 	uint64_t hedges, hedges_won; /* candidates sent twice; those that the second brought */
 	uint64_t
 		tokens_wasted; /* about: what the losers of those had written when they were cancelled */
@@ -198,9 +211,22 @@ struct engine_job {
 	uint32_t seed;
 	bool logprobs; /* of each sampled token */
 	uint32_t top_logprobs; /* of the first token; for judges */
-	uint32_t
-		per_request; /* candidates asked for in one HTTP request; 0: 1, which keeps slots busiest and seeds apart */
+	/*
+	 * Candidates asked for in one HTTP request; 0: 1, which keeps slots busiest and seeds apart. Above 1 the answer is
+	 * streamed, where the dialect can, so that each is delivered when it is done.
+	 */
+	uint32_t per_request;
 	bool priority; /* before waiting work without it: a judge's short question must not queue behind long generations */
+	/*
+	 * What is watched for while a candidate is written; NULL: nothing. A candidate that is cut is delivered as it is, and its
+	 * connection closed, so that its slot is free; one of several in a request is sampled on, unseen, until all are done.
+	 */
+	const struct guard_config *guard;
+	/*
+	 * A candidate that max_tokens has cut is continued from its ids, up to so many times by max_tokens each; only of
+	 * dialects with ids. The seed of a continuation follows from the candidate's and its number.
+	 */
+	uint32_t continuations;
 	/* Jobs of the same number like to go to the same endpoint, where what they begin with is cached; 0: wherever. */
 	uint64_t affinity;
 };
@@ -223,6 +249,7 @@ struct engine_candidate {
 		logprobs; /* n_ids, or NULL; NaN where the server told none: inside a character of several tokens */
 	enum finish finish;
 	uint32_t n_tokens; /* sampled; n_ids where there are ids */
+	uint32_t n_continued; /* times that it was continued */
 	const struct engine_top *top; /* n_top, first token */
 	size_t n_top;
 	const char *endpoint;

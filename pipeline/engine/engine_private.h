@@ -133,6 +133,8 @@ struct call {
 	void (*build)(struct call *call, struct str *out); /* `endpoint` is set */
 	/* The last thing that the pool does with the call, unless call_answer_is_bad is called from here: it may be freed or used again. */
 	void (*done)(struct call *call, const struct call_result *result);
+	/* NULL, or: a 2xx answer comes here piece by piece, and `done` gets an empty body. An attempt begins with `build`, which may set this. */
+	void (*chunk)(struct call *call, struct slice bytes);
 	struct endpoint *
 		*home; /* where calls of one job like to go; set by the first; may be NULL */
 
@@ -142,7 +144,7 @@ struct call {
 		*endpoint; /* of this attempt, or the last; of the flight that brought the answer */
 	struct flight *flight, *hedge; /* of CALL_FLYING; the second is there at the tail only */
 	struct loop_timer *timer;
-	bool cancelled, half_body;
+	bool cancelled, half_body, enough;
 	long status; /* of the last answer that was no 2xx; 0: none came */
 	uint32_t attempts; /* answers that count; in `done` of ENGINE_OK this one is included */
 	uint32_t losses; /* times that its endpoint went down under it */
@@ -155,6 +157,11 @@ struct call {
 void call_submit(struct call *call);
 /* `done` comes with ENGINE_CANCELLED on a later turn. */
 void call_cancel(struct call *call);
+/*
+ * From `chunk`: the owner has what it wanted, and `done` comes with ENGINE_OK whatever becomes of the rest of the answer.
+ * `close`: nobody wants the rest, so the connection is closed, which stops the server.
+ */
+void call_enough(struct call *call, bool close);
 /* Instead of call_submit: `done` comes with this on a later turn, nothing is sent. */
 void call_refuse(struct call *call, enum engine_reason reason, const struct error *err);
 /* From `done`, for a body that makes no sense: tries again, or calls `done` with ENGINE_BAD_RESPONSE. Adds the address to err. */
@@ -252,6 +259,10 @@ struct engine {
 	struct request_list_head requests;
 	struct rng rng; /* jitter */
 	struct engine_stats stats;
+	struct spelling
+		*spelling; /* of the vocabulary, once a stream has wanted them; NULL: not there */
+	bool spelling_asked, spelling_came; /* it was asked for; and answered, with it or without */
+	struct call_list held; /* streams that wait for it; they count as waiting */
 	struct error err; /* of ENGINE_FAILED */
 	struct loop_timer *tell; /* ready or failed, on the next turn */
 	struct loop_timer *end; /* the last step of closing */
@@ -265,6 +276,9 @@ void engine_fail(struct engine *engine, const struct error *err);
 void engine_endpoint_changed(struct engine *engine);
 /* To be called whenever something ended that closing may have waited for. */
 void engine_check_closed(struct engine *engine);
+
+/* Of all facts->n_vocab (not 0) ids; an error where only one after the other could be asked for. */
+void engine_read_whole_vocab(struct engine *engine, engine_vocab_cb *done, void *ctx);
 
 void engine_request_open(struct engine_request *request, struct engine *engine,
 	void (*cancel)(struct engine_request *request));

@@ -44,6 +44,7 @@ struct vocab {
 	struct gguf gguf;
 	bool gguf_ok;
 	bool cancelled;
+	bool whole; /* all or nothing: not one request for each of so many ids */
 	struct error err;
 	struct slice *pieces; /* whole vocabulary, n_vocab; or NULL */
 	uint8_t *special;
@@ -169,6 +170,13 @@ static void send_asks(struct vocab *v)
 
 static void ask_wanted(struct vocab *v)
 {
+	struct error err = {0};
+
+	if (v->whole) {
+		error_set(&err, FAIL_REMOTE, "the server does not tell its vocabulary");
+		finish_failed(v, &err);
+		return;
+	}
 	v->source = "detokenize";
 	v->wanted = arena_alloc_array(&v->arena, v->n, sizeof(*v->wanted));
 	v->asks = xcalloc(v->n, sizeof(*v->asks));
@@ -335,8 +343,8 @@ static void refuse(struct vocab *v, enum engine_reason reason, const struct erro
 	call_refuse(&v->call, reason, err);
 }
 
-void engine_read_vocab(
-	struct engine *engine, const uint32_t *ids, size_t n, engine_vocab_cb *done, void *ctx)
+static void begin(struct engine *engine, const uint32_t *ids, size_t n, bool whole,
+	engine_vocab_cb *done, void *ctx)
 {
 	struct vocab *v = xcalloc(1, sizeof(*v));
 	const char *path;
@@ -346,6 +354,7 @@ void engine_read_vocab(
 	v->done = done;
 	v->ctx = ctx;
 	v->n = n;
+	v->whole = whole;
 	v->ids = arena_alloc_array(&v->arena, n, sizeof(*v->ids));
 	if (n > 0)
 		memcpy(v->ids, ids, n * sizeof(*ids));
@@ -366,4 +375,20 @@ void engine_read_vocab(
 	} else {
 		ask_server(v);
 	}
+}
+
+void engine_read_vocab(
+	struct engine *engine, const uint32_t *ids, size_t n, engine_vocab_cb *done, void *ctx)
+{
+	begin(engine, ids, n, false, done, ctx);
+}
+
+void engine_read_whole_vocab(struct engine *engine, engine_vocab_cb *done, void *ctx)
+{
+	uint32_t n = engine->facts->n_vocab;
+	AUTO_FREE uint32_t *ids = xreallocarray(NULL, n, sizeof(*ids));
+
+	for (uint32_t i = 0; i < n; i++)
+		ids[i] = i;
+	begin(engine, ids, n, true, done, ctx);
 }

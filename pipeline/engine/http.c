@@ -3,7 +3,8 @@
  * we tell curl what happened. One multi handle per client, so that the connections of an engine are its own.
  *
  * Nothing is answered from inside curl: transfers that ended are first taken off the multi handle and put on the `ended` list,
- * then answered one after the other. A callback may thus send, cancel, or free the client.
+ * streams that have news on the `fresh` list, then both are told one after the other. A callback may thus send, cancel, or free
+ * the client.
  */
 #include "engine/http.h"
 
@@ -25,6 +26,7 @@
 #define IDLE_MAX 256 /* handles that are kept for later requests */
 
 TAILQ_HEAD(request_list, http_request);
+TAILQ_HEAD(fresh_list, http_request);
 
 struct http_client {
 	struct loop *loop;
@@ -35,6 +37,8 @@ struct http_client {
 	uint64_t connect_timeout_ms;
 	uint64_t response_bytes_max;
 	struct request_list flying, ended;
+	struct fresh_list
+		fresh; /* streams with bytes that were not handed on yet; empty outside of collect() */
 	CURL *idle[IDLE_MAX]; /* with the options that all requests of the client share; n_idle */
 	size_t n_idle;
 	struct loop_timer *wake; /* answers `ended` on the next turn */
@@ -54,6 +58,9 @@ struct http_request {
 	struct error err;
 	long status;
 	http_done *done;
+	http_chunk *chunk; /* NULL: the body is collected */
+	TAILQ_ENTRY(http_request) fresh_link;
+	bool is_fresh;
 	void *ctx;
 };
 
@@ -217,6 +224,22 @@ static void transfer_ended(struct http_client *client, CURL *easy, CURLcode code
 	TAILQ_INSERT_TAIL(&client->ended, request, link);
 }
 
+static void hand_on_fresh(struct http_client *client)
+{
+	struct http_request *request;
+
+	client->answering = true;
+	while ((request = TAILQ_FIRST(&client->fresh)) != NULL) {
+		TAILQ_REMOVE(&client->fresh, request, fresh_link);
+		request->is_fresh = false;
+		if (request->failure != HTTP_CANCELLED)
+			request->chunk(request->ctx,
+				(struct slice){request->reply.data, request->reply.len});
+		str_reset(&request->reply);
+	}
+	client->answering = false;
+}
+
 static void collect(struct http_client *client)
 {
 	CURLMsg *msg;
@@ -226,6 +249,7 @@ static void collect(struct http_client *client)
 		if (msg->msg == CURLMSG_DONE)
 			transfer_ended(client, msg->easy_handle, msg->data.result);
 	}
+	hand_on_fresh(client);
 	answer_all(client);
 }
 
@@ -372,6 +396,7 @@ struct http_client *http_client_new(struct loop *loop, const struct http_config 
 	client->response_bytes_max = config->response_bytes_max;
 	TAILQ_INIT(&client->flying);
 	TAILQ_INIT(&client->ended);
+	TAILQ_INIT(&client->fresh);
 	uv_timer_init(loop_uv(loop), client->timer);
 	client->timer->data = client;
 	curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, socket_changed);
@@ -392,11 +417,23 @@ void http_client_free(struct http_client *client)
 
 /* --- a request --- */
 
+static bool is_success(const struct http_request *request)
+{
+	long status = 0;
+
+	curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
+	return status >= 200 && status <= 299;
+}
+
 static size_t body_came(char *bytes, size_t size, size_t n, void *userp)
 {
 	struct http_request *request = userp;
 
 	str_append(&request->reply, bytes, size * n);
+	if (request->chunk != NULL && !request->is_fresh && is_success(request)) {
+		TAILQ_INSERT_TAIL(&request->client->fresh, request, fresh_link);
+		request->is_fresh = true;
+	}
 	return request->reply.full ? 0 : size * n;
 }
 
@@ -498,6 +535,12 @@ struct http_request *http_send(struct http_client *client, const char *url, cons
 	if (curl_multi_add_handle(client->multi, request->easy) != CURLM_OK)
 		oom();
 	return request;
+}
+
+void http_stream(struct http_request *request, http_chunk *chunk)
+{
+	request->chunk = chunk;
+	curl_easy_setopt(request->easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)0);
 }
 
 void http_cancel(struct http_request *request)

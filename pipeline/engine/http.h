@@ -39,12 +39,19 @@ struct http_reply {
 	struct slice body; /* borrowed, valid in the callback */
 };
 typedef void http_done(void *ctx, const struct http_reply *reply);
+/* Bytes of a 2xx answer's body, as they come; borrowed. It may send, cancel and free as `done` may. */
+typedef void http_chunk(void *ctx, struct slice bytes);
 
 struct http_client *http_client_new(struct loop *loop, const struct http_config *config);
 void http_client_free(struct http_client *client); /* no request may be in flight */
 /* body NULL: GET, else POST application/json; the body is copied. timeout_ms 0: none. */
 struct http_request *http_send(struct http_client *client, const char *url, const char *body,
 	size_t body_len, uint64_t timeout_ms, http_done *done, void *ctx);
+/*
+ * From now on, a 2xx answer goes to `chunk` as it comes and is not in the reply; other answers are, whole. Its length as a whole
+ * is not limited: whoever reads it limits what is kept. To be called right after http_send.
+ */
+void http_stream(struct http_request *request, http_chunk *chunk);
 /* `done` is called with HTTP_CANCELLED on the next turn of the loop. */
 void http_cancel(struct http_request *request);
 

@@ -256,6 +256,15 @@ static void failed_to_answer(struct call *call, const struct http_reply *reply)
 
 static void came_back(void *ctx, const struct http_reply *reply);
 
+static void chunk_came(void *ctx, struct slice bytes)
+{
+	struct flight *flight = ctx;
+
+	flight->endpoint->heard_ms = clock_mono_ms();
+	if (flight->call != NULL)
+		flight->call->chunk(flight->call, bytes);
+}
+
 static void begin(struct flight *flight)
 {
 	flight->begun_ms = clock_mono_ms();
@@ -310,6 +319,8 @@ static void send_flight(struct call *call, struct endpoint *endpoint, struct fli
 		call->endpoint = before;
 	flight->http = http_send(engine->http, url, body.data, body.len,
 		engine->config->request_timeout_ms, came_back, flight);
+	if (call->chunk != NULL)
+		http_stream(flight->http, chunk_came);
 	str_release(&body);
 	watch_start(endpoint);
 }
@@ -380,6 +391,8 @@ static void answer_call(struct call *call, const struct http_reply *reply, bool 
 {
 	if (call->cancelled)
 		end_call(call, ENGINE_CANCELLED);
+	else if (call->enough)
+		answered_well(call, reply);
 	else if (lost)
 		lost_under_way(call);
 	else if (reply->failure != HTTP_OK)
@@ -549,6 +562,15 @@ void call_cancel(struct call *call)
 	end_later(call, ENGINE_CANCELLED);
 }
 
+void call_enough(struct call *call, bool close)
+{
+	if (call->state != CALL_FLYING || call->enough)
+		return;
+	call->enough = true;
+	if (close)
+		http_cancel(call->flight->http);
+}
+
 /* --- dispatch --- */
 
 struct endpoint *engine_home(struct engine *engine, uint64_t affinity)
@@ -601,6 +623,7 @@ static void fly(struct call *call, struct endpoint *endpoint)
 {
 	dequeue(call);
 	call->state = CALL_FLYING;
+	call->enough = false;
 	if (call->home != NULL && *call->home == NULL)
 		*call->home = endpoint;
 	send_flight(call, endpoint, &call->flight);

@@ -114,6 +114,7 @@ static struct candidate *adopt(
 			c->state = s;
 		}
 	}
+	c->length_known = c->state == CANDIDATE_ACCEPTED;
 	for (int k = 0; row->finish && k <= FINISH_CANCELLED; k++) {
 		if (strcmp(finish_name(k), row->finish) == 0) {
 			c->finish = k;

@@ -138,6 +138,10 @@ typedef bool ledger_visit_candidate(void *ctx, const struct ledger_candidate *c,
 	const struct ledger_prompt *p, struct error *err);
 MUST_CHECK bool ledger_each_candidate(
 	struct ledger *l, ledger_visit_candidate *visit, void *ctx, struct error *err);
+/* Walks the accepted candidates in any order; `source` is borrowed for the call. */
+MUST_CHECK bool ledger_each_length(struct ledger *l,
+	void (*visit)(void *ctx, const char *source, uint32_t n_tokens), void *ctx,
+	struct error *err);
 /* Walks the ids of all prompts and candidates that have any. */
 MUST_CHECK bool ledger_each_ids(struct ledger *l,
 	void (*visit)(void *ctx, const uint32_t *ids, size_t n), void *ctx, struct error *err);

@@ -430,6 +430,24 @@ bool ledger_each_ids(struct ledger *l, void (*visit)(void *ctx, const uint32_t *
 	return ok;
 }
 
+bool ledger_each_length(struct ledger *l,
+	void (*visit)(void *ctx, const char *source, uint32_t n_tokens), void *ctx, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT p.source, c.n_tokens FROM candidate c JOIN prompt p ON p.id = c.prompt "
+		"WHERE c.state = 'accepted'",
+		err);
+	if (!stmt) {
+		return false;
+	}
+	int rc;
+	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		visit(ctx, (const char *)sqlite3_column_text(stmt, 0),
+			(uint32_t)sqlite3_column_int64(stmt, 1));
+	}
+	return done(l, stmt, rc, err);
+}
+
 /* --- selection, plan, shards --- */
 
 bool ledger_each_chosen(struct ledger *l,

@@ -54,7 +54,7 @@ CREATE TABLE candidate (
 	state TEXT NOT NULL CHECK (state IN ('pending', 'accepted', 'rejected', 'undecided', 'failed')),
 	reason TEXT,
 	detail TEXT,            -- a failure's message; the columns that were null
-	finish TEXT CHECK (finish IN ('stop', 'stop_string', 'length', 'context')),
+	finish TEXT CHECK (finish IN ('stop', 'stop_string', 'length', 'context', 'loop', 'after_answer', 'length_outlier')),
 	n_tokens INTEGER NOT NULL CHECK (n_tokens >= 0),
 	token_source TEXT NOT NULL CHECK (token_source IN ('sampled', 'retokenized', 'none')),
 	endpoint TEXT,
@@ -65,7 +65,7 @@ CREATE TABLE candidate (
 	CHECK (CASE state
 		WHEN 'pending' THEN reason IS NULL
 		WHEN 'accepted' THEN reason = 'accept'
-		WHEN 'rejected' THEN reason IN ('accept', 'token_limit', 'context_limit')
+		WHEN 'rejected' THEN reason IN ('accept', 'token_limit', 'context_limit', 'loop', 'after_answer', 'length_outlier')
 		WHEN 'undecided' THEN reason IN ('null_columns', 'expression')
 		ELSE reason IN ('rejected', 'server_error', 'timeout', 'bad_response', 'prompt_too_long')
 	END)

@@ -3,6 +3,8 @@
     bench.py busy      generated tokens/s through `thresh run` against a plain load of the same requests on the same server
     bench.py pool      two endpoints of speed 1 : 5 and long-tailed lengths: total time against total work over summed speed
     bench.py memory    peak memory of `thresh run` in its flow stages and while packing, for two numbers of prompts (fake engine)
+    bench.py guard     tokens that the guard saves of looping candidates, and what it cuts falsely (fake engine, and the small model at temperature 0)
+    bench.py stream    processor time a token, streamed and in one piece (fake engine)
     bench.py shards    writing, packing, reading and verifying shards, against libzstd, zstd, MDSWriter and TRL
     bench.py billion   peak memory while 1,000,000,000 tokens are written
     bench.py rate      candidates/s of the client against wrk on a static server (bench_rate.py)
@@ -39,7 +41,7 @@ def write(name, text):
         f.write(text)
 
 
-def pipeline(name, workdir, url, rows, candidates, max_tokens, more_stages=''):
+def pipeline(name, workdir, url, rows, candidates, max_tokens, more_stages='', generate='temperature: 0.8, top_p: 1}'):
     write(name, f'''
 name: bench
 seed: 1
@@ -47,7 +49,7 @@ workdir: {workdir}
 engines: {{student: {{url: "{url}"}}}}
 stages:
   - sample: {{sources: [{{path: {rows}}}], template: template.yaml}}
-  - generate: {{engine: student, candidates: {candidates}, sampling: {{max_tokens: {max_tokens}, temperature: 0.8, top_p: 1}}, truncated: score}}
+  - generate: {{engine: student, candidates: {candidates}, sampling: {{max_tokens: {max_tokens}, {generate}, truncated: score}}
   - verify: [math: {{gold: answer}}]
 {more_stages}accept: math = 1
 ''')
@@ -216,6 +218,93 @@ def memory():
         engine.terminate()
 
 
+# --- guard, stream ---
+
+class Fake:
+    def __init__(self, *args):
+        self.process = subprocess.Popen([os.environ['FAKE_ENGINE'], '--die-with-parent', *args], stdout=subprocess.PIPE, text=True)
+        self.url = re.search(r'http://\S+', self.process.stdout.readline()).group()
+
+    def predicted(self):
+        c = http.client.HTTPConnection(self.url.split('/')[2])
+        c.request('GET', '/metrics')
+        return int(re.search(r'tokens_predicted_total (\d+)', c.getresponse().read().decode()).group(1))
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+def run_quietly(name):
+    """Processor seconds of a night."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([THRESH, 'run', name, '--log', 'error'], stdout=subprocess.DEVNULL, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def compare_guarded(what, plain, guarded, loops_at):
+    """Both nights have the same seeds. A candidate loops if without a guard it met the limit."""
+    rows = {r['id']: r for r in query(plain, 'select id, finish, n_tokens from candidate')}
+    looping = saved = meant = false_cuts = missed = 0
+    for r in query(guarded, 'select id, finish, n_tokens from candidate'):
+        before = rows[r['id']]
+        if before['n_tokens'] >= loops_at:
+            looping += 1
+            meant += before['n_tokens']
+            saved += before['n_tokens'] - r['n_tokens']
+            missed += r['finish'] != 'loop'
+        elif r['finish'] == 'loop':
+            false_cuts += 1
+    print(f'guard: {what}: {looping} of {len(rows)} candidates without an end, {100 * saved / max(meant, 1):.1f} % of their {meant:,} tokens saved '
+          f'(target 85), {missed} of them not cut, {false_cuts} false cuts (target 0)', flush=True)
+
+
+def guard():
+    n = int(os.environ.get('BENCH_PROMPTS', 100))
+    with open('rows.jsonl', 'w') as f:
+        for i in range(n):
+            f.write(json.dumps({'question': f'What is {i} + 1? [fake: answer={i + 1} p=0.5 len=80 loop=0.1]', 'answer': i + 1}) + '\n')
+    engine = Fake('--slots', '16', '--context', '8192', '--delay-ms-per-token', '1')
+    predicted = [engine.predicted()]
+    for name, more in (('plain', ''), ('guarded', ', guard: {loop: 128}')):
+        pipeline(f'{name}.yaml', name, engine.url, 'rows.jsonl', 4, 2048, generate='temperature: 0.8, top_p: 1}' + more)
+        run_quietly(f'{name}.yaml')
+        predicted.append(engine.predicted())
+    engine.stop()
+    compare_guarded('fake engine', 'plain.yaml', 'guarded.yaml', 2048)
+    print(f'guard: fake engine: sampled {predicted[1] - predicted[0]:,} tokens without, {predicted[2] - predicted[1]:,} with a guard', flush=True)
+    if not os.path.exists(os.path.join(SOURCE, 'models/smollm2-135m-instruct.gguf')):
+        print('guard: the small model is not there (./bootstrap run fetches it)')
+        return
+    n, limit = int(os.environ.get('BENCH_REAL_PROMPTS', 12)), int(os.environ.get('BENCH_TOKENS', 4096))
+    rows = os.path.join(SOURCE, 'data/word-problems-medium.jsonl')
+    for name, more in (('real', ''), ('real_guarded', ', guard: {loop: 128}')):
+        server = Server(4, limit + 512)
+        pipeline(f'{name}.yaml', name, f'http://127.0.0.1:{server.port}', rows, 1, limit, generate='temperature: 0}' + more)
+        subprocess.run([THRESH, 'run', f'{name}.yaml', '--limit', str(n), '--log', 'error'], stdout=subprocess.DEVNULL, check=True)
+        server.stop()
+    compare_guarded('SmolLM2-135M at temperature 0', 'real.yaml', 'real_guarded.yaml', limit)
+
+
+def stream():
+    n, rounds = int(os.environ.get('BENCH_PROMPTS', 250)), int(os.environ.get('BENCH_ROUNDS', 3))
+    with open('rows.jsonl', 'w') as f:
+        for i in range(n):
+            f.write(json.dumps({'question': f'What is {i} + 1? [fake: answer={i + 1} p=0.5 len=300]', 'answer': i + 1}) + '\n')
+    engine, costs = Fake('--slots', '64'), {}
+    for i in range(rounds):
+        for name, more in (('whole', ''), ('streamed', ', guard: {loop: 1000}')):
+            pipeline(f'{name}{i}.yaml', f'{name}{i}', engine.url, 'rows.jsonl', 4, 400, generate='temperature: 0.8, top_p: 1}' + more)
+            costs.setdefault(name, []).append(run_quietly(f'{name}{i}.yaml'))
+    engine.stop()
+    tokens = query('whole0.yaml', 'select sum(n_tokens) as n from candidate')[0]['n']
+    for name, seconds in costs.items():
+        s = statistics.median(seconds)
+        print(f'stream: {name}: {1e6 * s / tokens:.2f} us a token, {s / (4 * n) * 1e5:.0f} CPU seconds per 100,000 candidates of {tokens // (4 * n)} tokens',
+              flush=True)
+
+
 # --- shards ---
 
 def bench_shard(*args):
@@ -316,6 +405,8 @@ if __name__ == '__main__':
         {'busy': busy,
          'pool': pool,
          'memory': memory,
+         'guard': guard,
+         'stream': stream,
          'shards': shards,
          'billion': billion,
          'math': lambda: bench_math.run(THRESH),

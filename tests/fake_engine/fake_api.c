@@ -766,7 +766,7 @@ static bool read_completion(struct api *api, struct api_call *call)
 
 	if (!want_sampling(call) || !want_bool(call, "return_tokens", &call->return_ids) ||
 		!want_int(call, "n_probs", &n_probs) || !want_int(call, "n_predict", &n_predict) ||
-		!want_int(call, "n_cmpl", &n)) {
+		!want_int(call, "n_cmpl", &n) || !want_bool(call, "stream", &call->stream)) {
 		return false;
 	}
 	if (n < 1 || n > api->n_slots) {
@@ -803,9 +803,12 @@ static bool read_chat(struct api *api, struct api_call *call)
 		!want_bool(call, "logprobs", &call->has_probs) ||
 		!want_int(call, "top_logprobs", &top) ||
 		!want_int(call, "max_tokens", &max_tokens) ||
-		!want_int(call, "max_completion_tokens", &max_tokens)) {
+		!want_int(call, "max_completion_tokens", &max_tokens) ||
+		!want_bool(call, "stream", &call->stream)) {
 		return false;
 	}
+	json_bool(json_get(json_get(call->json, "stream_options"), "include_usage"),
+		&call->has_usage);
 	if (n < 1 || n > CANDIDATES_CHAT_MAX || top < 0 || top > TOP_LOGPROBS_CHAT_MAX ||
 		max_tokens < 1) {
 		return refuse_request(call, "n, top_logprobs or max_tokens is out of range");
@@ -870,10 +873,305 @@ static void put_candidates(struct api *api, struct api_call *call, enum fault fa
 	api->predicted_tokens += call->n_tokens;
 }
 
+/* --- completions: streamed --- */
+
+/* An event of one candidate while they are not in order yet. */
+struct event {
+	size_t at, len; /* in `raw` */
+	uint32_t index, step, n_tokens;
+};
+
+struct events {
+	struct str raw;
+	struct event *items;
+	size_t n, cap;
+};
+
+/* The text of one candidate as far as it was shown. */
+struct showing {
+	const struct candidate_text *c;
+	struct str all; /* pieces so far */
+	size_t sent; /* bytes of it */
+	uint32_t hidden; /* tokens since the last event */
+};
+
+static int by_step(const void *a, const void *b)
+{
+	const struct event *x = a, *y = b;
+
+	return x->step != y->step      ? (x->step > y->step) - (x->step < y->step)
+		: x->index != y->index ? (x->index > y->index) - (x->index < y->index)
+				       : (x->at > y->at) - (x->at < y->at);
+}
+
+static bool stops_inside_character(const struct str *text)
+{
+	for (size_t n = 1; n <= 3 && n <= text->len; n++) {
+		unsigned char c = (unsigned char)text->data[text->len - n];
+
+		if ((c & 0xc0) != 0x80) {
+			return (c >= 0xf0 && n < 4) || (c >= 0xe0 && n < 3) || (c >= 0xc0 && n < 2);
+		}
+	}
+	return false;
+}
+
+/* What was not sent yet may begin a stop string: it is held back. */
+static bool may_begin_stop(const struct showing *s)
+{
+	const struct model_limits *limits = &s->c->call->limits;
+
+	for (size_t i = 0; i < limits->n_stops; i++) {
+		struct slice word = limits->stops[i];
+
+		for (size_t k = MIN(word.len, s->all.len - s->sent); k > 0; k--) {
+			if (memcmp(s->all.data + s->all.len - k, word.data, k) == 0) {
+				return true;
+			}
+		}
+	}
+	return false;
+}
+
+/* Takes in the token at `place`; false: nothing is sent for it, since the text stops inside a character. */
+static bool show(struct showing *s, size_t place, struct slice *out)
+{
+	const struct model_text *text = s->c->text;
+	uint32_t id = text->ids.items[place];
+	const struct vocab_token *token = &s->c->api->vocab.tokens[id];
+	bool last = place + 1 == text->ids.n;
+	size_t end;
+
+	if (!vocab_is_special(id)) {
+		str_append(&s->all, token->bytes, token->len);
+	}
+	s->hidden++;
+	if (stops_inside_character(&s->all)) {
+		return false;
+	}
+	end = s->all.len;
+	if (last && text->stop == MODEL_WORD) {
+		end = MAX(text->text.len, s->sent);
+	} else if (!(last && text->stop == MODEL_EOS) && may_begin_stop(s)) {
+		end = s->sent;
+	}
+	*out = (struct slice){s->all.data + s->sent, end - s->sent};
+	s->sent = end;
+	return true;
+}
+
+static void put_stream_entry(
+	struct str *out, const struct candidate_text *c, size_t place, struct slice shown)
+{
+	struct json_writer w = {.out = out};
+	const char *logprob = model_logprob(c->prompt, c->text, place, &c->api->vocab);
+	const char *written = c->fault != FAULT_NAN || place > 0 ? logprob
+		: c->api->openai                                 ? "NaN"
+								 : "null";
+	uint32_t id = c->text->ids.items[place];
+
+	json_begin_object(&w);
+	if (!c->api->openai) {
+		json_key(&w, "id");
+		json_put_uint(&w, id + (c->fault == FAULT_WRONG_COUNT && place == 0));
+	}
+	json_key(&w, "token");
+	json_put_str(&w, shown.data, shown.len);
+	json_key(&w, "bytes");
+	json_begin_array(&w);
+	for (size_t i = 0; i < shown.len; i++) {
+		json_put_uint(&w, (unsigned char)shown.data[i]);
+	}
+	json_end_array(&w);
+	json_key(&w, "logprob");
+	json_put_raw(&w, written, strlen(written));
+	json_key(&w, "top_logprobs");
+	str_append_c(out, '[');
+	put_alternatives(out, c, place, c->call->n_probs, logprob);
+	str_append_z(out, "]}");
+}
+
+static void put_shown(
+	struct str *out, const struct candidate_text *c, size_t place, struct slice shown)
+{
+	struct json_writer w = {.out = out};
+
+	json_put_str(&w, shown.data, shown.len);
+	if (c->fault == FAULT_INVALID_UTF8 && place == 0) {
+		out->len--;
+		str_append_z(out, "\xff\xfe\xc3\"");
+	}
+}
+
+static void put_completion_event(
+	struct str *out, const struct candidate_text *c, size_t place, struct slice shown)
+{
+	bool wrong = c->fault == FAULT_WRONG_COUNT && !c->call->has_probs &&
+		place + 1 == c->text->ids.n;
+
+	str_printf(out, "{\"index\":%u,\"content\":", c->index);
+	put_shown(out, c, place, shown);
+	str_append_z(out, ",\"tokens\":");
+	write_ids(out, c->text->ids.items + place, c->call->return_ids);
+	str_printf(out,
+		",\"stop\":false,\"id_slot\":-1,\"tokens_predicted\":%zu,\"tokens_evaluated\":%zu",
+		place + 1 - wrong, c->prompt->n);
+	if (c->call->has_probs) {
+		str_append_z(out, ",\"completion_probabilities\":[");
+		put_stream_entry(out, c, place, shown);
+		str_append_c(out, ']');
+	}
+	str_append_c(out, '}');
+}
+
+static void put_completion_end(struct str *out, const struct candidate_text *c)
+{
+	str_printf(out, "{\"index\":%u,\"content\":\"\",\"tokens\":[],\"stop\":true,\"stop_type\":",
+		c->index);
+	field_stop_type(out, c);
+	str_append_z(out, ",\"truncated\":");
+	field_truncated(out, c);
+	str_printf(out, ",\"tokens_evaluated\":%zu,\"tokens_predicted\":%zu}", c->prompt->n,
+		c->text->ids.n);
+}
+
+static void begin_chat_chunk(struct str *out, const struct candidate_text *c)
+{
+	str_printf(out,
+		"{\"id\":\"chatcmpl-0\",\"object\":\"chat.completion.chunk\",\"created\":0,"
+		"\"model\":\"%s\","
+		"\"choices\":[{\"index\":%u,",
+		c->api->model_name, c->index);
+}
+
+/* Every token is listed, the hidden ones with those that show them. */
+static void put_chat_event(struct str *out, const struct candidate_text *c, size_t place,
+	uint32_t n_tokens, struct slice shown)
+{
+	size_t n = c->text->ids.n - (c->text->stop == MODEL_EOS), from = place + 1 - n_tokens;
+
+	begin_chat_chunk(out, c);
+	str_append_z(out, "\"delta\":{\"content\":");
+	put_shown(out, c, place, shown);
+	str_append_z(out, "},\"logprobs\":");
+	if (c->call->has_probs && from < n) {
+		str_append_z(out, "{\"content\":[");
+		for (size_t i = from; i <= place && i < n; i++) {
+			str_append_z(out, i > from ? "," : "");
+			put_stream_entry(out, c, i, i == place ? shown : (struct slice){"", 0});
+		}
+		str_append_z(out, "]}");
+	} else {
+		str_append_z(out, "null");
+	}
+	str_append_z(out, ",\"finish_reason\":null}]}");
+}
+
+static void put_chat_end(struct str *out, const struct candidate_text *c)
+{
+	begin_chat_chunk(out, c);
+	str_printf(out, "\"delta\":{},\"logprobs\":null,\"finish_reason\":\"%s\"}]}",
+		c->text->stop == MODEL_LIMIT ? "length" : "stop");
+}
+
+static void add_event(struct events *events, const struct candidate_text *c, size_t at,
+	uint32_t step, uint32_t n_tokens)
+{
+	str_append_z(&events->raw, "\n\n");
+	events->items = array_room(events->items, events->n, &events->cap, sizeof(*events->items));
+	events->items[events->n++] = (struct event){
+		at, events->raw.len - at, c->index, step, n_tokens};
+}
+
+static void add_candidate(struct events *events, const struct candidate_text *c)
+{
+	struct showing showing = {.c = c};
+	struct slice shown;
+	size_t at, n = c->text->ids.n;
+
+	str_init(&showing.all, STR_NO_CAP);
+	for (size_t i = 0; i < n; i++) {
+		if (!show(&showing, i, &shown)) {
+			continue;
+		}
+		at = events->raw.len;
+		str_append_z(&events->raw, "data: ");
+		if (c->api->openai) {
+			put_chat_event(&events->raw, c, i, showing.hidden, shown);
+		} else {
+			put_completion_event(&events->raw, c, i, shown);
+		}
+		add_event(events, c, at, (uint32_t)i + 1, showing.hidden);
+		showing.hidden = 0;
+	}
+	at = events->raw.len;
+	str_append_z(&events->raw, "data: ");
+	(c->api->openai ? put_chat_end : put_completion_end)(&events->raw, c);
+	add_event(events, c, at, (uint32_t)n, showing.hidden);
+	str_release(&showing.all);
+}
+
+static void add_to_body(struct api_call *call, struct slice bytes, uint32_t step, uint32_t n_tokens)
+{
+	str_append(&call->body, bytes.data, bytes.len);
+	call->events = array_room(
+		call->events, call->n_events, &call->events_cap, sizeof(*call->events));
+	call->events[call->n_events++] = (struct api_event){call->body.len, step, n_tokens};
+}
+
+/* Candidates are sampled side by side, so their events alternate. The tokens count as predicted when they are sent. */
+static void write_stream(struct api *api, struct api_call *call, enum fault fault)
+{
+	uint32_t n = call->n - (fault == FAULT_FEW);
+	struct events events = {0};
+	struct model_prompt prompt;
+
+	call->content_type = "text/event-stream";
+	str_init(&events.raw, STR_NO_CAP);
+	model_read(&prompt, &api->vocab, call->prompt.items, call->prompt.n);
+	for (uint32_t i = 0; i < n; i++) {
+		struct candidate_text c = {api, call, &prompt, &api->scratch, i, fault};
+
+		model_write(&prompt, &api->vocab, &call->limits, call->seed + i, &api->scratch);
+		call->n_tokens += api->scratch.ids.n;
+		call->n_longest = MAX(call->n_longest, (uint32_t)api->scratch.ids.n);
+		add_candidate(&events, &c);
+	}
+	model_prompt_release(&prompt);
+	api->prompt_tokens += call->prompt.n;
+	qsort(events.items, events.n, sizeof(*events.items), by_step);
+	for (size_t i = 0; i < events.n; i++) {
+		const struct event *e = &events.items[i];
+
+		add_to_body(call, (struct slice){events.raw.data + e->at, e->len}, e->step,
+			e->n_tokens);
+	}
+	str_reset(&events.raw);
+	if (api->openai && call->has_usage) {
+		str_printf(&events.raw,
+			"data: "
+			"{\"object\":\"chat.completion.chunk\",\"choices\":[],\"usage\":{\"prompt_"
+			"tokens\":%zu,"
+			"\"completion_tokens\":%llu}}\n\n",
+			call->prompt.n,
+			(unsigned long long)call->n_tokens + (fault == FAULT_WRONG_COUNT));
+	}
+	if (api->openai) {
+		str_append_z(&events.raw, "data: [DONE]\n\n");
+		add_to_body(call, (struct slice){events.raw.data, events.raw.len}, 0, 0);
+	}
+	str_release(&events.raw);
+	free(events.items);
+}
+
 static void write_completion(struct api *api, struct api_call *call, enum fault fault)
 {
 	bool many = call->many || fault == FAULT_FEW;
 
+	if (call->stream) {
+		write_stream(api, call, fault);
+		return;
+	}
 	str_append_z(&call->body, many ? "[" : "");
 	put_candidates(api, call, fault, put_completion);
 	str_append_z(&call->body, many ? "]" : "");
@@ -884,6 +1182,10 @@ static void write_chat(struct api *api, struct api_call *call, enum fault fault)
 	struct json_writer w = {.out = &call->body};
 	uint64_t wrong = fault == FAULT_WRONG_COUNT;
 
+	if (call->stream) {
+		write_stream(api, call, fault);
+		return;
+	}
 	str_printf(&call->body,
 		"{\"id\":\"chatcmpl-%016llx\",\"object\":\"chat.completion\",\"created\":0,"
 		"\"model\":",
@@ -1495,6 +1797,7 @@ void api_call_release(struct api_call *call)
 	str_release(&call->prompt_text);
 	ids_release(&call->prompt);
 	free(call->stops);
+	free(call->events);
 	json_free(call->json);
 	*call = (struct api_call){0};
 }

@@ -36,6 +36,13 @@ struct api {
 
 struct api_route;
 
+/* Of a streamed answer: where it ends in the body, when it is due, and how many tokens it brings. */
+struct api_event {
+	size_t end;
+	uint32_t step; /* tokens of its candidate by then; 0: with the one before */
+	uint32_t n_tokens;
+};
+
 struct api_call {
 	const struct api_route *route; /* NULL: unknown path */
 	unsigned status;
@@ -56,6 +63,9 @@ struct api_call {
 	bool new_turn; /* vLLM, SGLang: a last message of the assistant is complete, too */
 	uint32_t n_probs; /* alternatives listed with each token */
 	bool by_text, by_step, activates; /* of a request for scores */
+	bool stream, has_usage; /* asked for as events; openai: with one of usage */
+	struct api_event *events; /* owns; n_events, in the order in which they are sent */
+	size_t n_events, events_cap;
 	uint64_t fields; /* llama.cpp: a bit per row of the table of fields; 0: all */
 	/* Known after api_write. */
 	uint64_t n_tokens;

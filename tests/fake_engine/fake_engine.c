@@ -32,6 +32,8 @@ struct pending {
 	uint32_t slots; /* that it needs */
 	bool running, timing;
 	uv_timer_t timer;
+	size_t n_sent; /* events of a stream */
+	uint64_t started_ms;
 	struct pending *next; /* in the queue */
 };
 
@@ -145,16 +147,74 @@ static void timer_fired(uv_timer_t *timer)
 	send_answer(timer->data);
 }
 
+/* --- streams --- */
+
+/* Events whose tokens have been sampled by now; ends the answer behind the last, or in the middle if the script says so. */
+static void send_due_events(struct pending *p)
+{
+	struct engine_state *state = p->state;
+	struct api_call *call = &p->call;
+	double delay = state->options.delay_ms_per_token;
+	uint64_t elapsed = uv_now(&state->loop) - p->started_ms;
+	bool half = p->rule && p->rule->fault == FAULT_HALF;
+	size_t stop = half ? call->n_events / 2 : call->n_events;
+	size_t from = p->n_sent ? call->events[p->n_sent - 1].end : 0, to = from;
+	struct fake_conn *conn = p->conn;
+
+	while (p->n_sent < stop &&
+		(delay <= 0 || (double)call->events[p->n_sent].step * delay <= (double)elapsed)) {
+		to = call->events[p->n_sent].end;
+		state->api.predicted_tokens += call->events[p->n_sent++].n_tokens;
+	}
+	if (to > from) {
+		fake_http_part(conn, (struct slice){call->body.data + from, to - from});
+	}
+	if (p->n_sent < stop) {
+		return;
+	}
+	*fake_conn_call(conn) = NULL;
+	if (half) {
+		fake_http_drop(conn);
+	} else {
+		fake_http_end(conn);
+	}
+	pending_end(p);
+}
+
+static void stream_timer_fired(uv_timer_t *timer)
+{
+	send_due_events(timer->data);
+}
+
+static void start_stream(struct pending *p, double wait_ms)
+{
+	struct engine_state *state = p->state;
+
+	p->started_ms = uv_now(&state->loop) + (uint64_t)wait_ms;
+	fake_http_begin(p->conn, p->call.status, p->call.content_type);
+	if (state->options.delay_ms_per_token <= 0 && wait_ms < 1) {
+		send_due_events(p);
+		return;
+	}
+	uv_timer_init(&state->loop, &p->timer);
+	p->timer.data = p;
+	p->timing = true;
+	uv_timer_start(&p->timer, stream_timer_fired, (uint64_t)wait_ms, 1);
+}
+
 static void start(struct pending *p)
 {
 	struct engine_state *state = p->state;
 	double ms = state->options.delay_ms_per_token * p->call.n_longest;
+	double wait_ms = p->rule && p->rule->fault == FAULT_SLOW ? (double)p->rule->ms : 0;
 
-	if (p->rule && p->rule->fault == FAULT_SLOW) {
-		ms += (double)p->rule->ms;
-	}
 	state->api.n_busy += p->slots;
 	p->running = true;
+	if (p->call.n_events > 0) {
+		start_stream(p, wait_ms);
+		return;
+	}
+	ms += wait_ms;
 	if (ms < 1) {
 		send_answer(p);
 		return;

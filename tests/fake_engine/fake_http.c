@@ -221,6 +221,45 @@ void fake_http_reply(struct fake_conn *conn, const struct fake_reply *reply)
 	}
 }
 
+void fake_http_begin(struct fake_conn *conn, unsigned status, const char *content_type)
+{
+	char head[256];
+	int len = snprintf(head, sizeof(head),
+		"HTTP/1.1 %u %s\r\nServer: fake-engine\r\nContent-Type: %s\r\n"
+		"Transfer-Encoding: chunked\r\n\r\n",
+		status, status_text(status), content_type);
+
+	assert(conn->open);
+	send_parts(conn, (struct slice){head, (size_t)len}, (struct slice){"", 0}, false);
+}
+
+void fake_http_part(struct fake_conn *conn, struct slice bytes)
+{
+	struct str chunk;
+
+	assert(conn->open);
+	str_init(&chunk, STR_NO_CAP);
+	str_printf(&chunk, "%zx\r\n", bytes.len);
+	str_append(&chunk, bytes.data, bytes.len);
+	str_append_z(&chunk, "\r\n");
+	send_parts(conn, (struct slice){chunk.data, chunk.len}, (struct slice){"", 0}, false);
+	str_release(&chunk);
+}
+
+void fake_http_end(struct fake_conn *conn)
+{
+	static const char end[] = "0\r\n\r\n";
+
+	assert(conn->open);
+	conn->open = false;
+	next_request(conn);
+	conn->last = !conn->keep_alive;
+	send_parts(conn, (struct slice){end, sizeof(end) - 1}, (struct slice){"", 0}, conn->last);
+	if (!conn->reading) {
+		read_requests(conn);
+	}
+}
+
 /* --- reading --- */
 
 /* An answer of the server itself to what it does not understand; the connection ends. */

@@ -57,6 +57,10 @@ struct fake_reply {
 MUST_CHECK bool fake_http_listen(struct fake_http *http, uv_loop_t *loop, unsigned port,
 	struct fake_http_events events, unsigned *out_port, struct error *err);
 void fake_http_reply(struct fake_conn *conn, const struct fake_reply *reply);
+/* An answer in pieces: its head, then its body as it comes, then its end. The request stays open until then. */
+void fake_http_begin(struct fake_conn *conn, unsigned status, const char *content_type);
+void fake_http_part(struct fake_conn *conn, struct slice bytes);
+void fake_http_end(struct fake_conn *conn);
 /* Closes the connection without a word. */
 void fake_http_drop(struct fake_conn *conn);
 /* Closes everything, calling `gone` for open requests; memory is free when the loop has run out. */

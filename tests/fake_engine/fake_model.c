@@ -116,6 +116,25 @@ static void read_step(struct model_prompt *p, const struct vocab *v, const uint3
 	str_release(&all);
 }
 
+/* Tokens of an assistant's turn that was left open: what is written goes on from there. */
+static size_t count_written(const struct vocab *v, const uint32_t *ids, size_t n)
+{
+	static const char role[] = "assistant\n";
+	struct ids header = {0};
+	size_t start = n, written = 0;
+
+	while (start > 0 && ids[start - 1] != VOCAB_IM_START && ids[start - 1] != VOCAB_IM_END) {
+		start--;
+	}
+	vocab_encode(v, role, sizeof(role) - 1, false, &header);
+	if (start > 0 && ids[start - 1] == VOCAB_IM_START && n - start > header.n &&
+		memcmp(ids + start, header.items, header.n * sizeof(*ids)) == 0) {
+		written = n - start - header.n;
+	}
+	ids_release(&header);
+	return written;
+}
+
 static void read_numbers(struct model_prompt *p)
 {
 	int64_t sum = 0;
@@ -153,6 +172,7 @@ void model_read(struct model_prompt *p, const struct vocab *v, const uint32_t *i
 	read_numbers(p);
 	read_marker(p);
 	read_step(p, v, ids, n);
+	p->written = count_written(v, ids, n);
 	p->asks_safety = strstr(p->text.data, "safe, or unsafe");
 	p->asks_yes_no = strcasestr(p->text.data, "yes or no");
 }
@@ -172,7 +192,7 @@ static void say(const struct vocab *v, const char *sentence, struct rng *rng, st
 	for (size_t i = 0; i < tidy.n; i++) {
 		const struct vocab_token *token = &v->tokens[tidy.items[i]];
 
-		if (token->len == 1 || rng_below(rng, BYTE_SPELLING_ONE_IN)) {
+		if (!rng || token->len == 1 || rng_below(rng, BYTE_SPELLING_ONE_IN)) {
 			ids_add(out, tidy.items[i]);
 			continue;
 		}
@@ -243,8 +263,9 @@ static void think(const struct model_prompt *p, const struct vocab *v, struct rn
 	/* An estimate will do: `len` is about the length. */
 	ending_tokens = 9 + strlen(p->answer);
 	make_sentence(p, rng, sentence, sizeof(sentence));
-	while (out->n < most && (loops || out->n + ending_tokens < p->len)) {
-		say(v, sentence + (out->n == 0), rng, out);
+	while (out->n < most && (loops || p->written + out->n + ending_tokens < p->len)) {
+		/* A model that loops is certain of every token. */
+		say(v, sentence + (out->n == 0), loops ? NULL : rng, out);
 		if (!loops) {
 			make_sentence(p, rng, sentence, sizeof(sentence));
 		}

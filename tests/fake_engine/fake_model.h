@@ -34,6 +34,7 @@ struct model_prompt {
 	double p_right, p_loop, p_judge, reward;
 	double p_step; /* below 0: steps are not judged */
 	uint32_t len;
+	size_t written; /* tokens of the answer that the prompt ends with */
 	bool asks_yes_no, asks_safety;
 	char safety[64]; /* categories; "": safe */
 	int64_t numbers[8]; /* the first integers in the message */

@@ -4,12 +4,14 @@
  * through which a served engine is started.
  */
 #include "engine/engine.h"
+#include "engine/guard.h"
 #include "engine/loop.h"
 #include "engine/scoring.h"
 #include "engine/server.h"
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -30,7 +32,9 @@ struct seen {
 	unsigned n; /* callbacks for it */
 	enum engine_reason reason;
 	enum finish finish;
-	uint32_t attempts, n_ids, first_id, last_id;
+	uint32_t attempts, n_ids, first_id, last_id, n_tokens, n_continued;
+	uint64_t ids_hash, text_hash;
+	float logprobs[512];
 	bool has_logprobs;
 	char text[256], msg[512], endpoint[64];
 };
@@ -188,6 +192,12 @@ static void on_candidate(void *ctx, const struct engine_candidate *c)
 	} else {
 		s->finish = c->finish;
 		s->n_ids = (uint32_t)c->n_ids;
+		s->n_tokens = c->n_tokens;
+		s->n_continued = c->n_continued;
+		s->ids_hash = hash64(c->ids, c->n_ids * sizeof(*c->ids), 0);
+		for (size_t i = 0; i < ARRAY_LEN(s->logprobs); i++)
+			s->logprobs[i] = c->logprobs != NULL && i < c->n_ids ? c->logprobs[i] : NAN;
+		s->text_hash = hash64(c->text.data, c->text.len, 0);
 		s->first_id = c->n_ids > 0 ? c->ids[0] : 0;
 		s->last_id = c->n_ids > 0 ? c->ids[c->n_ids - 1] : 0;
 		s->has_logprobs = c->logprobs != NULL && c->n_ids > 0 && c->logprobs[0] <= 0;
@@ -443,6 +453,237 @@ START_TEST(candidates_are_the_same_however_they_are_asked_for)
 		for (unsigned i = 0; i < 4; i++)
 			ck_assert_str_eq(seen[0][i].text, seen[2][i].text);
 		ck_assert_uint_eq(count_log("\"n\":4"), 1);
+	}
+END_TEST
+
+/* --- streams --- */
+
+static const struct guard_config unguarded = {.loop = 1u << 30, .period = 1};
+static const struct guard_config for_loops = {.loop = 48, .period = 64};
+
+/* The job before, asked for in another way. */
+static void add_again(const struct guard_config *guard, uint32_t per_request)
+{
+	jobs[n_jobs] = jobs[n_jobs - 1];
+	jobs[n_jobs].guard = guard;
+	jobs[n_jobs].per_request = per_request;
+	n_expected += jobs[n_jobs].n;
+	engine_generate(engine, &jobs[n_jobs], on_candidate, (void *)(uintptr_t)n_jobs);
+	n_jobs++;
+	finish_jobs();
+}
+
+/* A first job that is not asked for itself. */
+static void plan_job(uint32_t n)
+{
+	jobs[0] = (struct engine_job){.prompt_ids = prompt_ids,
+		.n_prompt_ids = prompt.n,
+		.sampling = &sampling,
+		.n = n,
+		.seed = 1,
+		.logprobs = true};
+	n_jobs = 1;
+}
+
+static void check_same(unsigned a, unsigned b)
+{
+	for (unsigned i = 0; i < jobs[a].n; i++) {
+		ck_assert_msg(seen[b][i].reason == ENGINE_OK, "%s", seen[b][i].msg);
+		ck_assert_str_eq(seen[a][i].text, seen[b][i].text);
+		ck_assert_uint_eq(seen[a][i].text_hash, seen[b][i].text_hash);
+		ck_assert_int_eq(seen[a][i].finish, seen[b][i].finish);
+		/* What lies in front of a stop string is told with another certainty. */
+		if (seen[a][i].finish == FINISH_STOP_STRING) {
+			ck_assert_uint_le(seen[b][i].n_ids, seen[a][i].n_ids);
+			ck_assert_uint_ge(seen[b][i].n_ids + 8, seen[a][i].n_ids);
+			continue;
+		}
+		ck_assert_uint_eq(seen[a][i].n_ids, seen[b][i].n_ids);
+		ck_assert_uint_eq(seen[a][i].ids_hash, seen[b][i].ids_hash);
+		/* The fake engine tells some in one piece that a stream cannot have. */
+		for (size_t k = 0; k < ARRAY_LEN(seen[a][i].logprobs); k++)
+			ck_assert(seen[a][i].logprobs[k] == seen[b][i].logprobs[k] ||
+				isnan(seen[b][i].logprobs[k]));
+		/* Without ids a server may count the end of the turn or not. */
+		ck_assert_uint_le(seen[b][i].n_tokens, seen[a][i].n_tokens);
+		ck_assert_uint_ge(
+			seen[b][i].n_tokens + (seen[a][i].n_ids == 0), seen[a][i].n_tokens);
+	}
+}
+
+START_TEST(a_stream_gives_what_the_answer_in_one_piece_gives)
+	{
+		static char *words[] = {"the total", "boxed"};
+		static const char *const dialect_names[] = {"llama.cpp", "openai"};
+
+		open_engine(dialect_names[_i % 2], "");
+		tokenize("What is 2+3? [fake: len=150]", SPECIAL_TEXT);
+		/* With stop strings, cut by a limit, and without either. */
+		sampling.stop = words;
+		sampling.n_stop = _i / 2 == 1 ? 2 : 0;
+		sampling.max_tokens = _i / 2 == 2 ? 67 : 300;
+		add_job(32);
+		finish_jobs();
+		add_again(&unguarded, 1);
+		check_same(0, 1);
+		add_again(NULL, 4);
+		check_same(0, 2);
+	}
+END_TEST
+
+START_TEST(ids_that_a_stream_hides_are_found_or_asked_for)
+	{
+		struct engine_stats stats;
+
+		open_engine("llama.cpp", "{\"path\":\"/completion\",\"nth\":1,\"fault\":\"400\"}");
+		tokenize("What is 2+3? [fake: len=150]", SPECIAL_TEXT);
+		plan_job(40);
+		/* The vocabulary is refused: every candidate whose text has a character of several tokens is asked for again. */
+		add_again(&unguarded, 1);
+		engine_stats(engine, &stats);
+		ck_assert_uint_gt(stats.asked_again, 4);
+		ck_assert_uint_lt(stats.asked_again, 40);
+		add_again(NULL, 1);
+		check_same(1, 2);
+	}
+END_TEST
+
+START_TEST(a_cut_stream_loses_only_what_was_not_done)
+	{
+		struct engine_stats stats;
+
+		open_engine("llama.cpp",
+			"{\"path\":\"/completion\",\"prompt_contains\":\"2+3\",\"nth\":1,\"fault\":"
+			"\"half\"}");
+		tokenize("What is 2+3? [fake: len=60 loop=0.5]", SPECIAL_TEXT);
+		sampling.max_tokens = 400;
+		plan_job(4);
+		add_again(NULL, 4);
+		add_again(NULL, 1);
+		check_same(1, 2);
+		/* Some were done when the connection broke, at the first attempt. */
+		unsigned first = 0;
+		for (unsigned i = 0; i < 4; i++)
+			first += seen[1][i].attempts == 1;
+		ck_assert_uint_gt(first, 0);
+		ck_assert_uint_lt(first, 4);
+		engine_stats(engine, &stats);
+		ck_assert_uint_eq(stats.waiting, 0);
+	}
+END_TEST
+
+START_TEST(a_loop_is_cut_and_the_rest_is_not)
+	{
+		struct engine_stats stats;
+		unsigned loops = 0;
+		static const char *const dialect_names[] = {"llama.cpp", "openai"};
+
+		open_engine(dialect_names[_i % 2], "");
+		tokenize("What is 2+3? [fake: len=60 loop=0.3]", SPECIAL_TEXT);
+		sampling.max_tokens = 2000;
+		add_job(24);
+		finish_jobs();
+		add_again(&for_loops, _i < 2 ? 1 : 3);
+		for (unsigned i = 0; i < 24; i++) {
+			if (seen[0][i].finish == FINISH_LENGTH) {
+				loops++;
+				ck_assert_msg(
+					seen[1][i].finish == FINISH_LOOP, "%s", seen[1][i].text);
+				ck_assert_uint_lt(seen[1][i].n_tokens, 400);
+				ck_assert_uint_gt(seen[1][i].n_tokens, 40);
+				ck_assert(strncmp(seen[0][i].text, seen[1][i].text, 60) == 0);
+			} else {
+				ck_assert_int_eq(seen[1][i].finish, seen[0][i].finish);
+				ck_assert_uint_eq(seen[1][i].ids_hash, seen[0][i].ids_hash);
+			}
+		}
+		ck_assert_uint_gt(loops, 2);
+		ck_assert_uint_lt(loops, 20);
+		/* A server may still be saying that it is done. */
+		engine_stats(engine, &stats);
+		ck_assert_uint_eq(stats.waiting, 0);
+	}
+END_TEST
+
+START_TEST(a_stream_that_makes_no_sense_is_asked_for_again)
+	{
+		static const char *const faults[] = {"not_json", "empty", "nan", "few", "half",
+			"cut", "invalid_utf8", "wrong_count"};
+		AUTO_FREE char *script = xasprintf(
+			"{\"path\":\"/"
+			"completion\",\"prompt_contains\":\"2+3\",\"nth\":1,\"fault\":\"%s\"}",
+			faults[_i]);
+
+		open_engine("llama.cpp", script);
+		tokenize("What is 2+3? [fake: len=30]", SPECIAL_TEXT);
+		plan_job(2);
+		add_again(&unguarded, 2);
+		add_again(NULL, 1);
+		check_same(2, 1);
+		ck_assert_uint_eq(count_log(faults[_i]), 1);
+	}
+END_TEST
+
+START_TEST(a_cut_candidate_is_continued_from_its_ids)
+	{
+		struct engine_stats stats;
+
+		open_engine("llama.cpp", "");
+		tokenize("What is 2+3? [fake: len=60]", SPECIAL_TEXT);
+		sampling.max_tokens = 25;
+		add_job(8);
+		finish_jobs();
+		for (unsigned i = 0; i < 8; i++)
+			ck_assert_int_eq(seen[0][i].finish, FINISH_LENGTH);
+		jobs[1] = jobs[0];
+		jobs[1].continuations = 5;
+		n_jobs = 2;
+		n_expected += 8;
+		engine_generate(engine, &jobs[1], on_candidate, (void *)(uintptr_t)1);
+		finish_jobs();
+		for (unsigned i = 0; i < 8; i++) {
+			ck_assert_msg(seen[1][i].reason == ENGINE_OK, "%s", seen[1][i].msg);
+			ck_assert_uint_eq(seen[1][i].first_id, seen[0][i].first_id);
+			ck_assert(strncmp(seen[0][i].text, seen[1][i].text, 20) == 0);
+			ck_assert_uint_gt(seen[1][i].n_continued, 0);
+			ck_assert_uint_le(seen[1][i].n_continued, 5);
+			ck_assert_uint_gt(seen[1][i].n_ids, 25);
+			ck_assert(seen[1][i].has_logprobs);
+			ck_assert_uint_eq(seen[1][i].attempts, 1 + seen[1][i].n_continued);
+			ck_assert_int_eq(seen[1][i].finish, FINISH_STOP);
+		}
+		engine_stats(engine, &stats);
+		ck_assert_uint_ge(stats.continued, 8);
+		/* Streamed it is the same. */
+		add_again(&unguarded, 1);
+		check_same(1, 2);
+		/* Not without end. */
+		jobs[2].continuations = 1;
+		add_again(NULL, 4);
+		for (unsigned i = 0; i < 8; i++) {
+			ck_assert_int_eq(seen[3][i].finish, FINISH_LENGTH);
+			ck_assert_uint_eq(seen[3][i].n_ids, 50);
+		}
+	}
+END_TEST
+
+START_TEST(a_job_is_cancelled_in_the_middle_of_its_streams)
+	{
+		open_engine(
+			"llama.cpp", "{\"path\":\"/completion\",\"fault\":\"slow\",\"ms\":300}");
+		tokenize("What is 2+3? [fake: len=60]", SPECIAL_TEXT);
+		add_job(4);
+		jobs[1] = jobs[0];
+		jobs[1].guard = &for_loops;
+		jobs[1].per_request = 2;
+		n_jobs = 2;
+		n_expected += 4;
+		requests[1] = engine_generate(engine, &jobs[1], on_candidate, (void *)(uintptr_t)1);
+		engine_cancel(requests[0]);
+		engine_cancel(requests[1]);
+		finish_jobs();
+		for (unsigned i = 0; i < 4; i++)
+			ck_assert_int_eq(seen[1][i].reason, ENGINE_CANCELLED);
 	}
 END_TEST
 
@@ -1552,6 +1793,13 @@ int main(int argc, char **argv)
 	tcase_add_test(tc, scores_that_make_no_sense_are_asked_for_again);
 	tcase_add_test(tc, llamacpp_gives_ids_with_eos_and_logprobs);
 	tcase_add_test(tc, candidates_are_the_same_however_they_are_asked_for);
+	tcase_add_loop_test(tc, a_stream_gives_what_the_answer_in_one_piece_gives, 0, 6);
+	tcase_add_test(tc, ids_that_a_stream_hides_are_found_or_asked_for);
+	tcase_add_test(tc, a_cut_stream_loses_only_what_was_not_done);
+	tcase_add_loop_test(tc, a_loop_is_cut_and_the_rest_is_not, 0, 4);
+	tcase_add_loop_test(tc, a_stream_that_makes_no_sense_is_asked_for_again, 0, 8);
+	tcase_add_test(tc, a_cut_candidate_is_continued_from_its_ids);
+	tcase_add_test(tc, a_job_is_cancelled_in_the_middle_of_its_streams);
 	tcase_add_test(tc, openai_gives_text_and_no_ids);
 	tcase_add_test(tc, more_work_than_slots_waits_in_order);
 	tcase_add_loop_test(
