@@ -106,6 +106,14 @@ def scores_of(thresh, workdir, verifier):
     return query(thresh, workdir, f"select value, reason, detail from score where verifier = '{verifier}'")
 
 
+def asked_of(thresh, workdir, verifier):
+    """Of a reward model; it is never asked about a text with its own marks, which one of the rows has."""
+    scores = scores_of(thresh, workdir, verifier)
+    asked = [score for score in scores if score['reason'] != 'special']
+    check(f'{verifier}_was_not_asked_about_marks', 0 < len(asked) < len(scores), scores)
+    return asked
+
+
 def finish():
     print(f'1..{n_tests}')
     sys.exit(n_failed > 0)
@@ -171,7 +179,7 @@ def generating(thresh, url):
     for score in scores_of(thresh, 'night', 'safety'):
         check('safety_reads_what_it_says', score['reason'] not in ('engine', 'prompt', 'special'), score)
     for verifier in 'reward', 'pooled':
-        for score in scores_of(thresh, 'night', verifier):
+        for score in asked_of(thresh, 'night', verifier):
             check('a_model_without_a_head_has_no_scores', score['value'] is None and score['reason'] == 'no_endpoint', score)
 
 
@@ -180,7 +188,7 @@ def scoring(thresh, url, reward_url):
     check('nothing_but_scores_was_asked_of_it', summary['failed'] == 0, summary)
     values = {}
     for verifier in 'reward', 'classified', 'activated':
-        scores = scores_of(thresh, 'scored', verifier)
+        scores = asked_of(thresh, 'scored', verifier)
         values[verifier] = [score['value'] for score in scores]
         check(f'{verifier}_has_a_number', all(score['reason'] == 'scored' and math.isfinite(score['value']) for score in scores), scores)
     for raw, other, activated in zip(values['reward'], values['classified'], values['activated']):
