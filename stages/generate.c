@@ -627,6 +627,7 @@ static void ask_part(struct wave *w, uint32_t n)
 		.n = n,
 		.seed = run_seed(s->run, prompt->prompt_id, (uint32_t)first),
 		.logprobs = s->config->logprobs,
+		.whole = s->feeds,
 		.per_request = s->feeds ? n : s->config->per_request,
 		.home = &group->home,
 		.may_start = may_start,
@@ -650,8 +651,8 @@ static void list_wave(struct wave *w, int where)
 	if (where == WAVE_BEGUN) {
 		TAILQ_INSERT_TAIL(&s->begun, w, link);
 	} else if (where == WAVE_WAITING) {
-		/* What was begun goes first: its prompt is cached, and it ends sooner. */
-		if (w->parts || w->group->wave) {
+		/* What was begun goes first: its prompt is cached, and it ends sooner. But in rounds the first wave of others does. */
+		if (w->parts || (w->group->wave && !s->config->rounds)) {
 			TAILQ_INSERT_HEAD(&s->waiting, w, link);
 		} else {
 			TAILQ_INSERT_TAIL(&s->waiting, w, link);
@@ -764,6 +765,7 @@ static void on_candidate(void *ctx, const struct engine_candidate *answer)
 		w->cancelled = true;
 		drop_unasked(w);
 		owe_one_less(w);
+		feed(s); /* the budget may have refused this one alone */
 		return;
 	}
 	/* Before anything else: a slot is idle. */

@@ -225,6 +225,7 @@ struct engine_job {
 	 * streamed, where the dialect can, so that each is delivered when it is done.
 	 */
 	uint32_t per_request;
+	bool whole; /* several candidates of a request are answered in one piece, not each when it is done */
 	bool priority; /* before waiting work without it: a judge's short question must not queue behind long generations */
 	/*
 	 * What is watched for while a candidate is written; NULL: nothing. A candidate that is cut is delivered as it is, and its

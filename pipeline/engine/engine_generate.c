@@ -124,7 +124,7 @@ static void chunk_came(struct call *call, struct slice bytes);
 static bool wants_stream(const struct part *part, const struct dialect_ops *dialect)
 {
 	return dialect != NULL && dialect->read_event != NULL && !part->in_one_piece &&
-		(part->job->guard != NULL || part->n > 1);
+		(part->job->guard != NULL || (part->n > 1 && !part->job->whole));
 }
 
 static enum engine_leave may_start(struct call *call)

@@ -146,6 +146,7 @@ static void fill_slots(struct sim *s, int64_t now, bool leave)
 		double ms = 1000 * slot->n_tokens / speed_at(s, now + (int64_t)(first / 2)) *
 				uniform(s, 0.9, 1.1) +
 			uniform(s, 20, 500);
+		slot->ticket = (struct budget_ticket){0};
 		budget_begin(&s->budget, &slot->ticket, source, now);
 		push(s, (struct event){now + (int64_t)ms, CANDIDATE_ENDS, i, now});
 	}
