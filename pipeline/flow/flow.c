@@ -179,6 +179,7 @@ static void engine_failed(void *ctx, struct engine *engine, const struct error *
 static void start_engines(struct flow *f)
 {
 	struct run *run = f->run;
+	free(run->engines); /* of the phase before */
 	run->engines = xcalloc(run->def->n_engines, sizeof(*run->engines));
 	struct engine_events events = {engine_ready, engine_failed, f};
 	for (size_t i = 0; i < run->def->n_engines; i++) {
