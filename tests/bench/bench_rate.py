@@ -103,7 +103,7 @@ workdir: rate
 engines: {{student: {{url: "http://127.0.0.1:{port}", dialect: llama.cpp}}}}
 stages:
   - sample: {{sources: [{{path: rate.jsonl}}], template: rate-template.yaml}}
-  - generate: {{engine: student, candidates: {PER_PROMPT}, logprobs: {str(logprobs).lower()}, sampling: {{max_tokens: 512}}}}
+  - generate: {{engine: student, candidates: {{min: {PER_PROMPT}, max: {PER_PROMPT}, per_request: 1}}, logprobs: {str(logprobs).lower()}, sampling: {{max_tokens: 512}}}}
   - verify: [math: {{gold: answer}}]
 accept: math = 1
 ''')
