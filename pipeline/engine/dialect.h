@@ -191,6 +191,16 @@ bool dialect_add_id(struct dialect_stream *stream, struct dialect_partial *parti
 const char *dialect_copy_text(const struct json *v, struct arena *arena);
 /* A positive number; 0 for anything else. */
 uint32_t dialect_read_count(const struct json *v);
+/* The first model of /v1/models: fills server, model and context. NULL if it is not `owner` that serves it. */
+const struct json *dialect_read_model(const struct json *body, const char *owner,
+	struct arena *arena, struct dialect_facts *facts, struct error *err);
+/* A text under `key`. */
+bool dialect_read_text(
+	const struct json *body, const char *key, struct slice *out_text, struct error *err);
+/* {"tokens": [...]}, as it is asked with and answered. */
+void dialect_build_detokenize(const uint32_t *ids, size_t n, struct str *out);
+bool dialect_read_tokens(const struct json *body, uint32_t n_vocab, struct arena *arena,
+	const uint32_t **out_ids, size_t *out_n, struct error *err);
 /* A list of ids under `key`. */
 bool dialect_read_ids(const struct json *body, const char *key, uint32_t n_vocab,
 	struct arena *arena, const uint32_t **out_ids, size_t *out_n, struct error *err);

@@ -654,33 +654,12 @@ static void build_template(const struct engine_message *messages, size_t n, stru
 
 static bool read_template(const struct json *body, struct slice *out_text, struct error *err)
 {
-	out_text->data = json_str(json_get(body, "prompt"), &out_text->len);
-	if (out_text->data == NULL)
-		return error_set(err, FAIL_DATA, "the answer has no 'prompt'");
-	return true;
-}
-
-static bool read_tokenize(const struct json *body, uint32_t n_vocab, struct arena *arena,
-	const uint32_t **out_ids, size_t *out_n, struct error *err)
-{
-	return dialect_read_ids(body, "tokens", n_vocab, arena, out_ids, out_n, err);
-}
-
-static void build_detokenize(const uint32_t *ids, size_t n, struct str *out)
-{
-	struct json_writer w = {.out = out};
-
-	json_begin_object(&w);
-	dialect_put_ids(&w, "tokens", ids, n);
-	json_end_object(&w);
+	return dialect_read_text(body, "prompt", out_text, err);
 }
 
 static bool read_detokenize(const struct json *body, struct slice *out_text, struct error *err)
 {
-	out_text->data = json_str(json_get(body, "content"), &out_text->len);
-	if (out_text->data == NULL)
-		return error_set(err, FAIL_DATA, "the answer has no 'content'");
-	return true;
+	return dialect_read_text(body, "content", out_text, err);
 }
 
 /* --- the vocabulary: the probabilities of one token, as many as there are ids --- */
@@ -740,9 +719,9 @@ const struct dialect_ops dialect_llamacpp = {
 	.read_template = read_template,
 	.tokenize_path = "/tokenize",
 	.build_tokenize = build_tokenize,
-	.read_tokenize = read_tokenize,
+	.read_tokenize = dialect_read_tokens,
 	.detokenize_path = "/detokenize",
-	.build_detokenize = build_detokenize,
+	.build_detokenize = dialect_build_detokenize,
 	.read_detokenize = read_detokenize,
 	.pieces_path = "/completion",
 	.build_pieces = build_pieces,

@@ -19,21 +19,12 @@
 static bool read_models(const struct json *body, struct arena *arena, struct dialect_facts *facts,
 	struct error *err)
 {
-	const struct json *model = json_at(json_get(body, "data"), 0);
+	const struct json *model = dialect_read_model(body, "sglang", arena, facts, err);
 
-	facts->server = dialect_read_owner(model, arena);
-	if (facts->server == NULL || strcmp(facts->server, "sglang") != 0)
-		return error_set(err, FAIL_REMOTE, "/v1/models is not owned by 'sglang'");
-	facts->model = dialect_copy_text(json_get(model, "id"), arena);
-	facts->context = dialect_read_count(json_get(model, "max_model_len"));
+	if (model == NULL)
+		return false;
 	facts->ignores_seeds = true; /* until it says otherwise */
 	return true;
-}
-
-static bool read_tokenize(const struct json *body, uint32_t n_vocab, struct arena *arena,
-	const uint32_t **out_ids, size_t *out_n, struct error *err)
-{
-	return dialect_read_ids(body, "tokens", n_vocab, arena, out_ids, out_n, err);
 }
 
 static void build_template(const struct engine_message *messages, size_t n, struct str *out)
@@ -60,7 +51,7 @@ static bool ask_word(const struct dialect_facts *facts, struct str *out)
 static bool read_word(const struct json *body, struct arena *arena, struct dialect_facts *facts,
 	struct error *err)
 {
-	if (!read_tokenize(body, 0, arena, &facts->probe_ids, &facts->n_probe_ids, err))
+	if (!dialect_read_tokens(body, 0, arena, &facts->probe_ids, &facts->n_probe_ids, err))
 		return false;
 	return facts->n_probe_ids > 0 ||
 		error_set(err, FAIL_REMOTE, "/v1/tokenize makes no token of messages");
@@ -470,10 +461,7 @@ static void build_detokenize(const uint32_t *ids, size_t n, struct str *out)
 
 static bool read_detokenize(const struct json *body, struct slice *out_text, struct error *err)
 {
-	out_text->data = json_str(json_get(body, "text"), &out_text->len);
-	if (out_text->data == NULL)
-		return error_set(err, FAIL_DATA, "the answer has no 'text'");
-	return true;
+	return dialect_read_text(body, "text", out_text, err);
 }
 
 const struct dialect_ops dialect_sglang = {
@@ -492,7 +480,7 @@ const struct dialect_ops dialect_sglang = {
 	.build_template = build_template,
 	.tokenize_path = "/v1/tokenize",
 	.build_tokenize = build_tokenize,
-	.read_tokenize = read_tokenize,
+	.read_tokenize = dialect_read_tokens,
 	.build_find_special = build_find_special,
 	.read_find_special = read_find_special,
 	.detokenize_path = "/v1/detokenize",

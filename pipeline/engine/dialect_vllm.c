@@ -26,14 +26,11 @@
 static bool read_models(const struct json *body, struct arena *arena, struct dialect_facts *facts,
 	struct error *err)
 {
-	const struct json *model = json_at(json_get(body, "data"), 0);
+	const struct json *model = dialect_read_model(body, "vllm", arena, facts, err);
 
-	facts->server = dialect_read_owner(model, arena);
-	if (facts->server == NULL || strcmp(facts->server, "vllm") != 0)
-		return error_set(err, FAIL_REMOTE, "/v1/models is not owned by 'vllm'");
-	facts->model = dialect_copy_text(json_get(model, "id"), arena);
+	if (model == NULL)
+		return false;
 	facts->model_path = dialect_copy_text(json_get(model, "root"), arena);
-	facts->context = dialect_read_count(json_get(model, "max_model_len"));
 	return true;
 }
 
@@ -60,12 +57,6 @@ static void build_tokenize(struct slice text, bool whole, bool special, struct s
 	json_end_object(&w);
 }
 
-static bool read_tokenize(const struct json *body, uint32_t n_vocab, struct arena *arena,
-	const uint32_t **out_ids, size_t *out_n, struct error *err)
-{
-	return dialect_read_ids(body, "tokens", n_vocab, arena, out_ids, out_n, err);
-}
-
 static bool has_names(const struct json *body)
 {
 	return json_len(json_get(body, "token_strs")) == json_len(json_get(body, "tokens"));
@@ -81,7 +72,7 @@ static bool ask_word(const struct dialect_facts *facts, struct str *out)
 static bool read_word(const struct json *body, struct arena *arena, struct dialect_facts *facts,
 	struct error *err)
 {
-	if (!read_tokenize(body, 0, arena, &facts->probe_ids, &facts->n_probe_ids, err))
+	if (!dialect_read_tokens(body, 0, arena, &facts->probe_ids, &facts->n_probe_ids, err))
 		return false;
 	if (facts->n_probe_ids == 0 || !has_names(body))
 		return error_set(err, FAIL_REMOTE,
@@ -531,21 +522,9 @@ static bool finds_special(const struct json *body, struct slice text)
 	return false;
 }
 
-static void build_detokenize(const uint32_t *ids, size_t n, struct str *out)
-{
-	struct json_writer w = {.out = out};
-
-	json_begin_object(&w);
-	dialect_put_ids(&w, "tokens", ids, n);
-	json_end_object(&w);
-}
-
 static bool read_detokenize(const struct json *body, struct slice *out_text, struct error *err)
 {
-	out_text->data = json_str(json_get(body, "prompt"), &out_text->len);
-	if (out_text->data == NULL)
-		return error_set(err, FAIL_DATA, "the answer has no 'prompt'");
-	return true;
+	return dialect_read_text(body, "prompt", out_text, err);
 }
 
 const struct dialect_ops dialect_vllm = {
@@ -565,9 +544,9 @@ const struct dialect_ops dialect_vllm = {
 	.build_template = build_template,
 	.tokenize_path = "/tokenize",
 	.build_tokenize = build_tokenize,
-	.read_tokenize = read_tokenize,
+	.read_tokenize = dialect_read_tokens,
 	.finds_special = finds_special,
 	.detokenize_path = "/detokenize",
-	.build_detokenize = build_detokenize,
+	.build_detokenize = dialect_build_detokenize,
 	.read_detokenize = read_detokenize,
 };

@@ -41,6 +41,28 @@ uint32_t dialect_read_count(const struct json *v)
 	return json_int(v, &n) && n > 0 && n < INT32_MAX ? (uint32_t)n : 0;
 }
 
+const struct json *dialect_read_model(const struct json *body, const char *owner,
+	struct arena *arena, struct dialect_facts *facts, struct error *err)
+{
+	const struct json *model = json_at(json_get(body, "data"), 0);
+
+	facts->server = dialect_read_owner(model, arena);
+	if (facts->server == NULL || strcmp(facts->server, owner) != 0) {
+		error_set(err, FAIL_REMOTE, "/v1/models is not owned by '%s'", owner);
+		return NULL;
+	}
+	facts->model = dialect_copy_text(json_get(model, "id"), arena);
+	facts->context = dialect_read_count(json_get(model, "max_model_len"));
+	return model;
+}
+
+bool dialect_read_text(
+	const struct json *body, const char *key, struct slice *out_text, struct error *err)
+{
+	out_text->data = json_str(json_get(body, key), &out_text->len);
+	return out_text->data != NULL || error_set(err, FAIL_DATA, "the answer has no '%s'", key);
+}
+
 bool dialect_read_ids(const struct json *body, const char *key, uint32_t n_vocab,
 	struct arena *arena, const uint32_t **out_ids, size_t *out_n, struct error *err)
 {
@@ -59,6 +81,21 @@ bool dialect_read_ids(const struct json *body, const char *key, uint32_t n_vocab
 	*out_ids = ids;
 	*out_n = n;
 	return true;
+}
+
+bool dialect_read_tokens(const struct json *body, uint32_t n_vocab, struct arena *arena,
+	const uint32_t **out_ids, size_t *out_n, struct error *err)
+{
+	return dialect_read_ids(body, "tokens", n_vocab, arena, out_ids, out_n, err);
+}
+
+void dialect_build_detokenize(const uint32_t *ids, size_t n, struct str *out)
+{
+	struct json_writer w = {.out = out};
+
+	json_begin_object(&w);
+	dialect_put_ids(&w, "tokens", ids, n);
+	json_end_object(&w);
 }
 
 int64_t dialect_read_single_id(const struct json *body, uint32_t n_vocab)
