@@ -35,17 +35,6 @@ static void on_prompt(void *ctx, const struct engine_prompt *prompt)
 	loop_stop(c->loop);
 }
 
-struct row_fields {
-	const struct json *fields;
-	struct arena *arena;
-};
-
-static struct slice field_text(void *ctx, const char *field)
-{
-	const struct row_fields *row = ctx;
-	return template_value(row->fields, field, row->arena);
-}
-
 static bool show_prompt(struct run *run, const struct template *t, struct probe_engines *probe,
 	struct engine *engine, int64_t id, struct error *err)
 {
@@ -57,8 +46,7 @@ static bool show_prompt(struct run *run, const struct template *t, struct probe_
 	enum ledger_found found = ledger_get_prompt(run->ledger, id, &arena, &p, err);
 	bool ok = found == LEDGER_FOUND &&
 		(fields = json_parse(p.fields.data, p.fields.len, err)) &&
-		template_render(t, field_text, &(struct row_fields){fields, &arena}, &arena,
-			&messages, &n, err);
+		template_render_row(t, fields, &arena, &messages, &n, err);
 	if (ok) {
 		struct counting c = {probe->loop, 0, false};
 		if (engine && engine_info(engine)->has_ids) {

@@ -185,17 +185,6 @@ static enum seeds try_seeds(struct preflight *p)
 
 /* --- the draw --- */
 
-struct row_fields {
-	const struct json *fields;
-	struct arena *arena;
-};
-
-static struct slice field_text(void *ctx, const char *field)
-{
-	const struct row_fields *row = ctx;
-	return template_value(row->fields, field, row->arena);
-}
-
 static bool measure_prompt(struct preflight *p, struct run *run, const struct template *t,
 	int64_t id, struct error *err)
 {
@@ -207,8 +196,7 @@ static bool measure_prompt(struct preflight *p, struct run *run, const struct te
 	struct asking a = {.p = p, .arena = &arena};
 	bool ok = ledger_get_prompt(run->ledger, id, &arena, &row, err) == LEDGER_FOUND &&
 		(fields = json_parse(row.fields.data, row.fields.len, err)) &&
-		template_render(t, field_text, &(struct row_fields){fields, &arena}, &arena,
-			&messages, &n, err);
+		template_render_row(t, fields, &arena, &messages, &n, err);
 	if (ok && tokenize(&a, messages, n)) {
 		p->longest = MAX(p->longest, a.n_ids);
 	}

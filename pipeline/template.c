@@ -338,3 +338,20 @@ bool template_render(const struct template *t, template_lookup *lookup, void *ct
 	*out_n = at;
 	return true;
 }
+
+struct row {
+	const struct json *fields;
+	struct arena *arena;
+};
+
+static struct slice row_value(void *ctx, const char *field)
+{
+	const struct row *row = ctx;
+	return template_value(row->fields, field, row->arena);
+}
+
+bool template_render_row(const struct template *t, const struct json *fields, struct arena *arena,
+	struct engine_message **out, size_t *out_n, struct error *err)
+{
+	return template_render(t, row_value, &(struct row){fields, arena}, arena, out, out_n, err);
+}

@@ -34,4 +34,8 @@ typedef struct slice template_lookup(void *ctx, const char *field);
 MUST_CHECK bool template_render(const struct template *t, template_lookup *lookup, void *ctx,
 	struct arena *arena, struct engine_message **out, size_t *out_n, struct error *err);
 
+/* The same with the fields of a row. */
+MUST_CHECK bool template_render_row(const struct template *t, const struct json *fields,
+	struct arena *arena, struct engine_message **out, size_t *out_n, struct error *err);
+
 #endif

@@ -830,12 +830,6 @@ static void on_prompt(void *ctx, const struct engine_prompt *answer)
 	ask(w);
 }
 
-static struct slice field_text(void *ctx, const char *field)
-{
-	struct group *group = ctx;
-	return template_value(group->prompt.fields, field, &group->arena);
-}
-
 static void start_wave(void *state, struct group *group, size_t from, size_t to)
 {
 	struct generate_state *s = state;
@@ -843,7 +837,7 @@ static void start_wave(void *state, struct group *group, size_t from, size_t to)
 	*w = (struct wave){.state = s, .group = group, .from = from, .to = to};
 	group->generate = w;
 	struct error err = {0};
-	if (!template_render(s->template, field_text, group, &group->arena, &w->messages,
+	if (!template_render_row(s->template, group->prompt.fields, &group->arena, &w->messages,
 		    &w->n_messages, &err)) {
 		error_context(&err, "prompt %lld", (long long)group->prompt.id);
 		w->cancelled = true;
