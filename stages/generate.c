@@ -2,55 +2,21 @@
  * Asks an engine for candidates. One wave of a group: render the template, have the prompt tokenized (once per prompt; the
  * ids are kept in the ledger), ask for each missing candidate with its own seed, and hand over what comes. An engine that
  * returns no ids has them made by its `tokenizer` engine afterwards. What a guard has cut is kept and rejected, for the guard's reason.
- *
- * Most engines are asked for all of a wave at once, and queue. One that keeps a prompt in the slot that has read it (llama.cpp) would then
- * read it in each of several slots. It gets as many requests as it has slots, and a prompt's candidates one after another, so that
- * each finds the prompt in the slot that its predecessor has left: feed(). Where slots would be idle, several are asked for
- * in one request, which reads the prompt once. Which of this happens depends on time; what is sampled does not, since each
- * candidate has its seed.
  */
-#include "generate_plan.h"
+#include "generate_private.h"
 #include "sample.h"
 #include "stages.h"
 
-#include "base/file.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "definition.h"
-#include "engine/guard.h"
 #include "flow/flow.h"
 #include "ledger/ledger.h"
 #include "run.h"
-#include "shard/vocab.h"
 #include "stage.h"
 #include "template.h"
 
-#include <assert.h>
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 
-struct generate_config {
-	char *engine;
-	struct candidates_plan candidates;
-	uint32_t per_request;
-	bool rounds;
-	struct {
-		double temperature, top_p, min_p, repeat_penalty;
-		uint32_t top_k, max_tokens;
-		struct param_strings stop;
-	} sampling;
-	struct {
-		uint32_t loop, period, after_answer, samples;
-		double quantile, margin;
-	} guard;
-	bool logprobs;
-	uint32_t special_tokens, truncated, continuations;
-};
-
-#define READ_COST \
-	8 /* tokens of a prompt that are read in the time in which one is written, about */
 #define SLOTS_UNKNOWN 16 /* what a server is taken for that does not tell its slots */
 
 enum truncated { TRUNCATED_REJECT, TRUNCATED_SCORE };
@@ -162,65 +128,6 @@ static const struct param params[] = {
 	{0},
 };
 
-/* --- state --- */
-
-/* Lengths of the accepted candidates of a source, for the limit of the next ones. */
-struct lengths {
-	char *source; /* owns */
-	uint32_t *counts; /* owns; n_buckets of LENGTH_STEP tokens each */
-	size_t n_buckets;
-	uint64_t n;
-	uint32_t limit; /* 0: not enough were seen */
-};
-
-#define LENGTH_STEP 16
-
-struct generate_state {
-	const struct generate_config *config;
-	struct run *run;
-	struct engine *engine,
-		*tokenizer; /* tokenizer NULL: the engine itself gives ids, or nobody does */
-	struct template *template; /* owns */
-	struct engine_sampling sampling;
-	uint32_t n_tokenizing; /* waves that wait for their prompt's ids */
-	struct lengths *lengths; /* owns; n_lengths sources */
-	size_t n_lengths, lengths_cap;
-	uint32_t n_asked; /* candidates that the engine has been asked for */
-	/* Only if the engine keeps prompts per slot: waves that have missing candidates to ask for. */
-	bool feeds;
-	TAILQ_HEAD(, wave) waiting, begun; /* without a request that is out, and with one */
-	uint32_t n_waiting;
-};
-
-/* The wave that a group is in; lives in the group's arena. */
-struct wave {
-	struct generate_state *state;
-	struct group *group;
-	size_t from, to;
-	size_t next; /* the first that may not have been asked for */
-	uint32_t n_unasked;
-	enum { WAVE_UNLISTED, WAVE_WAITING, WAVE_BEGUN } listed;
-	TAILQ_ENTRY(wave) link;
-	struct engine_message *messages;
-	size_t n_messages;
-	struct engine_request *tokenizing; /* the one request that comes before all others */
-	struct part
-		*parts; /* generating requests: one per run of neighbouring missing candidates */
-	size_t n_out; /* candidates that are still owed */
-	bool cancelled;
-};
-
-struct part {
-	struct wave *wave;
-	struct engine_job job;
-	struct guard_config guard;
-	struct engine_request *request; /* NULL when all is answered */
-	size_t first;
-	uint32_t n_left;
-	struct budget_ticket *tickets; /* job.n */
-	struct part *next;
-};
-
 /* --- configuration --- */
 
 PRINTF_LIKE(3, 4)
@@ -296,79 +203,6 @@ static void check(const void *config, const struct stage_check *c)
 	}
 }
 
-/* --- lengths of the accepted --- */
-
-static struct lengths *lengths_of(struct generate_state *s, const char *source)
-{
-	for (size_t i = 0; i < s->n_lengths; i++) {
-		if (strcmp(s->lengths[i].source, source) == 0) {
-			return &s->lengths[i];
-		}
-	}
-	s->lengths = array_room(s->lengths, s->n_lengths, &s->lengths_cap, sizeof(*s->lengths));
-	s->lengths[s->n_lengths] = (struct lengths){.source = xstrdup(source)};
-	return &s->lengths[s->n_lengths++];
-}
-
-/* The upper end of the bucket in which the quantile lies, times the margin. */
-static uint32_t find_limit(const struct generate_config *c, const struct lengths *l)
-{
-	uint64_t below = 0, wanted = (uint64_t)ceil(c->guard.quantile * (double)l->n);
-	size_t i = 0;
-	if (l->n < c->guard.samples) {
-		return 0;
-	}
-	while (i < l->n_buckets && (below += l->counts[i]) < wanted) {
-		i++;
-	}
-	return (uint32_t)MIN(
-		ceil((double)(i + 1) * LENGTH_STEP * c->guard.margin), (double)UINT32_MAX);
-}
-
-static void add_length(void *ctx, const char *source, uint32_t n_tokens)
-{
-	struct generate_state *s = ctx;
-	struct lengths *l = lengths_of(s, source);
-	size_t bucket = n_tokens / LENGTH_STEP;
-	if (bucket >= l->n_buckets) {
-		l->counts = xreallocarray(l->counts, bucket + 1, sizeof(*l->counts));
-		memset(l->counts + l->n_buckets, 0,
-			(bucket + 1 - l->n_buckets) * sizeof(*l->counts));
-		l->n_buckets = bucket + 1;
-	}
-	l->counts[bucket]++;
-	l->n++;
-	l->limit = find_limit(s->config, l);
-}
-
-/* Those of earlier sittings were taken from the ledger when the stage was opened. */
-static void learn_lengths(struct generate_state *s, const struct group *group)
-{
-	for (size_t i = 0; i < group->n_candidates; i++) {
-		struct candidate *c = group->candidates[i];
-		if (c && c->state == CANDIDATE_ACCEPTED && !c->length_known) {
-			c->length_known = true;
-			add_length(s, group->prompt.source, c->n_tokens);
-		}
-	}
-}
-
-static bool guards(const struct generate_config *c)
-{
-	return c->guard.loop || c->guard.after_answer || c->guard.quantile > 0;
-}
-
-static struct guard_config guard_for(struct generate_state *s, const char *source)
-{
-	const struct generate_config *c = s->config;
-	return (struct guard_config){
-		.loop = c->guard.loop,
-		.period = c->guard.period,
-		.after_answer = c->guard.after_answer,
-		.length_max = c->guard.quantile > 0 ? lengths_of(s, source)->limit : 0,
-	};
-}
-
 static bool open_generate(void *state, const void *config, struct run *run, struct error *err)
 {
 	struct generate_state *s = state;
@@ -408,7 +242,8 @@ static bool open_generate(void *state, const void *config, struct run *run, stru
 			gc->engine, engine_info(s->engine)->dialect);
 		return error_hint(err, "set generate.continue to 0");
 	}
-	if (gc->guard.quantile > 0 && !ledger_each_length(run->ledger, add_length, s, err)) {
+	if (gc->guard.quantile > 0 &&
+		!ledger_each_length(run->ledger, generate_add_length, s, err)) {
 		return false;
 	}
 	TAILQ_INIT(&s->waiting);
@@ -422,13 +257,7 @@ static void close_generate(void *state)
 	struct generate_state *s = state;
 	template_free(s->template);
 	s->template = NULL;
-	for (size_t i = 0; i < s->n_lengths; i++) {
-		free(s->lengths[i].source);
-		free(s->lengths[i].counts);
-	}
-	free(s->lengths);
-	s->lengths = NULL;
-	s->n_lengths = 0;
+	generate_release_lengths(s);
 }
 
 /* --- waves --- */
@@ -438,16 +267,10 @@ static size_t plan(
 {
 	const struct generate_state *s = state;
 	if (s->config->guard.quantile > 0) {
-		learn_lengths(state, group);
+		generate_learn_lengths(state, group);
 	}
 	return candidates_next(&s->config->candidates, group->n_candidates, n_accepted,
 		group_count(group, CANDIDATE_REJECTED), out_reason);
-}
-
-static uint32_t n_slots(const struct generate_state *s)
-{
-	/* With every endpoint down, one request waits for the first that comes back. */
-	return MAX(engine_slots(s->engine), 1);
 }
 
 /* Prompts being tokenized are candidates that the engine does not know of yet: one filling of its slots is enough. */
@@ -462,7 +285,7 @@ static bool has_room(void *state)
 		return false;
 	}
 	if (s->feeds) {
-		slots = n_slots(s);
+		slots = generate_slots(s);
 		return s->n_asked + s->n_waiting + s->n_tokenizing < slots + slots / 4 + 2;
 	}
 	return (uint64_t)s->n_tokenizing * s->config->candidates.min < slots &&
@@ -587,171 +410,7 @@ static void on_retokenized(void *ctx, const struct engine_prompt *answer)
 	owe_one_less(r->wave);
 }
 
-static enum engine_leave may_start(void *ctx, uint32_t i, uint32_t n)
-{
-	struct part *part = ctx;
-	return flow_begin(part->wave->group, &part->tickets[i], n);
-}
-
-static void on_candidate(void *ctx, const struct engine_candidate *answer);
-
-/* One request for the next missing candidates, `n` at most; neighbours, since their seeds count up. */
-static void ask_part(struct wave *w, uint32_t n)
-{
-	struct generate_state *s = w->state;
-	struct group *group = w->group;
-	const struct prompt *prompt = &group->prompt;
-	bool by_messages = !engine_info(s->engine)->has_ids;
-	while (group->candidates[w->next]) {
-		w->next++;
-	}
-	size_t first = w->next, end = first;
-	while (end < w->to && end - first < n && !group->candidates[end]) {
-		end++;
-	}
-	n = (uint32_t)(end - first);
-	struct part *part = arena_alloc(&group->arena, sizeof(*part));
-	*part = (struct part){.wave = w, .first = first, .n_left = n, .next = w->parts};
-	w->parts = part;
-	part->tickets = arena_alloc_array(&group->arena, n, sizeof(*part->tickets));
-	w->next = end;
-	w->n_unasked -= n;
-	flow_unasked(s->run, -(int64_t)n);
-	s->n_asked += n;
-	part->job = (struct engine_job){
-		.messages = by_messages ? w->messages : NULL,
-		.n_messages = by_messages ? w->n_messages : 0,
-		.prompt_ids = prompt->ids,
-		.n_prompt_ids = prompt->n_ids,
-		.sampling = &s->sampling,
-		.n = n,
-		.seed = run_seed(s->run, prompt->prompt_id, (uint32_t)first),
-		.logprobs = s->config->logprobs,
-		.whole = s->feeds,
-		.per_request = s->feeds ? n : s->config->per_request,
-		.home = &group->home,
-		.may_start = may_start,
-		.guard = guards(s->config) ? &part->guard : NULL,
-		.continuations = s->config->continuations,
-	};
-	part->guard = guard_for(s, prompt->source);
-	part->request = engine_generate(s->engine, &part->job, on_candidate, part);
-}
-
-static void list_wave(struct wave *w, int where)
-{
-	struct generate_state *s = w->state;
-	if (w->listed == WAVE_WAITING) {
-		TAILQ_REMOVE(&s->waiting, w, link);
-		s->n_waiting--;
-	} else if (w->listed == WAVE_BEGUN) {
-		TAILQ_REMOVE(&s->begun, w, link);
-	}
-	w->listed = where;
-	if (where == WAVE_BEGUN) {
-		TAILQ_INSERT_TAIL(&s->begun, w, link);
-	} else if (where == WAVE_WAITING) {
-		/* What was begun goes first: its prompt is cached, and it ends sooner. But in rounds the first wave of others does. */
-		if (w->parts || (w->group->wave && !s->config->rounds)) {
-			TAILQ_INSERT_HEAD(&s->waiting, w, link);
-		} else {
-			TAILQ_INSERT_TAIL(&s->waiting, w, link);
-		}
-		s->n_waiting++;
-	}
-}
-
-/* Of one more candidate: as those that the prompt has, or else as those of its source. */
-static double expected_tokens(const struct wave *w)
-{
-	const struct group *group = w->group;
-	uint64_t n = 0, n_tokens = 0;
-	for (size_t i = 0; i < group->n_candidates; i++) {
-		const struct candidate *c = group->candidates[i];
-		n += c != NULL;
-		n_tokens += c ? c->n_tokens : 0;
-	}
-	return n_tokens ? (double)n_tokens / (double)n
-			: flow_expected_tokens(w->state->run, group->prompt.source);
-}
-
-/*
- * The wave whose candidates, one after another, would outlast all other work spread over the slots; NULL: none would. It gets a second
- * slot, although the prompt is read again there. That happens near the end, which would otherwise wait for one slot.
- */
-static struct wave *find_straggler(const struct generate_state *s)
-{
-	double all = (double)flow_prompts_to_come(s->run) * s->config->candidates.min *
-		flow_expected_tokens(s->run, NULL);
-	struct wave *longest = NULL, *w;
-	double most = 0;
-	TAILQ_FOREACH(w, &s->waiting, link)
-	{
-		all += w->n_unasked * expected_tokens(w);
-	}
-	TAILQ_FOREACH(w, &s->begun, link)
-	{
-		double tokens = expected_tokens(w);
-		/* With the candidate that is under way, and less what a second slot costs. */
-		double chain = (w->n_unasked + 1) * tokens -
-			(double)w->group->prompt.n_ids / READ_COST;
-		all += w->n_unasked * tokens;
-		longest = chain > most ? w : longest;
-		most = MAX(chain, most);
-	}
-	return most * n_slots(s) > all ? longest : NULL;
-}
-
-/* Asks for candidates while slots are idle. */
-static void feed(struct generate_state *s)
-{
-	while (s->n_asked < n_slots(s)) {
-		uint64_t n_others = (uint64_t)flow_prompts_to_come(s->run) + s->n_tokenizing +
-			s->n_waiting;
-		struct wave *w = find_straggler(s);
-		if (!w && (w = TAILQ_FIRST(&s->waiting))) {
-			n_others--;
-		}
-		if (!w) {
-			return;
-		}
-		ask_part(w, candidates_at_once(n_slots(s) - s->n_asked, n_others, w->n_unasked));
-		list_wave(w, w->n_unasked ? WAVE_BEGUN : WAVE_UNLISTED);
-		flow_wake(s->run);
-	}
-}
-
-static void ask(struct wave *w)
-{
-	struct generate_state *s = w->state;
-	/* All are counted before the first is asked for. */
-	for (size_t i = w->from; i < w->to; i++) {
-		w->n_unasked += w->group->candidates[i] == NULL;
-	}
-	assert(w->n_unasked);
-	w->n_out = w->n_unasked;
-	flow_unasked(s->run, w->n_unasked);
-	w->next = w->from;
-	if (s->feeds) {
-		list_wave(w, WAVE_WAITING);
-		feed(s);
-		return;
-	}
-	while (w->n_unasked) {
-		ask_part(w, UINT32_MAX);
-	}
-}
-
-/* Those that were never asked for will not come. */
-static void drop_unasked(struct wave *w)
-{
-	list_wave(w, WAVE_UNLISTED);
-	w->n_out -= w->n_unasked;
-	flow_unasked(w->state->run, -(int64_t)w->n_unasked);
-	w->n_unasked = 0;
-}
-
-static void on_candidate(void *ctx, const struct engine_candidate *answer)
+void generate_on_candidate(void *ctx, const struct engine_candidate *answer)
 {
 	struct part *part = ctx;
 	struct wave *w = part->wave;
@@ -763,16 +422,16 @@ static void on_candidate(void *ctx, const struct engine_candidate *answer)
 	flow_end(w->group, &part->tickets[answer->i], answer->reason, answer->n_tokens);
 	if (answer->reason == ENGINE_CANCELLED) {
 		w->cancelled = true;
-		drop_unasked(w);
+		generate_drop_unasked(w);
 		owe_one_less(w);
-		feed(s); /* the budget may have refused this one alone */
+		generate_feed(s); /* the budget may have refused this one alone */
 		return;
 	}
 	/* Before anything else: a slot is idle. */
-	if (!part->n_left && w->listed == WAVE_BEGUN) {
-		list_wave(w, WAVE_WAITING);
+	if (!part->n_left) {
+		generate_part_done(w);
 	}
-	feed(s);
+	generate_feed(s);
 	struct candidate *c = group_new_candidate(
 		w->group, s->run->def->n_verifiers, (uint32_t)part->first + answer->i);
 	c->seed = run_seed(s->run, w->group->prompt.prompt_id, c->idx);
@@ -827,7 +486,7 @@ static void on_prompt(void *ctx, const struct engine_prompt *answer)
 		return;
 	}
 	flow_prompt_ids(group, answer->ids, answer->n);
-	ask(w);
+	generate_ask(w);
 }
 
 static void start_wave(void *state, struct group *group, size_t from, size_t to)
@@ -853,7 +512,7 @@ static void start_wave(void *state, struct group *group, size_t from, size_t to)
 		w->tokenizing = engine_tokenize(tokenizer, w->messages, w->n_messages,
 			s->config->special_tokens, on_prompt, w);
 	} else {
-		ask(w);
+		generate_ask(w);
 	}
 }
 
@@ -869,7 +528,7 @@ static void cancel(void *state UNUSED, struct group *group)
 		return;
 	}
 	if (w->n_unasked) {
-		drop_unasked(w);
+		generate_drop_unasked(w);
 		if (!w->n_out) {
 			end_wave(w);
 			return;
@@ -880,102 +539,6 @@ static void cancel(void *state UNUSED, struct group *group)
 			engine_cancel(p->request);
 		}
 	}
-}
-
-/* --- the vocabulary, for reading the shards offline --- */
-
-struct seen_ids {
-	uint8_t *bits; /* owns */
-	size_t n_bytes;
-};
-
-#define ID_MAX (1u << 24)
-
-static void see_ids(void *ctx, const uint32_t *ids, size_t n)
-{
-	struct seen_ids *seen = ctx;
-	for (size_t i = 0; i < n; i++) {
-		size_t byte = ids[i] / 8;
-		if (ids[i] >= ID_MAX) {
-			continue;
-		}
-		if (byte >= seen->n_bytes) {
-			size_t more = MAX(byte + 1, 2 * seen->n_bytes);
-			seen->bits = xreallocarray(seen->bits, more, 1);
-			memset(seen->bits + seen->n_bytes, 0, more - seen->n_bytes);
-			seen->n_bytes = more;
-		}
-		seen->bits[byte] |= (uint8_t)(1u << ids[i] % 8);
-	}
-}
-
-static void on_vocab(void *ctx, const struct engine_vocab *vocab)
-{
-	struct generate_state *s = ctx;
-	struct error err = {0};
-	if (vocab->err) {
-		/* Nothing that was generated depends on it: shards are packed, and shown as ids. */
-		log_warn("the vocabulary could not be read, shards will be shown as ids", "engine",
-			engine_name(s->engine), "reason", vocab->err->msg, NULL);
-	} else if (!vocab_publish(s->run->dir, vocab->ids, vocab->pieces, vocab->special, vocab->n,
-			   &err)) {
-		flow_failed(s->run, &err);
-	} else if (!ledger_set_meta(s->run->ledger, "tokenizer", vocab->hash, &err) ||
-		!ledger_set_meta(s->run->ledger, "n_vocab", log_fmt("%u", vocab->n_vocab), &err) ||
-		!ledger_set_meta(s->run->ledger, "eos_id",
-			log_fmt("%lld", (long long)vocab->eos_id), &err)) {
-		flow_failed(s->run, &err);
-	}
-	flow_finished(s->run);
-}
-
-/* How often a candidate was continued, or asked for again because its stream could not tell its ids; for `status --json`. */
-static bool keep_counts(struct generate_state *s, struct error *err)
-{
-	struct engine_stats stats;
-	struct arena arena = {0};
-	struct ledger_stage row;
-	struct error ignored;
-	int64_t continued = 0, again = 0;
-	engine_stats(s->engine, &stats);
-	if (!stats.continued && !stats.asked_again) {
-		return true;
-	}
-	ledger_stage(s->run->ledger, "generate", &arena, &row);
-	AUTO_JSON struct json *before = row.facts
-		? json_parse(row.facts, strlen(row.facts), &ignored)
-		: NULL;
-	json_int(json_get(before, "continued"), &continued);
-	json_int(json_get(before, "asked_again"), &again);
-	const char *facts = arena_printf(&arena, "{\"continued\":%lld,\"asked_again\":%lld}",
-		(long long)(continued + (int64_t)stats.continued),
-		(long long)(again + (int64_t)stats.asked_again));
-	bool ok = ledger_set_stage(s->run->ledger, "generate", false, 0, facts, err);
-	arena_release(&arena);
-	return ok;
-}
-
-static void finish(void *state)
-{
-	struct generate_state *s = state;
-	struct seen_ids seen = {0};
-	struct error err = {0};
-	if (!keep_counts(s, &err) || !ledger_each_ids(s->run->ledger, see_ids, &seen, &err)) {
-		free(seen.bits);
-		flow_failed(s->run, &err);
-		return;
-	}
-	uint32_t *ids = NULL;
-	size_t n = 0, cap = 0;
-	for (uint32_t id = 0; id < 8 * seen.n_bytes; id++) {
-		if (seen.bits[id / 8] >> id % 8 & 1) {
-			ids = array_room(ids, n, &cap, sizeof(*ids));
-			ids[n++] = id;
-		}
-	}
-	engine_read_vocab(s->tokenizer ? s->tokenizer : s->engine, ids, n, on_vocab, s);
-	free(ids);
-	free(seen.bits);
 }
 
 const struct stage_ops generate_stage = {
@@ -990,7 +553,7 @@ const struct stage_ops generate_stage = {
 	.start_wave = start_wave,
 	.in_rounds = in_rounds,
 	.has_room = has_room,
-	.finish = finish,
+	.finish = generate_finish,
 	.cancel = cancel,
 	.close = close_generate,
 };
