@@ -66,7 +66,7 @@ static bool run_section(struct run *run, size_t from, size_t to, const struct ru
 	bool ok = flow_run(
 		run, &run->def->stages[from], to - from, watch->tick, watch->ctx, &backlog, err);
 	/* Before the stages are marked as done: a mismatch must be found again by the next sitting. */
-	ok = ok && ledger_check_books(run->ledger, err);
+	ok = ok && ledger_check_books(run->ledger, err) && ledger_check_counts(run->ledger, err);
 	int64_t busy_ms = clock_mono_ms() - begun;
 	struct error ignored = {0};
 	/* The whole section's time stands at its first stage, as its stages work at the same time. */

@@ -10,6 +10,7 @@
     bench.py stream    processor time a token, streamed and in one piece (fake engine)
     bench.py shards    writing, packing, reading and verifying shards, against libzstd, zstd, MDSWriter and TRL
     bench.py billion   peak memory while 1,000,000,000 tokens are written
+    bench.py start     `status` and a resumed run's first request on a ledger of 1,000,000 candidates (bench_start.py)
     bench.py rate      candidates/s of the client against wrk on a static server (bench_rate.py)
     bench.py math      the math checker's pairs/s and verdicts, against Math-Verify (bench_math.py)
 
@@ -35,6 +36,7 @@ import time
 
 import bench_math
 import bench_rate
+import bench_start
 import bench_waves
 
 THRESH = os.environ.get('THRESH', 'build/thresh')
@@ -503,6 +505,7 @@ if __name__ == '__main__':
          'math': lambda: bench_math.run(THRESH),
          'rate': lambda: bench_rate.run(THRESH),
          'deadline': deadline,
+         'start': lambda: bench_start.main(THRESH),
          'prefix': prefix,
          'waves': lambda: bench_waves.main(THRESH),
          'tail': lambda: bench_waves.tail(THRESH),
