@@ -139,6 +139,18 @@ static const struct param budget_params[] = {
 	{0},
 };
 
+static const struct param hook_params[] = {
+	PARAM_STR("on_success", struct definition, hooks.on_success,
+		.help = "shell command after a run that ended with exit code 0 or 3"),
+	PARAM_STR("on_failure", struct definition, hooks.on_failure,
+		.help = "shell command after one that ended with 1 or 4"),
+	PARAM_STR("after", struct definition, hooks.after,
+		.help = "shell command after any, behind the others"),
+	PARAM_DURATION("timeout", struct definition, hooks.timeout_ms, .def = "10m", .min = 1,
+		.max = 86400000, .help = "how long each may take before it is stopped"),
+	{0},
+};
+
 static const struct param ledger_params[] = {
 	PARAM_DURATION("commit_every", struct definition, ledger.commit_ms, .def = "64ms", .min = 1,
 		.max = 60000, .help = "longest time that a result waits for its commit"),
@@ -167,6 +179,11 @@ const struct param definition_params[] = {
 		.help = "field or verifier that says what is right (0 or 1): verifiers are "
 			"measured against it"),
 	PARAM_GROUP("budget", .table = budget_params, .help = "when to stop"),
+	PARAM_GROUP("hooks", .table = hook_params,
+		.help = "what to start when a run has ended, see docs/runbook.md"),
+	PARAM_STR("metrics", struct definition, metrics, .min = 1, .max = 2048,
+		.help = "file for Prometheus' textfile collector, rewritten as the run goes on: a "
+			"path that ends in .prom"),
 	PARAM_GROUP("ledger", .table = ledger_params, .help = "how results are committed"),
 	{0},
 };
@@ -680,6 +697,20 @@ static void check_budget(struct definition *def, struct error_list *errors)
 	}
 }
 
+/* The collector reads files of that ending alone, so any other would be written in vain. */
+static void check_metrics(struct definition *def, struct error_list *errors)
+{
+	size_t len = def->metrics ? strlen(def->metrics) : 0;
+	if (!def->metrics || (len > 5 && strcmp(def->metrics + len - 5, ".prom") == 0)) {
+		return;
+	}
+	struct error err = {0};
+	node_error(&err, &def->tree, node_get(def->tree.root, "metrics"),
+		"metrics must be a path that ends in .prom, not '%s'", def->metrics);
+	error_hint(&err, "node_exporter's textfile collector reads no other files");
+	error_list_add(errors, &err);
+}
+
 /* "2%" or 0.02. */
 static void check_audit(struct definition *def, struct error_list *errors)
 {
@@ -749,6 +780,7 @@ void definition_read(struct definition *def, const char *path, const char *const
 	check_phases(def, errors);
 	check_budget(def, errors);
 	check_audit(def, errors);
+	check_metrics(def, errors);
 	check_all(def, errors);
 	check_label(def, errors);
 }
