@@ -13,6 +13,7 @@ int cmd_status(int argc, char **argv);
 int cmd_pause(int argc, char **argv);
 int cmd_resume(int argc, char **argv);
 int cmd_drain(int argc, char **argv);
+int cmd_prune(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_why(int argc, char **argv);
 int cmd_query(int argc, char **argv);

@@ -18,6 +18,7 @@ static const struct command commands[] = {
 	{"pause", "PIPELINE", "hold a running night: no candidate is begun", cmd_pause},
 	{"resume", "PIPELINE", "let a paused night go on", cmd_resume},
 	{"drain", "PIPELINE", "end a running night early, shards included", cmd_drain},
+	{"prune", "PIPELINE", "make room: what old runs hold that nobody needs", cmd_prune},
 	{"inspect", "SHARDS ...", "what is in a folder of shards", cmd_inspect},
 	{"why", "[PIPELINE] ID", "the life of one prompt or candidate", cmd_why},
 	{"query", "PIPELINE SQL", "read-only SQL over the ledger", cmd_query},
