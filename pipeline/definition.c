@@ -120,6 +120,8 @@ const struct param engine_params[] = {
 	{0},
 };
 
+static const char *const disk_names[] = {"refuse", "warn", NULL}; /* enum room_policy */
+
 static const struct param budget_params[] = {
 	PARAM_STR("deadline", struct definition, budget.deadline,
 		.help = "when the night must be over, shards included: a local time \"06:00\" or "
@@ -134,6 +136,9 @@ static const struct param budget_params[] = {
 		.max = 1e12,
 		.help = "watt-hours of this machine after which no candidate is begun, measured "
 			"by RAPL and nvidia-smi; 0: no limit"),
+	PARAM_ENUM("disk", struct definition, budget.disk, .def = "refuse", .names = disk_names,
+		.help = "what becomes of a run that the workdir's file system is not expected to "
+			"hold, by what the last one took"),
 	PARAM_DOUBLE("watts", struct definition, budget.watts, .def = "0", .min = 0, .max = 1e9,
 		.help = "what the machine takes, for `energy` where it cannot be measured"),
 	{0},

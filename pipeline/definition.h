@@ -49,6 +49,7 @@ struct definition {
 		char *deadline; /* as written (deadline.h), or NULL */
 		uint64_t drain_ms, tokens;
 		double energy_wh; /* 0: no limit */
+		uint32_t disk; /* enum room_policy */
 		double watts; /* what the machine takes, where it cannot be measured; 0: not said */
 	} budget;
 	struct {

@@ -11,6 +11,7 @@
 #include "deadline.h"
 #include "ledger/history.h"
 #include "ledger/ledger.h"
+#include "room.h"
 #include "run.h"
 #include "signals.h"
 #include "stage.h"
@@ -63,8 +64,9 @@ static bool run_section(struct run *run, size_t from, size_t to, const struct ru
 {
 	bool backlog = false;
 	int64_t begun = clock_mono_ms();
-	bool ok = flow_run(
-		run, &run->def->stages[from], to - from, watch->tick, watch->ctx, &backlog, err);
+	bool ok = room_check(run, err) &&
+		flow_run(run, &run->def->stages[from], to - from, watch->tick, watch->ctx, &backlog,
+			err);
 	/* Before the stages are marked as done: a mismatch must be found again by the next sitting. */
 	ok = ok && ledger_check_books(run->ledger, err) && ledger_check_counts(run->ledger, err);
 	int64_t busy_ms = clock_mono_ms() - begun;

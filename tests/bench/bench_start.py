@@ -63,12 +63,12 @@ def multiply(path, n_candidates):
     for k in range(1, max(1, round(n_candidates / 4 / n))):
         shift, by = k * PROMPTS, k * PROMPTS * 4096
         db.execute(f"INSERT INTO prompt SELECT {columns('prompt', {'id': f'id + {shift}', 'prompt_id': 'lower(hex(randomblob(16)))'})} "
-                   'FROM prompt WHERE id IN t')
+                   f'FROM prompt WHERE id <= {PROMPTS} AND id IN t')
         db.execute(f"INSERT INTO candidate SELECT {columns('candidate', {'id': f'id + {by}', 'prompt': f'prompt + {shift}'})} "
-                   'FROM candidate WHERE prompt IN t')
+                   f'FROM candidate WHERE id < {(PROMPTS + 1) * 4096} AND prompt IN t')
         for table in ('candidate_body', 'score'):
             db.execute(f"INSERT INTO {table} SELECT {columns(table, {'candidate': f'candidate + {by}'})} "
-                       f'FROM {table} WHERE candidate >> 12 IN t')
+                       f'FROM {table} WHERE candidate < {(PROMPTS + 1) * 4096} AND candidate >> 12 IN t')
         db.commit()
     n = db.execute('SELECT count(*) FROM candidate').fetchone()[0]
     db.execute('PRAGMA wal_checkpoint(TRUNCATE)')
