@@ -23,7 +23,8 @@
 #include <uv.h>
 
 #define RETRY_AFTER_MS_MAX (60 * 60 * 1000)
-#define IDLE_MAX 256 /* handles that are kept for later requests */
+#define IDLE_MAX 256 /* requests that are kept for later ones */
+#define IDLE_BYTES_MAX (64 << 10) /* of a reply's storage that is kept with them */
 
 TAILQ_HEAD(request_list, http_request);
 TAILQ_HEAD(fresh_list, http_request);
@@ -39,7 +40,7 @@ struct http_client {
 	struct request_list flying, ended;
 	struct fresh_list
 		fresh; /* streams with bytes that were not handed on yet; empty outside of collect() */
-	CURL *idle[IDLE_MAX]; /* with the options that all requests of the client share; n_idle */
+	struct http_request *idle[IDLE_MAX]; /* n_idle */
 	size_t n_idle;
 	struct loop_timer *wake; /* answers `ended` on the next turn */
 	bool answering, freed;
@@ -48,9 +49,8 @@ struct http_client {
 struct http_request {
 	TAILQ_ENTRY(http_request) link;
 	struct http_client *client;
-	CURL *easy;
-	char *body; /* owns */
-	struct str reply;
+	CURL *easy; /* owns; with the options that all requests of the client share */
+	struct str body, reply;
 	int64_t retry_after_ms;
 	uint64_t timeout_ms;
 	char error_text[CURL_ERROR_SIZE];
@@ -84,15 +84,22 @@ static void curl_ready(void)
 
 static void request_free(struct http_request *request)
 {
+	curl_easy_cleanup(request->easy);
+	str_release(&request->reply);
+	str_release(&request->body);
+	free(request);
+}
+
+/* It is over: its handle and storage serve a later one. */
+static void request_retire(struct http_request *request)
+{
 	struct http_client *client = request->client;
 
-	if (client->n_idle < IDLE_MAX && !client->freed)
-		client->idle[client->n_idle++] = request->easy;
+	if (client->n_idle < IDLE_MAX && request->reply.size <= IDLE_BYTES_MAX &&
+		request->body.size <= IDLE_BYTES_MAX)
+		client->idle[client->n_idle++] = request;
 	else
-		curl_easy_cleanup(request->easy);
-	str_release(&request->reply);
-	free(request->body);
-	free(request);
+		request_free(request);
 }
 
 static void timer_closed(uv_handle_t *handle)
@@ -105,7 +112,7 @@ static void client_destroy(struct http_client *client)
 	assert(TAILQ_EMPTY(&client->flying) && TAILQ_EMPTY(&client->ended));
 	loop_timer_stop(client->wake);
 	while (client->n_idle > 0)
-		curl_easy_cleanup(client->idle[--client->n_idle]);
+		request_free(client->idle[--client->n_idle]);
 	/* Closes connections, which calls socket_changed for each: the uv handles go before the client does. */
 	curl_multi_cleanup(client->multi);
 	uv_timer_stop(client->timer);
@@ -127,7 +134,7 @@ static void answer(struct http_request *request)
 	};
 
 	request->done(request->ctx, &reply);
-	request_free(request);
+	request_retire(request);
 }
 
 static void answer_all(struct http_client *client)
@@ -472,12 +479,21 @@ static size_t header_came(char *bytes, size_t size, size_t n, void *userp)
 }
 
 /* What all requests of a client have in common; a handle keeps it from request to request. */
-static CURL *new_handle(struct http_client *client)
+static struct http_request *request_new(struct http_client *client)
 {
+	struct http_request *request = xcalloc(1, sizeof(*request));
 	CURL *easy = curl_easy_init();
 
 	if (easy == NULL)
 		oom();
+	request->client = client;
+	request->easy = easy;
+	str_init(&request->body, STR_NO_CAP);
+	str_init(&request->reply, client->response_bytes_max);
+	curl_easy_setopt(easy, CURLOPT_PRIVATE, request);
+	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error_text);
+	curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
+	curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
 	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, body_came);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, header_came);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, client->headers);
@@ -492,45 +508,47 @@ static CURL *new_handle(struct http_client *client)
 		curl_easy_setopt(easy, CURLOPT_CAINFO, client->ca_file);
 	if (client->proxy != NULL)
 		curl_easy_setopt(easy, CURLOPT_PROXY, client->proxy);
-	return easy;
+	return request;
 }
 
 /* What is this request's own: each of these is set anew for every request. */
-static void set_options(struct http_request *request, const char *url, size_t body_len)
+static void set_options(struct http_request *request, const char *url, bool post)
 {
 	CURL *easy = request->easy;
 
 	curl_easy_setopt(easy, CURLOPT_URL, url);
-	curl_easy_setopt(easy, CURLOPT_PRIVATE, request);
-	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, request->error_text);
-	curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
-	curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
 	curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)request->timeout_ms);
 	curl_easy_setopt(
 		easy, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)request->client->response_bytes_max);
-	if (request->body == NULL) {
+	if (!post) {
 		curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
 		return;
 	}
-	curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body_len);
-	curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
+	curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.len);
+	curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body.data);
 }
 
 struct http_request *http_send(struct http_client *client, const char *url, const char *body,
 	size_t body_len, uint64_t timeout_ms, http_done *done, void *ctx)
 {
-	struct http_request *request = xcalloc(1, sizeof(*request));
+	struct http_request *request;
 
 	assert(!client->freed);
-	request->client = client;
-	request->easy = client->n_idle > 0 ? client->idle[--client->n_idle] : new_handle(client);
-	request->body = body != NULL ? xmemdup0(body, body_len) : NULL;
+	request = client->n_idle > 0 ? client->idle[--client->n_idle] : request_new(client);
+	str_reset(&request->body);
+	str_reset(&request->reply);
+	if (body != NULL)
+		str_append(&request->body, body, body_len);
 	request->retry_after_ms = -1;
 	request->timeout_ms = timeout_ms;
+	request->error_text[0] = '\0';
+	request->failure = HTTP_OK;
+	request->err = (struct error){0};
+	request->status = 0;
 	request->done = done;
+	request->chunk = NULL;
 	request->ctx = ctx;
-	str_init(&request->reply, client->response_bytes_max);
-	set_options(request, url, body_len);
+	set_options(request, url, body != NULL);
 	TAILQ_INSERT_TAIL(&client->flying, request, link);
 	if (curl_multi_add_handle(client->multi, request->easy) != CURLM_OK)
 		oom();
