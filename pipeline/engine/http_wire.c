@@ -16,6 +16,8 @@
 #include <uv.h>
 
 #define RETRY_AFTER_MS_MAX (60 * 60 * 1000)
+/* curl's own limit is four for each transfer under way: whenever many end together it closes what the next ones need. */
+#define IDLE_CONNECTIONS_MAX 4096L
 
 TAILQ_HEAD(fresh_requests, http_request);
 TAILQ_HEAD(cancelled_requests, http_request);
@@ -452,6 +454,7 @@ struct wire *wire_new(void (*ring)(void *ctx), void *ctx)
 	uv_timer_init(&wire->uv, &wire->timer);
 	wire->door.data = wire->turn.data = wire->timer.data = wire;
 	uv_prepare_start(&wire->turn, turn_ends);
+	curl_multi_setopt(wire->multi, CURLMOPT_MAXCONNECTS, IDLE_CONNECTIONS_MAX);
 	curl_multi_setopt(wire->multi, CURLMOPT_SOCKETFUNCTION, socket_changed);
 	curl_multi_setopt(wire->multi, CURLMOPT_SOCKETDATA, wire);
 	curl_multi_setopt(wire->multi, CURLMOPT_TIMERFUNCTION, timer_changed);
