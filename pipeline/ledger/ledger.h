@@ -255,8 +255,10 @@ MUST_CHECK bool ledger_prompt_tokens(
 /* Rows that contradict each other (a settled prompt with a pending candidate, a plan row that was not chosen, ...); a mismatch
  * is FAIL_DATA naming the first. */
 MUST_CHECK bool ledger_check_books(struct ledger *l, struct error *err);
-/* Whether the counts (tally.sql) are those of the rows; reads all of them. A difference is FAIL_DATA. */
-MUST_CHECK bool ledger_check_counts(struct ledger *l, struct error *err);
+/* Whether the counts (tally.sql) are those of the rows; reads all of them. */
+MUST_CHECK bool ledger_check_counts(struct ledger *l, bool *out_same, struct error *err);
+/* Counts them again: for whoever has changed rows by other statements than those of this header. */
+MUST_CHECK bool ledger_count_again(struct ledger *l, struct error *err);
 
 /* --- pruning; the run is finished and nobody else has the ledger --- */
 
