@@ -8,6 +8,8 @@
 #include "cli.h"
 #include "control.h"
 #include "ledger/ledger.h"
+#include "registry.h"
+#include "stage.h"
 #include "summary.h"
 
 #include <inttypes.h>
@@ -169,6 +171,20 @@ static void print_engines(FILE *out, const struct json *live)
 	}
 }
 
+/* The one that has begun and is not done; NULL: none. Of neighbours that work together the first. */
+static const char *stage_under_way(struct ledger *l)
+{
+	struct arena arena = {0};
+	const char *name = NULL;
+	for (const struct stage_ops *const *s = registry_stages(); *s && !name; s++) {
+		struct ledger_stage row;
+		ledger_stage(l, (*s)->name, &arena, &row);
+		name = row.known && !row.done ? (*s)->name : NULL;
+	}
+	arena_release(&arena);
+	return name;
+}
+
 static bool print_screen(FILE *out, const struct view *v, struct error *err)
 {
 	if (v->live) {
@@ -179,7 +195,8 @@ static bool print_screen(FILE *out, const struct view *v, struct error *err)
 		print_engines(out, v->live);
 		fputc('\n', out);
 	} else if (v->pid) {
-		fprintf(out, "pid %ld, between generating and the end\n\n", v->pid);
+		const char *stage = stage_under_way(v->ledger);
+		fprintf(out, "pid %ld, %s\n\n", v->pid, stage ? stage : "between two stages");
 	}
 	return summary_print(v->ledger, out, err);
 }
