@@ -12,6 +12,7 @@
 #include "stage.h"
 #include "summary.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,13 @@
 #define DRAWN_EVERY_MS 2000
 #define LINES_EVERY_MS 30000
 #define LOOK_MS 200 /* whether the run has ended */
+
+/* A reader that has gone is no error. */
+static bool flush(struct error *err)
+{
+	return fflush(stdout) == 0 ||
+		(errno != EPIPE && error_errno(err, "could not write to standard output"));
+}
 
 /* One look at the run. */
 struct view {
@@ -306,7 +314,7 @@ static bool show(const struct status_watch *w, const struct view *v, bool fancy,
 		? (fancy ? fputs("\033[H\033[J", stdout) : 0, summary_print(v->ledger, stdout, err))
 		: fancy ? draw_screen(v, err)
 			: print_line(v, err);
-	return ok && fflush(stdout) == 0;
+	return ok && flush(err);
 }
 
 static void sleep_ms(uint64_t ms)
@@ -368,5 +376,5 @@ bool status_show(const char *ledger_path, bool json, struct error *err)
 		ok = summary_print(l, stdout, err);
 	}
 	ledger_close(l);
-	return ok && fflush(stdout) == 0;
+	return ok && flush(err);
 }
