@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "deadline.h"
+#include "definition.h"
 #include "ledger/history.h"
 #include "ledger/ledger.h"
 #include "run.h"
@@ -96,6 +97,17 @@ static bool run_section(struct run *run, size_t from, size_t to, const struct ru
 	return ledger_flush(run->ledger, ok ? err : &ignored) && ok;
 }
 
+/* Who wrote the candidates, as far as the run knows. */
+static void find_model(struct run *run, struct arena *arena, struct history_night *out)
+{
+	const char *writer = definition_writer(run->def);
+	AUTO_FREE char *stage = xasprintf("engine:%s", writer ? writer : "");
+	out->model_hash = ledger_fingerprint(run->ledger, stage, "model", arena);
+	out->model = writer
+		? ledger_meta(run->ledger, log_fmt("engine.%s.model", writer), arena)
+		: NULL;
+}
+
 static bool finish(struct run *run, struct error *err)
 {
 	char ended[24];
@@ -104,14 +116,18 @@ static bool finish(struct run *run, struct error *err)
 	struct str json;
 	str_init(&json, STR_NO_CAP);
 	struct json_writer w = {.out = &json};
+	struct arena arena = {0};
+	struct history_night night = {.ledger_path = run->ledger_path};
+	find_model(run, &arena, &night);
 	/* History first: it may be told twice, while a finished run is not opened again. */
-	bool ok = summary_json(run->ledger, &w, err) && ledger_flush(run->ledger, err) &&
-		history_record(run->history, run->id, run->number, run->ledger_path, json.data, now,
-			err) &&
+	bool ok = summary_json(run->ledger, &w, err) && ledger_flush(run->ledger, err);
+	night.run = (struct history_run){run->id, run->number, now, false, json.data};
+	ok = ok && history_record(run->history, &night, err) &&
 		ledger_set_meta(run->ledger, "ended_ms", ended, err) &&
 		ledger_set_meta(run->ledger, "state", "finished", err) &&
 		ledger_flush(run->ledger, err);
 	str_release(&json);
+	arena_release(&arena);
 	return ok;
 }
 

@@ -32,6 +32,12 @@ struct reading {
 	struct summary_facts facts;
 };
 
+static bool is_repeat(const struct ledger_count *c)
+{
+	return strcmp(c->what, "selection") == 0 &&
+		(strcmp(c->state, "repeat") == 0 || strcmp(c->state, "shipped_before") == 0);
+}
+
 static void add(struct summary_facts *f, const struct ledger_count *c)
 {
 	if (strcmp(c->what, "prompt") == 0) {
@@ -62,6 +68,8 @@ static void add(struct summary_facts *f, const struct ledger_count *c)
 	} else if (strcmp(c->what, "selection") == 0 && strcmp(c->state, "chosen") == 0) {
 		f->n_chosen += c->n;
 		f->tokens_chosen += c->n_tokens;
+	} else if (is_repeat(c)) {
+		f->n_repeats += c->n;
 	}
 }
 
@@ -560,6 +568,24 @@ static const char *change_text(struct reading *r, const char *what)
 	return text;
 }
 
+/* What would have been chosen, had it not been chosen before. */
+static void print_repeats(FILE *out, struct reading *r)
+{
+	const char *text = "";
+	for (size_t i = 0; i < r->n_counts; i++) {
+		const struct ledger_count *c = &r->counts[i];
+		if (is_repeat(c)) {
+			text = arena_printf(&r->arena, "%s%s%s %lld", text, text[0] ? ", " : "",
+				strcmp(c->state, "repeat") == 0 ? "of this night"
+								: "shipped by an earlier one",
+				(long long)c->n);
+		}
+	}
+	if (r->facts.n_repeats) {
+		line(out, "  repeats left out", r->facts.n_repeats, text);
+	}
+}
+
 /* What --from has changed in the selection. */
 static void print_changes(FILE *out, struct reading *r)
 {
@@ -775,6 +801,7 @@ bool summary_print(struct ledger *l, FILE *out, struct error *err)
 			"asked for again by --from verify");
 	}
 	line(out, "chosen", f->n_chosen, share(&r.arena, f->n_chosen, f->n_accepted, "accepted"));
+	print_repeats(out, &r);
 	print_changes(out, &r);
 	print_packed(out, l, &r);
 	print_tokens(out, &r);

@@ -224,6 +224,25 @@ static bool add_audits(struct ledger *l, struct error *err)
 		err);
 }
 
+/* Ledgers made before the selection knew of repeats; whoever only reads does not miss it. */
+static bool add_repeats(struct ledger *l, struct error *err)
+{
+	if (l->read_only ||
+		pragma_int(l,
+			"SELECT count(*) FROM pragma_table_info('selection') WHERE name = "
+			"'hash'") != 0) {
+		return true;
+	}
+	return exec(l,
+		"BEGIN IMMEDIATE; CREATE TABLE new_selection (candidate INTEGER PRIMARY KEY "
+		"REFERENCES candidate (id), rank INTEGER NOT NULL, outcome TEXT NOT NULL CHECK "
+		"(outcome IN ('chosen', 'where', 'per_prompt', 'repeat', 'shipped_before', "
+		"'over_long', 'empty')), hash INTEGER) STRICT;"
+		"INSERT INTO new_selection SELECT candidate, rank, outcome, NULL FROM selection; "
+		"DROP TABLE selection; ALTER TABLE new_selection RENAME TO selection; COMMIT",
+		err);
+}
+
 static bool load_dicts(struct ledger *l, struct error *err)
 {
 	sqlite3_stmt *stmt = ledger_stmt(l, "SELECT id, kind, bytes FROM dict ORDER BY id", err);
@@ -270,8 +289,8 @@ struct ledger *ledger_open(const char *path, enum ledger_mode mode, struct error
 	sqlite3_busy_timeout(l->db, BUSY_TIMEOUT_MS);
 	sqlite3_extended_result_codes(l->db, 0);
 	if ((mode == LEDGER_CREATE && !create(l, err)) || !check_version(l, err) ||
-		!set_up(l, err) || !add_audits(l, err) || !load_dicts(l, err) ||
-		!ledger_add_functions(l, err)) {
+		!set_up(l, err) || !add_audits(l, err) || !add_repeats(l, err) ||
+		!load_dicts(l, err) || !ledger_add_functions(l, err)) {
 		goto fail_open;
 	}
 	return l;
@@ -661,11 +680,11 @@ bool ledger_clear_plan(struct ledger *l, struct error *err)
 
 /* --- selection, plan, shards --- */
 
-bool ledger_add_selection(
-	struct ledger *l, int64_t candidate, uint32_t rank, const char *outcome, struct error *err)
+bool ledger_add_selection(struct ledger *l, int64_t candidate, uint32_t rank, const char *outcome,
+	const int64_t *hash, struct error *err)
 {
 	sqlite3_stmt *stmt = ledger_stmt(l,
-		"INSERT INTO selection VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET outcome = "
+		"INSERT INTO selection VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET outcome = "
 		"excluded.outcome",
 		err);
 	if (!stmt || !ledger_begin(l, err)) {
@@ -674,6 +693,9 @@ bool ledger_add_selection(
 	sqlite3_bind_int64(stmt, 1, candidate);
 	sqlite3_bind_int64(stmt, 2, rank);
 	ledger_bind_z(stmt, 3, outcome);
+	if (hash) {
+		sqlite3_bind_int64(stmt, 4, *hash);
+	}
 	return ledger_step(l, stmt, err);
 }
 

@@ -46,6 +46,9 @@ MUST_CHECK bool ledger_set_meta(
 	struct ledger *l, const char *key, const char *value, struct error *err);
 void ledger_each_fingerprint(struct ledger *l, const char *stage,
 	void (*visit)(void *ctx, const char *path, const char *value), void *ctx);
+/* One of them; arena-owned, NULL: not there. */
+const char *ledger_fingerprint(
+	struct ledger *l, const char *stage, const char *path, struct arena *arena);
 MUST_CHECK bool ledger_set_fingerprint(struct ledger *l, const char *stage, const char *path,
 	const char *value, struct error *err);
 MUST_CHECK bool ledger_clear_fingerprint(struct ledger *l, const char *stage, struct error *err);
@@ -173,8 +176,15 @@ MUST_CHECK bool ledger_changes(struct ledger *l, struct arena *arena, struct led
 
 MUST_CHECK bool ledger_clear_selection(
 	struct ledger *l, struct error *err); /* the plan and shards' rows too */
-MUST_CHECK bool ledger_add_selection(
-	struct ledger *l, int64_t candidate, uint32_t rank, const char *outcome, struct error *err);
+/* hash: of ledger_sampled, NULL: it was not asked for. A candidate that has a row keeps its rank and hash. */
+MUST_CHECK bool ledger_add_selection(struct ledger *l, int64_t candidate, uint32_t rank,
+	const char *outcome, const int64_t *hash, struct error *err);
+/*
+ * Hash of a candidate's prompt (by its content) and sampled ids: equal ones are the same sample, whichever run they are of.
+ * LEDGER_END: there are no ids.
+ */
+enum ledger_found ledger_sampled(
+	struct ledger *l, int64_t candidate, int64_t *out_hash, struct error *err);
 struct ledger_chosen {
 	int64_t candidate;
 	uint32_t n_prompt_ids, n_ids;

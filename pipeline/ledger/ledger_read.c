@@ -2,6 +2,7 @@
  * What a run's own stages read. Rows are copied into the caller's arena: a statement's columns die at its next step, and a
  * callback may use the connection again.
  */
+#include "base/hash.h"
 #include "base/mem.h"
 #include "ledger/ledger.h"
 #include "ledger/ledger_db.h"
@@ -65,6 +66,23 @@ const char *ledger_meta(struct ledger *l, const char *key, struct arena *arena)
 		return NULL;
 	}
 	ledger_bind_z(stmt, 1, key);
+	const char *value = sqlite3_step(stmt) == SQLITE_ROW ? ledger_column_z(stmt, 0, arena)
+							     : NULL;
+	sqlite3_reset(stmt);
+	return value;
+}
+
+const char *ledger_fingerprint(
+	struct ledger *l, const char *stage, const char *path, struct arena *arena)
+{
+	struct error ignored;
+	sqlite3_stmt *stmt = ledger_stmt(
+		l, "SELECT value FROM fingerprint WHERE stage = ? AND path = ?", &ignored);
+	if (!stmt) {
+		return NULL;
+	}
+	ledger_bind_z(stmt, 1, stage);
+	ledger_bind_z(stmt, 2, path);
 	const char *value = sqlite3_step(stmt) == SQLITE_ROW ? ledger_column_z(stmt, 0, arena)
 							     : NULL;
 	sqlite3_reset(stmt);
@@ -500,6 +518,37 @@ bool ledger_each_chosen(struct ledger *l,
 	}
 	arena_release(&arena);
 	return ok ? done(l, stmt, rc, err) : (sqlite3_reset(stmt), false);
+}
+
+enum ledger_found ledger_sampled(
+	struct ledger *l, int64_t candidate, int64_t *out_hash, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT p.prompt_id, b.ids, b.ids_dict FROM candidate c JOIN prompt p ON p.id = "
+		"c.prompt JOIN candidate_body b ON b.candidate = c.id WHERE c.id = ? AND b.ids IS "
+		"NOT NULL",
+		err);
+	if (!stmt) {
+		return LEDGER_FAILED;
+	}
+	sqlite3_bind_int64(stmt, 1, candidate);
+	int rc = sqlite3_step(stmt);
+	if (rc != SQLITE_ROW) {
+		return done(l, stmt, rc, err) ? LEDGER_END : LEDGER_FAILED;
+	}
+	struct arena arena = {0};
+	const uint32_t *ids;
+	size_t n;
+	/* Decoded, since the same ids may be stored two or four bytes wide. */
+	bool ok = column_ids(l, stmt, 1, 2, &arena, &ids, &n, err);
+	if (ok) {
+		uint64_t seed = hash64(
+			sqlite3_column_text(stmt, 0), (size_t)sqlite3_column_bytes(stmt, 0), 0);
+		*out_hash = (int64_t)hash64(ids, n * sizeof(*ids), seed);
+	}
+	arena_release(&arena);
+	sqlite3_reset(stmt);
+	return !ok ? LEDGER_FAILED : n ? LEDGER_FOUND : LEDGER_END;
 }
 
 bool ledger_each_plan(struct ledger *l, uint64_t first, uint64_t n,

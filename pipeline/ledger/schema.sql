@@ -97,11 +97,13 @@ CREATE TABLE score (
 ) STRICT, WITHOUT ROWID;
 
 -- The select stage's answer for every accepted candidate, and pack's for the chosen ones that are in no row: longer than its
--- context, or without a sampled token.
+-- context, or without a sampled token. hash: of the prompt and the sampled ids, where it was asked whether they were chosen before:
+-- 'repeat' in this run, 'shipped_before' by an earlier night.
 CREATE TABLE selection (
 	candidate INTEGER PRIMARY KEY REFERENCES candidate (id),
 	rank INTEGER NOT NULL,  -- within its prompt, from 1
-	outcome TEXT NOT NULL CHECK (outcome IN ('chosen', 'where', 'per_prompt', 'over_long', 'empty'))
+	outcome TEXT NOT NULL CHECK (outcome IN ('chosen', 'where', 'per_prompt', 'repeat', 'shipped_before', 'over_long', 'empty')),
+	hash INTEGER
 ) STRICT;
 
 -- The selection that --from has replaced, so that the summary can say what changed.

@@ -274,7 +274,7 @@ END_TEST
 
 static void select_as(uint32_t idx, const char *outcome)
 {
-	ck_assert_ok(ledger_add_selection(ledger, CANDIDATES + idx, 1, outcome, &err), err);
+	ck_assert_ok(ledger_add_selection(ledger, CANDIDATES + idx, 1, outcome, NULL, &err), err);
 }
 
 START_TEST(changes_of_the_selection_are_told)
@@ -323,19 +323,53 @@ static bool count_chosen(void *ctx, const struct ledger_chosen *c UNUSED, struct
 	return true;
 }
 
+START_TEST(a_ledger_without_repeats_is_brought_up_to_date)
+	{
+		AUTO_FREE char *path = fixture_path("ledger.db");
+		sqlite3 *db;
+		int64_t hash = 7;
+		unsigned n = 0;
+		add_prompt(1);
+		add_candidate(1, 0, "accepted", "accept");
+		add_candidate(1, 1, "accepted", "accept");
+		ledger_close(ledger);
+		ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+		ck_assert_int_eq(
+			sqlite3_exec(db,
+				"DROP TABLE selection; CREATE TABLE selection (candidate INTEGER "
+				"PRIMARY KEY REFERENCES candidate (id), rank INTEGER NOT NULL, "
+				"outcome TEXT NOT NULL CHECK (outcome IN ('chosen', 'where', "
+				"'per_prompt', 'over_long', 'empty'))) STRICT; INSERT INTO "
+				"selection VALUES (4096, 1, 'chosen')",
+				NULL, NULL, NULL),
+			SQLITE_OK);
+		sqlite3_close(db);
+		for (int i = 0; i < 2; i++) {
+			ledger = ledger_open(path, i ? LEDGER_WRITE : LEDGER_READ, &err);
+			ck_assert_msg(ledger, "%s", err.msg);
+			ck_assert_ok(ledger_each_chosen(ledger, count_chosen, &n, &err), err);
+			if (!i) {
+				ledger_close(ledger);
+			}
+		}
+		ck_assert_uint_eq(n, 2);
+		ck_assert_ok(ledger_add_selection(ledger, 4097, 2, "repeat", &hash, &err), err);
+	}
+END_TEST
+
 START_TEST(clearing_the_plan_takes_back_what_pack_left_out)
 	{
 		static const char *const outcomes[] = {
-			"chosen", "over_long", "empty", "where", "per_prompt"};
+			"chosen", "over_long", "empty", "where", "per_prompt", "repeat"};
 		unsigned n = 0;
 		add_prompt(1);
 		for (uint32_t i = 0; i < ARRAY_LEN(outcomes); i++) {
 			add_candidate(1, i, "accepted", "accept");
-			ck_assert_ok(ledger_add_selection(
-					     ledger, CANDIDATES + i, i + 1, outcomes[i], &err),
+			ck_assert_ok(ledger_add_selection(ledger, CANDIDATES + i, i + 1,
+					     outcomes[i], NULL, &err),
 				err);
 		}
-		ck_assert(!ledger_add_selection(ledger, CANDIDATES, 1, "dull", &err));
+		ck_assert(!ledger_add_selection(ledger, CANDIDATES, 1, "dull", NULL, &err));
 		ck_assert_ok(ledger_clear_plan(ledger, &err), err);
 		ck_assert_ok(ledger_each_chosen(ledger, count_chosen, &n, &err), err);
 		ck_assert_uint_eq(n, 3);
@@ -466,11 +500,11 @@ START_TEST(history_records_a_run_once)
 		ck_assert(ledger_settle_prompt(ledger, 1, "settled", "all", NULL, &err));
 		ck_assert(ledger_flush(ledger, &err));
 		struct history *h = history_open(path, &err);
+		const struct history_night night = {{"2026-11-24.1", 3, 1, false, "{}"},
+			ledger_path, "m", "00112233445566778899aabbccddeeff"};
 		ck_assert_msg(h, "%s", err.msg);
 		for (int i = 0; i < 2; i++) {
-			ck_assert_ok(
-				history_record(h, "2026-11-24.1", 3, ledger_path, "{}", 1, &err),
-				err);
+			ck_assert_ok(history_record(h, &night, &err), err);
 			ck_assert(history_is_settled(h, "00000000000000000000000000001eef"));
 			ck_assert(!history_is_settled(h, "00000000000000000000000000003dde"));
 			ck_assert_int_eq(history_last_number(h), 3);
@@ -498,6 +532,7 @@ int main(void)
 	tcase_add_test(t, reset_verify_keeps_known_scores_of_the_verifiers_named);
 	tcase_add_test(t, changes_of_the_selection_are_told);
 	tcase_add_test(t, a_ledger_without_costs_is_read_and_brought_up_to_date);
+	tcase_add_test(t, a_ledger_without_repeats_is_brought_up_to_date);
 	tcase_add_test(t, clearing_the_plan_takes_back_what_pack_left_out);
 	tcase_add_test(t, prompts_are_found_by_the_beginning_of_their_hash);
 	tcase_add_test(t, query_reads_and_unpacks_but_never_writes);
