@@ -74,6 +74,14 @@ static bool print_uncalibrated(const struct run *run, const char *pipeline, stru
 	return ok;
 }
 
+static void print_held(const struct run *run, const char *pipeline)
+{
+	printf("\nnothing was published; the same command asks again once `gate:` is another\nto "
+	       "choose anew:          thresh run %s --run-id %s --from select\nto publish it as it "
+	       "is: thresh run %s --run-id %s --no-gate\n",
+		pipeline, run->id, pipeline, run->id);
+}
+
 /* What somebody wants to type next. */
 static void print_next(const struct run *run, const char *pipeline)
 {
@@ -98,7 +106,10 @@ static int report(struct run *run, const char *pipeline, bool json, struct error
 		if (!print_uncalibrated(run, pipeline, err)) {
 			return cli_fail(err);
 		}
-		print_next(run, pipeline);
+		(facts.held ? print_held : print_next)(run, pipeline);
+	}
+	if (facts.held) {
+		return 4;
 	}
 	return facts.n_failed || facts.n_prompts_failed || facts.n_scores_failed ? 3 : 0;
 }
@@ -132,10 +143,14 @@ static int work(struct run *run, const char *pipeline, bool json)
 	return report(run, pipeline, json, &err);
 }
 
-static int already_done(struct run *run, const char *pipeline, bool json)
+static int already_done(struct run *run, bool held, const char *pipeline, bool json)
 {
 	struct error err = {0};
-	fprintf(stderr, "run %s is done; --new starts another today\n", run->id);
+	fprintf(stderr,
+		held ? "run %s is held back by its gate; --no-gate publishes it, --new starts "
+		       "another today\n"
+		     : "run %s is done; --new starts another today\n",
+		run->id);
 	return report(run, pipeline, json, &err);
 }
 
@@ -150,6 +165,8 @@ int cmd_run(int argc, char **argv)
 			&flags.options.run_id},
 		{"new", NULL, "start the next run although today's is done", CLI_FLAG,
 			&flags.options.start_next},
+		{"no-gate", NULL, "publish whatever the definition's `gate` says", CLI_FLAG,
+			&flags.options.no_gate},
 		{"set", "A.B=C", "override a value of the pipeline file", CLI_STRINGS, &flags.sets},
 		{"dry-run", NULL, "show what would be done, with three rendered prompts", CLI_FLAG,
 			&flags.options.dry},
@@ -161,8 +178,9 @@ int cmd_run(int argc, char **argv)
 	struct cli cli = {"run", "PIPELINE",
 		"Runs a pipeline: resumes its open run, or starts the next.", options, 1, 1,
 		"Exit codes: 0 done, 1 failed, 2 bad usage or definition, 3 done with failed "
-		"items,\n130 interrupted; after 1 and 130 the "
-		"same command goes on where it stopped.",
+		"items,\n4 the gate said no and nothing was published, 130 interrupted; after 1 "
+		"and 130 the "
+		"same command\ngoes on where it stopped.",
 		NULL, 0};
 	int exit_code;
 	if (!cli_parse(&cli, argc, argv, &exit_code)) {
@@ -181,13 +199,15 @@ int cmd_run(int argc, char **argv)
 		goto done_definition;
 	}
 	struct run run;
-	switch (run_open(&run, &def, &flags.options, &err)) {
+	enum run_opened opened = run_open(&run, &def, &flags.options, &err);
+	switch (opened) {
 	case RUN_OPENED:
 		exit_code = flags.options.dry ? dry_run(&run, &err) ? 0 : cli_fail(&err)
 					      : work(&run, pipeline, flags.json);
 		break;
 	case RUN_ALREADY_DONE:
-		exit_code = already_done(&run, pipeline, flags.json);
+	case RUN_HELD:
+		exit_code = already_done(&run, opened == RUN_HELD, pipeline, flags.json);
 		break;
 	case RUN_FAILED:
 		exit_code = cli_fail(&err);

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "columns.h"
 #include "deadline.h"
+#include "gate.h"
 #include "ledger/wide.h"
 #include "power.h"
 #include "registry.h"
@@ -166,6 +167,9 @@ const struct param definition_params[] = {
 	PARAM_STR("label", struct definition, label,
 		.help = "field or verifier that says what is right (0 or 1): verifiers are "
 			"measured against it"),
+	PARAM_STRINGS("gate", struct definition, gate, .max = 100,
+		.help = "SQL conditions over the night's figures, see docs/history.md: where one "
+			"does not hold, nothing is published and the exit code is 4"),
 	PARAM_GROUP("budget", .table = budget_params, .help = "when to stop"),
 	PARAM_GROUP("ledger", .table = ledger_params, .help = "how results are committed"),
 	{0},
@@ -751,6 +755,7 @@ void definition_read(struct definition *def, const char *path, const char *const
 	check_audit(def, errors);
 	check_all(def, errors);
 	check_label(def, errors);
+	gate_check(def, errors);
 }
 
 bool definition_for_reading(struct definition *def, const char *path, struct error *err)

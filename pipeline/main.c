@@ -18,6 +18,7 @@ static const struct command commands[] = {
 	{"inspect", "SHARDS ...", "what is in a folder of shards", cmd_inspect},
 	{"why", "[PIPELINE] ID", "the life of one prompt or candidate", cmd_why},
 	{"query", "PIPELINE SQL", "read-only SQL over the ledger", cmd_query},
+	{"history", "PIPELINE", "nights in a row, and the prompts by pass rate", cmd_history},
 	{"calibrate", "PIPELINE", "which threshold of a verifier to choose, against labels",
 		cmd_calibrate},
 	{"math", "GOLD PRED", "the math checker by hand", cmd_math},

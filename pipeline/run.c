@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "gate.h"
 #include "ledger/history.h"
 #include "ledger/ledger.h"
 #include "registry.h"
@@ -83,6 +84,7 @@ static void free_list(char **ids, size_t n)
 /* What run_open must know of the runs that are there. */
 struct survey {
 	char *open_id, *newest_id; /* own; NULL: none */
+	bool newest_held; /* by its gate */
 	int64_t last_number;
 };
 
@@ -115,6 +117,7 @@ static bool survey_runs(
 			out->last_number = MAX(out->last_number, value);
 			free(out->newest_id);
 			out->newest_id = xstrdup(ids[i]);
+			out->newest_held = strcmp(state, "held") == 0;
 			if (strcmp(state, "open") == 0) {
 				free(out->open_id);
 				out->open_id = xstrdup(ids[i]);
@@ -530,7 +533,10 @@ static bool reset_from(struct run *run, const struct stage_def *stage, struct er
 			return false;
 		}
 	}
-	return ledger_set_meta(run->ledger, "state", "open", err) && ledger_flush(run->ledger, err);
+	return ledger_clear_meta(run->ledger, "figures", err) &&
+		ledger_clear_meta(run->ledger, "gate", err) &&
+		ledger_set_meta(run->ledger, "state", "open", err) &&
+		ledger_flush(run->ledger, err);
 }
 
 /* An open run whose shards are public was killed right before it was marked as finished. */
@@ -538,6 +544,11 @@ static bool is_published(const struct run *run, const char *id)
 {
 	AUTO_FREE char *shards = xasprintf("%s/shards/%s", run->def->workdir, id);
 	return file_exists(shards);
+}
+
+bool run_is_published(const struct run *run)
+{
+	return is_published(run, run->id);
 }
 
 /* With --from, nothing before that stage may have changed: what it rests on would not be what the definition says. */
@@ -688,6 +699,28 @@ static bool nothing_changed(struct run *run)
 	return same;
 }
 
+static bool is_held(struct run *run)
+{
+	struct arena arena = {0};
+	const char *state = ledger_meta(run->ledger, "state", &arena);
+	bool held = state && strcmp(state, "held") == 0;
+	arena_release(&arena);
+	return held;
+}
+
+/* A run whose gate said no is opened again once the answer may be another; else it stays what it is. */
+static enum run_opened choose_held(struct run *run, struct error *err)
+{
+	if (!run->options.no_gate && !gate_changed(run) && nothing_changed(run)) {
+		return RUN_HELD;
+	}
+	run->resumed = true;
+	/* Reconciled first: a change that is refused leaves it held. */
+	return reconcile(run, err) && ledger_set_meta(run->ledger, "state", "open", err)
+		? RUN_OPENED
+		: RUN_FAILED;
+}
+
 static enum run_opened choose(struct run *run, const struct survey *s, struct error *err)
 {
 	const char *wanted = run->options.run_id;
@@ -701,12 +734,12 @@ static enum run_opened choose(struct run *run, const struct survey *s, struct er
 				run->options.from);
 			return RUN_FAILED;
 		}
-		bool in_place = s->open_id && !is_published(run, s->open_id);
-		set_id(run, xstrdup(s->newest_id));
-		if (in_place) {
-			set_id(run, xstrdup(s->open_id));
-			run->resumed = true;
-		}
+		/* Nothing of an open or a held run is public, so nothing of it need stay. */
+		bool of_held = s->newest_held && (!wanted || strcmp(wanted, s->newest_id) == 0);
+		const char *unpublished = s->open_id ? s->open_id : of_held ? s->newest_id : NULL;
+		bool in_place = unpublished && !is_published(run, unpublished);
+		set_id(run, xstrdup(in_place ? unpublished : s->newest_id));
+		run->resumed = in_place;
 		/* Checked before a copy is made: a refused command leaves nothing behind. */
 		if (!open_ledger(run, err) || !check_unchanged(run, from, err) ||
 			!(in_place ? reset_from(run, from, err)
@@ -733,11 +766,19 @@ static enum run_opened choose(struct run *run, const struct survey *s, struct er
 		if (!open_ledger(run, err)) {
 			return RUN_FAILED;
 		}
+		if (is_held(run)) {
+			return choose_held(run, err);
+		}
 		if (wanted || nothing_changed(run)) {
 			return RUN_ALREADY_DONE;
 		}
 		ledger_close(run->ledger);
 		run->ledger = NULL;
+	}
+	if (s->newest_held && !done) {
+		log_warn("the run before this one is held back by its gate and stays so", "before",
+			s->newest_id, "to_publish_it",
+			log_fmt("--run-id %s --no-gate", s->newest_id), NULL);
 	}
 	run->number = MAX(s->last_number, history_last_number(run->history)) + 1;
 	set_id(run, wanted ? xstrdup(wanted) : next_id(run->def->workdir));

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "deadline.h"
 #include "definition.h"
+#include "gate.h"
 #include "ledger/history.h"
 #include "ledger/ledger.h"
 #include "run.h"
@@ -103,32 +104,38 @@ static void find_model(struct run *run, struct arena *arena, struct history_nigh
 	const char *writer = definition_writer(run->def);
 	AUTO_FREE char *stage = xasprintf("engine:%s", writer ? writer : "");
 	out->model_hash = ledger_fingerprint(run->ledger, stage, "model", arena);
-	out->model = writer
-		? ledger_meta(run->ledger, log_fmt("engine.%s.model", writer), arena)
-		: NULL;
+	out->model = writer ? ledger_meta(run->ledger, log_fmt("engine.%s.model", writer), arena)
+			    : NULL;
 }
 
-static bool finish(struct run *run, struct error *err)
+/* History first: it may be told twice, while a run that is over is not opened again. */
+static bool end_run(struct run *run, bool held, struct error *err)
 {
 	char ended[24];
 	int64_t now = clock_wall_ms();
+	const char *state = held ? "held" : "finished";
 	snprintf(ended, sizeof(ended), "%lld", (long long)now);
+	struct arena arena = {0};
 	struct str json;
 	str_init(&json, STR_NO_CAP);
 	struct json_writer w = {.out = &json};
-	struct arena arena = {0};
 	struct history_night night = {.ledger_path = run->ledger_path};
 	find_model(run, &arena, &night);
-	/* History first: it may be told twice, while a finished run is not opened again. */
 	bool ok = summary_json(run->ledger, &w, err) && ledger_flush(run->ledger, err);
-	night.run = (struct history_run){run->id, run->number, now, false, json.data};
+	night.run = (struct history_run){run->id, run->number, now, held, json.data};
 	ok = ok && history_record(run->history, &night, err) &&
 		ledger_set_meta(run->ledger, "ended_ms", ended, err) &&
-		ledger_set_meta(run->ledger, "state", "finished", err) &&
-		ledger_flush(run->ledger, err);
+		ledger_set_meta(run->ledger, "state", state, err) && ledger_flush(run->ledger, err);
 	str_release(&json);
 	arena_release(&arena);
 	return ok;
+}
+
+/* Before the first stage that publishes, or at the end if none does. */
+static bool ask_gate(struct run *run, bool *out_open, struct error *err)
+{
+	return (gate_ask(run, out_open, err) && ledger_flush(run->ledger, err)) ||
+		error_context(err, "the gate");
 }
 
 bool runner_run(struct run *run, const struct runner_watch *watch, enum runner_outcome *out,
@@ -155,6 +162,14 @@ bool runner_run(struct run *run, const struct runner_watch *watch, enum runner_o
 				"this run stopped",
 				def->stages[i].ops->name);
 		}
+		bool open = true;
+		if (def->stages[i].ops->publishes && !ask_gate(run, &open, err)) {
+			return false;
+		}
+		if (!open) {
+			*out = RUNNER_HELD;
+			return end_run(run, true, err);
+		}
 		if (watch->stage) {
 			watch->stage(watch->ctx, def->stages[i].ops->name);
 		}
@@ -170,6 +185,11 @@ bool runner_run(struct run *run, const struct runner_watch *watch, enum runner_o
 		}
 		i = next;
 	}
-	*out = RUNNER_DONE;
-	return finish(run, err);
+	/* Nothing is asked twice. */
+	bool open;
+	if (!ask_gate(run, &open, err)) {
+		return false;
+	}
+	*out = open ? RUNNER_DONE : RUNNER_HELD;
+	return end_run(run, !open, err);
 }

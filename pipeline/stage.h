@@ -56,6 +56,8 @@ struct stage_ops {
 
 	/* Batch: set for batch stages only. Facts for the summary go to the ledger (ledger_set_stage). */
 	bool (*run)(void *state, struct run *run, struct error *err);
+	/* Batch: what it makes is seen outside of the run's own folder, so the gate (gate.h) comes before it. */
+	bool publishes;
 
 	/* Flow, producer. */
 	/*

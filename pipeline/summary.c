@@ -111,6 +111,7 @@ static bool read_books(struct ledger *l, struct reading *r, struct error *err)
 	}
 	const char *state = ledger_meta(l, "state", &r->arena);
 	r->facts.finished = state && strcmp(state, "finished") == 0;
+	r->facts.held = state && strcmp(state, "held") == 0;
 	struct error ignored;
 	r->budget = ledger_meta(l, "budget", &r->arena);
 	r->budget_read = r->budget ? json_parse(r->budget, strlen(r->budget), &ignored) : NULL;
@@ -290,12 +291,13 @@ static void put_changes(struct json_writer *w, const struct reading *r)
 	json_end_object(w);
 }
 
-/* As the flow wrote it; nothing if no engine has several endpoints. */
-static void put_endpoints(struct json_writer *w, struct ledger *l, struct arena *arena)
+/* JSON that somebody else wrote into the ledger; nothing if nobody did. */
+static void put_meta(struct json_writer *w, struct ledger *l, struct arena *arena, const char *meta,
+	const char *key)
 {
-	const char *text = ledger_meta(l, "endpoints", arena);
+	const char *text = ledger_meta(l, meta, arena);
 	if (text) {
-		json_key(w, "engines");
+		json_key(w, key);
 		json_put_raw(w, text, strlen(text));
 	}
 }
@@ -354,12 +356,10 @@ bool summary_json(struct ledger *l, struct json_writer *w, struct error *err)
 	}
 	json_end_object(w);
 	put_stages(w, l, &r.arena);
-	put_endpoints(w, l, &r.arena);
-	const char *switches = ledger_meta(l, "engine_switches", &r.arena);
-	if (switches) {
-		json_key(w, "engine_switches");
-		json_put_raw(w, switches, strlen(switches));
-	}
+	put_meta(w, l, &r.arena, "endpoints", "engines");
+	put_meta(w, l, &r.arena, "engine_switches", "engine_switches");
+	put_meta(w, l, &r.arena, "figures", "figures");
+	put_meta(w, l, &r.arena, "gate", "gate");
 	if (r.budget_read) {
 		json_key(w, "budget");
 		json_put_raw(w, r.budget, strlen(r.budget));
@@ -777,6 +777,30 @@ static void print_sources(FILE *out, struct reading *r)
 	}
 }
 
+/* A line per condition, with the figures that it read. */
+static void print_gate(FILE *out, struct ledger *l, struct reading *r)
+{
+	const char *text = ledger_meta(l, "gate", &r->arena);
+	struct error ignored;
+	AUTO_JSON struct json *gate = text ? json_parse(text, strlen(text), &ignored) : NULL;
+	const struct json *conditions = json_get(gate, "conditions");
+	bool overridden = false;
+	json_bool(json_get(gate, "overridden"), &overridden);
+	for (size_t i = 0; i < json_len(conditions); i++) {
+		const struct json *c = json_at(conditions, i);
+		const char *sql = json_z(json_get(c, "sql")), *why = json_z(json_get(c, "why"));
+		bool holds = false;
+		json_bool(json_get(c, "holds"), &holds);
+		struct str shown;
+		str_init(&shown, STR_NO_CAP);
+		text_put_printable(&shown, sql ? sql : "", sql ? strlen(sql) : 0, false);
+		fprintf(out, "  %-22s %10s   %s: %s%s\n", i ? "" : "gate", holds ? "yes" : "no",
+			shown.data, why ? why : "",
+			!holds && overridden ? "; published all the same (--no-gate)" : "");
+		str_release(&shown);
+	}
+}
+
 bool summary_print(struct ledger *l, FILE *out, struct error *err)
 {
 	struct reading r;
@@ -785,7 +809,10 @@ bool summary_print(struct ledger *l, FILE *out, struct error *err)
 	}
 	const struct summary_facts *f = &r.facts;
 	fprintf(out, "run %s of %s, %s\n\n", ledger_meta(l, "run", &r.arena),
-		ledger_meta(l, "pipeline", &r.arena), f->finished ? "finished" : "not finished");
+		ledger_meta(l, "pipeline", &r.arena),
+		f->finished       ? "finished"
+			: f->held ? "held back by its gate"
+				  : "not finished");
 	line(out, "prompts", f->n_prompts, with_reasons(&r, "", "prompt", "settled"));
 	if (f->n_pending) {
 		line(out, "  pending", f->n_pending, backlog_note(&r));
@@ -811,6 +838,7 @@ bool summary_print(struct ledger *l, FILE *out, struct error *err)
 	print_switches(out, l, &r);
 	print_stages(out, l, &r);
 	print_endpoints(out, l, &r.arena);
+	print_gate(out, l, &r);
 	print_sources(out, &r);
 	release(&r);
 	return true;

@@ -18,7 +18,7 @@ struct summary_facts {
 	int64_t n_told, tokens_sent,
 		tokens_read; /* of prompts, as far as servers tell what they read */
 	int64_t flow_ms; /* time of the generating section */
-	bool finished;
+	bool finished, held; /* neither: it goes on, or can */
 };
 
 MUST_CHECK bool summary_read(struct ledger *l, struct summary_facts *out, struct error *err);

@@ -279,5 +279,6 @@ const struct stage_ops pack_stage = {
 	.check = check,
 	.open = open_pack,
 	.run = run_pack,
+	.publishes = true,
 	.close = close_pack,
 };

@@ -348,6 +348,16 @@ bool ledger_set_meta(struct ledger *l, const char *key, const char *value, struc
 	return ledger_step(l, stmt, err);
 }
 
+bool ledger_clear_meta(struct ledger *l, const char *key, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l, "DELETE FROM meta WHERE key = ?", err);
+	if (!stmt || !ledger_begin(l, err)) {
+		return false;
+	}
+	ledger_bind_z(stmt, 1, key);
+	return ledger_step(l, stmt, err);
+}
+
 bool ledger_set_fingerprint(
 	struct ledger *l, const char *stage, const char *path, const char *value, struct error *err)
 {

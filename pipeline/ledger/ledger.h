@@ -44,6 +44,8 @@ MUST_CHECK bool ledger_copy(struct ledger *l, const char *to_path, struct error 
 const char *ledger_meta(struct ledger *l, const char *key, struct arena *arena);
 MUST_CHECK bool ledger_set_meta(
 	struct ledger *l, const char *key, const char *value, struct error *err);
+/* What is not there is no error. */
+MUST_CHECK bool ledger_clear_meta(struct ledger *l, const char *key, struct error *err);
 void ledger_each_fingerprint(struct ledger *l, const char *stage,
 	void (*visit)(void *ctx, const char *path, const char *value), void *ctx);
 /* One of them; arena-owned, NULL: not there. */
@@ -147,6 +149,22 @@ typedef bool ledger_visit_candidate(void *ctx, const struct ledger_candidate *c,
 	const struct ledger_prompt *p, struct error *err);
 MUST_CHECK bool ledger_each_candidate(
 	struct ledger *l, ledger_visit_candidate *visit, void *ctx, struct error *err);
+/* A candidate as the figures of a night see it. */
+struct ledger_attempt {
+	int64_t prompt;
+	uint32_t wave, n_tokens;
+	bool decided, accepted; /* decided: accepted or rejected */
+	bool answered; /* it has an answer, and equal answers of a prompt have equal keys */
+	uint64_t answer;
+};
+/*
+ * Walks the candidates that did not fail, by id. Answers are what the verifier `voter` (NULL: none) has told in its scores'
+ * details: a class, or what it took for the answer.
+ */
+MUST_CHECK bool ledger_each_attempt(struct ledger *l, const char *voter,
+	void (*visit)(void *ctx, const struct ledger_attempt *a), void *ctx, struct error *err);
+/* Whether the details of the verifier's first scores tell answers. */
+bool ledger_tells_answers(struct ledger *l, const char *verifier);
 /* Walks the accepted candidates in any order; `source` is borrowed for the call. */
 MUST_CHECK bool ledger_each_length(struct ledger *l,
 	void (*visit)(void *ctx, const char *source, uint32_t n_tokens), void *ctx,

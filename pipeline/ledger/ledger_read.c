@@ -446,6 +446,57 @@ bool ledger_each_candidate(
 	return ok;
 }
 
+/* What a class is to a vote; else the text of the answer, with all right ones as one however they are spelt. */
+#define ANSWER                                                                               \
+	"coalesce(json_extract(s.detail, '$.class'), CASE WHEN json_extract(s.detail, "      \
+	"'$.pred') IS NULL THEN NULL WHEN s.value = 1 THEN '=' ELSE json_extract(s.detail, " \
+	"'$.pred') END)"
+
+bool ledger_tells_answers(struct ledger *l, const char *verifier)
+{
+	struct error ignored;
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT 1 FROM (SELECT detail, value FROM score WHERE verifier = ? AND detail IS "
+		"NOT NULL LIMIT 64) s WHERE " ANSWER " IS NOT NULL LIMIT 1",
+		&ignored);
+	if (!stmt) {
+		return false;
+	}
+	ledger_bind_z(stmt, 1, verifier);
+	bool tells = sqlite3_step(stmt) == SQLITE_ROW;
+	sqlite3_reset(stmt);
+	return tells;
+}
+
+bool ledger_each_attempt(struct ledger *l, const char *voter,
+	void (*visit)(void *ctx, const struct ledger_attempt *a), void *ctx, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT c.prompt, c.wave, c.n_tokens, c.state = 'accepted', c.state = 'rejected', "
+		"" ANSWER " FROM candidate c LEFT JOIN score s ON s.candidate = c.id AND "
+		"s.verifier = ? WHERE c.state <> 'failed' ORDER BY c.id",
+		err);
+	if (!stmt) {
+		return false;
+	}
+	ledger_bind_z(stmt, 1, voter);
+	int rc;
+	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		struct ledger_attempt a = {.prompt = sqlite3_column_int64(stmt, 0),
+			.wave = (uint32_t)sqlite3_column_int64(stmt, 1),
+			.n_tokens = (uint32_t)sqlite3_column_int64(stmt, 2),
+			.accepted = sqlite3_column_int(stmt, 3) != 0};
+		a.decided = a.accepted || sqlite3_column_int(stmt, 4) != 0;
+		const void *answer = sqlite3_column_text(stmt, 5);
+		if (answer) {
+			a.answered = true;
+			a.answer = hash64(answer, (size_t)sqlite3_column_bytes(stmt, 5), 0);
+		}
+		visit(ctx, &a);
+	}
+	return done(l, stmt, rc, err);
+}
+
 bool ledger_each_ids(struct ledger *l, void (*visit)(void *ctx, const uint32_t *ids, size_t n),
 	void *ctx, struct error *err)
 {
