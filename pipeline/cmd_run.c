@@ -137,7 +137,7 @@ static int work(struct run *run, const char *pipeline, bool json)
 	}
 	if (outcome == RUNNER_NOTHING) {
 		printf("nothing to do: every prompt of the sources has been settled by an earlier "
-		       "run\n");
+		       "run, or is none that\n`sample` may draw (its log lines count why)\n");
 		return 0;
 	}
 	return report(run, pipeline, json, &err);
