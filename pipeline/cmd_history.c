@@ -198,14 +198,17 @@ static void print_line(
 static void print_head(const struct nights *all, size_t first)
 {
 	bool any_held = false;
-	printf("  %-22s", "");
+	struct str row;
+	str_init(&row, STR_NO_CAP);
 	for (size_t i = first; i < all->n; i++) {
 		const char *run = all->list[i].run;
-		size_t len = strlen(run), most = RUN_COLUMNS - 1;
-		printf("%*s", RUN_COLUMNS, len > most ? run + len - most : run);
+		size_t len = strlen(run), shown = MIN(len, (size_t)RUN_COLUMNS - 1);
+		str_printf(&row, "%*s", RUN_COLUMNS - (int)shown, "");
+		text_put_printable(&row, run + len - shown, shown, false);
 		any_held = any_held || all->list[i].held;
 	}
-	printf("%s\n", all->n > 1 ? "   change      trend" : "");
+	printf("  %-22s%s%s\n", "", row.data, all->n > 1 ? "   change      trend" : "");
+	str_release(&row);
 	if (any_held) {
 		printf("  %-22s", "gate");
 		for (size_t i = first; i < all->n; i++) {

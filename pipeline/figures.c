@@ -449,6 +449,8 @@ bool figures_read(
 
 /* --- JSON --- */
 
+#define COUNT_MAX 9e15 /* a double holds every integer below */
+
 static bool is_count(enum figure i)
 {
 	return i <= FIGURE_TOKENS || i == FIGURE_K || i == FIGURE_PASS_PROMPTS;
@@ -459,7 +461,7 @@ void figures_put(struct json_writer *w, const struct figures *f)
 	json_begin_object(w);
 	for (size_t i = 0; i < FIGURE_N; i++) {
 		json_key(w, figure_rows[i].name);
-		if (is_count(i) && isfinite(f->values[i])) {
+		if (is_count(i) && f->values[i] >= 0 && f->values[i] <= COUNT_MAX) {
 			json_put_int(w, (int64_t)f->values[i]);
 		} else {
 			json_put_num(w, f->values[i]);
@@ -493,7 +495,9 @@ void figures_of_summary(const struct json *summary, struct figures *out)
 	}
 	for (size_t i = 0; i < FIGURE_N; i++) {
 		double value;
-		if (json_num(json_get(figures, figure_rows[i].name), &value)) {
+		/* None is negative, or counts more than there can be. */
+		if (json_num(json_get(figures, figure_rows[i].name), &value) && value >= 0 &&
+			value <= COUNT_MAX) {
 			out->values[i] = value;
 		}
 	}

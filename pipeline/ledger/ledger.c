@@ -236,8 +236,9 @@ static bool add_repeats(struct ledger *l, struct error *err)
 	return exec(l,
 		"BEGIN IMMEDIATE; CREATE TABLE new_selection (candidate INTEGER PRIMARY KEY "
 		"REFERENCES candidate (id), rank INTEGER NOT NULL, outcome TEXT NOT NULL CHECK "
-		"(outcome IN ('chosen', 'where', 'per_prompt', 'repeat', 'shipped_before', "
-		"'over_long', 'empty')), hash INTEGER) STRICT;"
+		"(outcome = 'chosen' OR outcome = 'where' OR outcome = 'per_prompt' OR outcome = "
+		"'repeat' OR outcome = 'shipped_before' OR outcome = 'over_long' OR outcome = "
+		"'empty'), hash INTEGER) STRICT;"
 		"INSERT INTO new_selection SELECT candidate, rank, outcome, NULL FROM selection; "
 		"DROP TABLE selection; ALTER TABLE new_selection RENAME TO selection; COMMIT",
 		err);

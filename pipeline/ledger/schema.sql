@@ -110,7 +110,8 @@ CREATE TABLE score (
 CREATE TABLE selection (
 	candidate INTEGER PRIMARY KEY REFERENCES candidate (id),
 	rank INTEGER NOT NULL,  -- within its prompt, from 1
-	outcome TEXT NOT NULL CHECK (outcome IN ('chosen', 'where', 'per_prompt', 'repeat', 'shipped_before', 'over_long', 'empty')),
+	outcome TEXT NOT NULL CHECK (outcome = 'chosen' OR outcome = 'where' OR outcome = 'per_prompt' OR outcome = 'repeat' OR
+		outcome = 'shipped_before' OR outcome = 'over_long' OR outcome = 'empty'),
 	hash INTEGER
 ) STRICT;
 
