@@ -98,14 +98,11 @@ static bool run_section(struct run *run, size_t from, size_t to, const struct ru
 	return ledger_flush(run->ledger, ok ? err : &ignored) && ok;
 }
 
-/* Who wrote the candidates, as far as the run knows. */
-static void find_model(struct run *run, struct arena *arena, struct history_night *out)
+/* Whose model history will say has written the candidates. */
+static bool name_writer(struct run *run, struct error *err)
 {
 	const char *writer = definition_writer(run->def);
-	AUTO_FREE char *stage = xasprintf("engine:%s", writer ? writer : "");
-	out->model_hash = ledger_fingerprint(run->ledger, stage, "model", arena);
-	out->model = writer ? ledger_meta(run->ledger, log_fmt("engine.%s.model", writer), arena)
-			    : NULL;
+	return !writer || ledger_set_meta(run->ledger, "writer", writer, err);
 }
 
 /* History first: it may be told twice, while a run that is over is not opened again. */
@@ -113,21 +110,18 @@ static bool end_run(struct run *run, bool held, struct error *err)
 {
 	char ended[24];
 	int64_t now = clock_wall_ms();
-	const char *state = held ? "held" : "finished";
 	snprintf(ended, sizeof(ended), "%lld", (long long)now);
-	struct arena arena = {0};
 	struct str json;
 	str_init(&json, STR_NO_CAP);
 	struct json_writer w = {.out = &json};
-	struct history_night night = {.ledger_path = run->ledger_path};
-	find_model(run, &arena, &night);
-	bool ok = summary_json(run->ledger, &w, err) && ledger_flush(run->ledger, err);
-	night.run = (struct history_run){run->id, run->number, now, held, json.data};
-	ok = ok && history_record(run->history, &night, err) &&
+	bool ok = name_writer(run, err) && summary_json(run->ledger, &w, err) &&
+		ledger_flush(run->ledger, err);
+	const struct history_run row = {run->id, run->number, now, held, json.data};
+	ok = ok && history_record(run->history, &row, run->ledger_path, err) &&
 		ledger_set_meta(run->ledger, "ended_ms", ended, err) &&
-		ledger_set_meta(run->ledger, "state", state, err) && ledger_flush(run->ledger, err);
+		ledger_set_meta(run->ledger, "state", held ? "held" : "finished", err) &&
+		ledger_flush(run->ledger, err);
 	str_release(&json);
-	arena_release(&arena);
 	return ok;
 }
 

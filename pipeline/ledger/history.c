@@ -356,18 +356,20 @@ static bool add_run(
 	return true;
 }
 
-static bool add_model(struct history *h, const struct history_night *night, struct error *err)
+/* Of the engine that wrote the night's candidates: what the run began with, and the name that it gave. */
+#define WRITER "(SELECT value FROM night.meta WHERE key = 'writer')"
+#define MODEL_HASH                                                                        \
+	"(SELECT value FROM night.fingerprint WHERE stage = 'engine:' || " WRITER " AND " \
+	"path = 'model')"
+
+static bool add_model(struct history *h, struct error *err)
 {
-	sqlite3_stmt *stmt = prepare(h,
-		"INSERT INTO model (hash, name) VALUES (?, ?) ON CONFLICT DO UPDATE SET name = "
+	return exec(h,
+		"INSERT INTO model (hash, name) SELECT hash, coalesce((SELECT value FROM "
+		"night.meta WHERE key = 'engine.' || " WRITER " || '.model'), '') FROM (SELECT "
+		"" MODEL_HASH " AS hash) WHERE hash IS NOT NULL ON CONFLICT DO UPDATE SET name = "
 		"excluded.name",
 		err);
-	if (!stmt) {
-		return false;
-	}
-	sqlite3_bind_text(stmt, 1, night->model_hash, -1, SQLITE_STATIC);
-	sqlite3_bind_text(stmt, 2, night->model ? night->model : "", -1, SQLITE_STATIC);
-	return finish(h, stmt, err);
 }
 
 /*
@@ -375,11 +377,12 @@ static bool add_model(struct history *h, const struct history_night *night, stru
  * known by them. Candidates of a prompt are neighbours by id, which is their only index. Rows are added in the order of their
  * key, or each would be on another page.
  */
-static bool add_prompts(struct history *h, const struct history_night *night, struct error *err)
+static bool add_prompts(struct history *h, const struct history_run *run, struct error *err)
 {
 	sqlite3_stmt *stmt = prepare(h,
 		"INSERT INTO prompt SELECT prompt_id, settled, 1, n, decided, accepted,"
-		" (SELECT id FROM model WHERE hash = ?1), decided, accepted, ?2, ?3, n, decided, "
+		" (SELECT id FROM model WHERE hash = " MODEL_HASH
+		"), decided, accepted, ?1, ?2, n, decided, "
 		"accepted FROM (SELECT p.prompt_id, p.state = 'settled' OR (p.state = 'failed' AND "
 		"p.reason IN ('unverifiable', 'special_token', 'prompt_too_long')) AS settled,"
 		" count(c.id) AS n, total(c.state IN ('accepted', 'rejected')) AS decided,"
@@ -408,9 +411,8 @@ static bool add_prompts(struct history *h, const struct history_night *night, st
 	if (!stmt) {
 		return false;
 	}
-	sqlite3_bind_text(stmt, 1, night->model_hash, -1, SQLITE_STATIC);
-	sqlite3_bind_text(stmt, 2, night->run.run, -1, SQLITE_STATIC);
-	sqlite3_bind_int64(stmt, 3, night->run.number);
+	sqlite3_bind_text(stmt, 1, run->run, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(stmt, 2, run->number);
 	return finish(h, stmt, err);
 }
 
@@ -429,17 +431,16 @@ static bool add_shipped(struct history *h, const char *run, struct error *err)
 	return finish(h, stmt, err);
 }
 
-static bool record(struct history *h, const struct history_night *night, struct error *err)
+static bool record(struct history *h, const struct history_run *run, struct error *err)
 {
 	bool is_new;
 	if (!exec(h, "BEGIN IMMEDIATE", err)) {
 		return false;
 	}
-	if (add_run(h, &night->run, &is_new, err) &&
-		(!is_new || night->run.held ||
-			((!night->model_hash || add_model(h, night, err)) &&
-				add_prompts(h, night, err) &&
-				add_shipped(h, night->run.run, err))) &&
+	if (add_run(h, run, &is_new, err) &&
+		(!is_new || run->held ||
+			(add_model(h, err) && add_prompts(h, run, err) &&
+				add_shipped(h, run->run, err))) &&
 		exec(h, "COMMIT", err)) {
 		return true;
 	}
@@ -447,17 +448,18 @@ static bool record(struct history *h, const struct history_night *night, struct 
 	return false;
 }
 
-bool history_record(struct history *h, const struct history_night *night, struct error *err)
+bool history_record(struct history *h, const struct history_run *run, const char *ledger_path,
+	struct error *err)
 {
 	sqlite3_stmt *attach = prepare(h, "ATTACH ? AS night", err);
 	if (!attach) {
 		return false;
 	}
-	sqlite3_bind_text(attach, 1, night->ledger_path, -1, SQLITE_STATIC);
+	sqlite3_bind_text(attach, 1, ledger_path, -1, SQLITE_STATIC);
 	if (!finish(h, attach, err)) {
 		return false;
 	}
-	bool ok = record(h, night, err);
+	bool ok = record(h, run, err);
 	struct error ignored;
 	return exec(h, "DETACH night", ok ? err : &ignored) && ok;
 }

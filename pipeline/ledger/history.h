@@ -67,17 +67,13 @@ MUST_CHECK bool history_each_run(struct history *h, uint64_t n,
 MUST_CHECK bool history_previous(struct history *h, int64_t number,
 	void (*visit)(void *ctx, const struct history_run *run), void *ctx);
 
-struct history_night {
-	struct history_run run;
-	const char *ledger_path;
-	const char *model, *model_hash; /* that wrote the candidates; NULL: not known */
-};
 /*
  * Records a run out of its ledger in one transaction; one that is already recorded as finished is left as it is, so the call
- * may be repeated after a crash. A held run may be recorded again, as held or as finished.
+ * may be repeated after a crash. A held run may be recorded again, as held or as finished. Who wrote the candidates is what
+ * the ledger knows of its `writer` (meta: name of an engine).
  */
-MUST_CHECK bool history_record(
-	struct history *h, const struct history_night *night, struct error *err);
+MUST_CHECK bool history_record(struct history *h, const struct history_run *run,
+	const char *ledger_path, struct error *err);
 
 /* --- calibration --- */
 

@@ -224,7 +224,10 @@ static bool add_audits(struct ledger *l, struct error *err)
 		err);
 }
 
-/* Ledgers made before the selection knew of repeats; whoever only reads does not miss it. */
+/*
+ * Ledgers made before the selection knew of repeats, whose closed list did not have them; whoever only reads does not miss it.
+ * Their outcomes are no closed list any more.
+ */
 static bool add_repeats(struct ledger *l, struct error *err)
 {
 	if (l->read_only ||
@@ -235,10 +238,8 @@ static bool add_repeats(struct ledger *l, struct error *err)
 	}
 	return exec(l,
 		"BEGIN IMMEDIATE; CREATE TABLE new_selection (candidate INTEGER PRIMARY KEY "
-		"REFERENCES candidate (id), rank INTEGER NOT NULL, outcome TEXT NOT NULL CHECK "
-		"(outcome = 'chosen' OR outcome = 'where' OR outcome = 'per_prompt' OR outcome = "
-		"'repeat' OR outcome = 'shipped_before' OR outcome = 'over_long' OR outcome = "
-		"'empty'), hash INTEGER) STRICT;"
+		"REFERENCES candidate (id), rank INTEGER NOT NULL, outcome TEXT NOT NULL, hash "
+		"INTEGER) STRICT;"
 		"INSERT INTO new_selection SELECT candidate, rank, outcome, NULL FROM selection; "
 		"DROP TABLE selection; ALTER TABLE new_selection RENAME TO selection; COMMIT",
 		err);

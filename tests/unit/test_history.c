@@ -95,9 +95,14 @@ static void write_night(const char *file, unsigned prompt, const char *fates, co
 static void record(const char *file, const char *run, int64_t number, const char *model, bool held)
 {
 	AUTO_FREE char *path = fixture_path(file);
-	const struct history_night night = {
-		{run, number, number * 1000, held, "{}"}, path, model ? "name" : NULL, model};
-	ck_assert_ok(history_record(history, &night, &err), err);
+	const struct history_run row = {run, number, number * 1000, held, "{}"};
+	struct ledger *l = ledger_open(path, LEDGER_WRITE, &err);
+	ck_assert_msg(l, "%s", err.msg);
+	ck_assert_ok(ledger_set_meta(l, "writer", "student", &err), err);
+	ck_assert_ok(ledger_set_meta(l, "engine.student.model", "name", &err), err);
+	ck_assert_ok(ledger_set_fingerprint(l, "engine:student", "model", model, &err), err);
+	ledger_close(l);
+	ck_assert_ok(history_record(history, &row, path, &err), err);
 }
 
 static struct history_prompt known(unsigned prompt)

@@ -500,11 +500,10 @@ START_TEST(history_records_a_run_once)
 		ck_assert(ledger_settle_prompt(ledger, 1, "settled", "all", NULL, &err));
 		ck_assert(ledger_flush(ledger, &err));
 		struct history *h = history_open(path, &err);
-		const struct history_night night = {{"2026-11-24.1", 3, 1, false, "{}"},
-			ledger_path, "m", "00112233445566778899aabbccddeeff"};
+		const struct history_run run = {"2026-11-24.1", 3, 1, false, "{}"};
 		ck_assert_msg(h, "%s", err.msg);
 		for (int i = 0; i < 2; i++) {
-			ck_assert_ok(history_record(h, &night, &err), err);
+			ck_assert_ok(history_record(h, &run, ledger_path, &err), err);
 			ck_assert(history_is_settled(h, "00000000000000000000000000001eef"));
 			ck_assert(!history_is_settled(h, "00000000000000000000000000003dde"));
 			ck_assert_int_eq(history_last_number(h), 3);
