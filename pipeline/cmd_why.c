@@ -50,6 +50,7 @@ static const char *outcome_note(const char *outcome)
 	} notes[] = {
 		{"where", " (select.where is not true)"},
 		{"per_prompt", " (better ones fill select.per_prompt)"},
+		{"duplicate", " (its text was there before)"},
 		{"over_long", " (longer than pack.context)"},
 		{"empty", " (no sampled token to train on)"},
 	};
@@ -61,6 +62,23 @@ static const char *outcome_note(const char *outcome)
 	return "";
 }
 
+/* "duplicate of 17.3, shipped by run 2026-11-24.1, 0.86 of 5-word runs in common" */
+static void print_duplicate(struct ledger *l, int64_t candidate, struct arena *arena)
+{
+	struct ledger_duplicate d;
+	struct error err = {0};
+	if (ledger_get_duplicate(l, candidate, arena, &d, &err) != LEDGER_FOUND) {
+		return;
+	}
+	printf("  duplicate of %" PRId64 ".%" PRId64 "%s%s, ", d.original / CANDIDATES_MAX, d.original % CANDIDATES_MAX,
+		d.run ? ", shipped by run " : ", which is kept", d.run ? d.run : "");
+	if (d.same) {
+		printf("in the same words\n");
+	} else {
+		printf("%.2f of 5-word runs in common\n", d.likeness);
+	}
+}
+
 static void print_place(struct ledger *l, const struct ledger_candidate *c, struct arena *arena)
 {
 	struct ledger_place place;
@@ -69,6 +87,7 @@ static void print_place(struct ledger *l, const struct ledger_candidate *c, stru
 		return;
 	}
 	printf("  selection: %s%s, rank %u of its prompt's accepted\n", place.outcome, outcome_note(place.outcome), place.rank);
+	print_duplicate(l, c->id, arena);
 	if (place.row >= 0) {
 		printf("  packed: row %" PRId64 ", sequence %" PRId64 " of the row", place.row, place.pos);
 		if (place.shard >= 0) {

@@ -96,6 +96,17 @@ static bool run_section(struct run *run, size_t from, size_t to, const struct ru
 	return ledger_flush(run->ledger, ok ? err : &ignored) && ok;
 }
 
+static bool tell_stages(struct run *run, struct error *err)
+{
+	bool ok = true;
+	for (size_t i = 0; ok && i < run->def->n_stages; i++) {
+		const struct stage_def *s = &run->def->stages[i];
+		ok = !s->ops->published || s->ops->published(s->config, run, err) ||
+			error_context(err, "stage '%s'", s->ops->name);
+	}
+	return ok;
+}
+
 static bool finish(struct run *run, struct error *err)
 {
 	char ended[24];
@@ -104,8 +115,9 @@ static bool finish(struct run *run, struct error *err)
 	struct str json;
 	str_init(&json, STR_NO_CAP);
 	struct json_writer w = {.out = &json};
-	/* History first: it may be told twice, while a finished run is not opened again. */
-	bool ok = summary_json(run->ledger, &w, err) && ledger_flush(run->ledger, err) &&
+	/* Stages and history first: they may be told twice, while a finished run is not opened again. */
+	bool ok = tell_stages(run, err) && summary_json(run->ledger, &w, err) &&
+		ledger_flush(run->ledger, err) &&
 		history_record(run->history, run->id, run->number, run->ledger_path, json.data, now,
 			err) &&
 		ledger_set_meta(run->ledger, "ended_ms", ended, err) &&

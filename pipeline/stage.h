@@ -23,6 +23,7 @@
 #include <stddef.h>
 
 struct definition;
+struct ledger;
 struct run;
 
 struct stage_check {
@@ -56,6 +57,14 @@ struct stage_ops {
 
 	/* Batch: set for batch stages only. Facts for the summary go to the ledger (ledger_set_stage). */
 	bool (*run)(void *state, struct run *run, struct error *err);
+
+	/* Batch: takes back what the stage and those after it have written to the ledger (`--from`, a changed definition). Not for the first stage. */
+	bool (*reset)(struct ledger *ledger, struct error *err);
+	/*
+	 * Batch: the run's product is public, and the run is about to be marked as finished: what later runs must know of it beside
+	 * history. Called again after a crash in between; with the config only. Optional.
+	 */
+	bool (*published)(const void *config, struct run *run, struct error *err);
 
 	/* Flow, producer. */
 	/*

@@ -693,19 +693,46 @@ static const char *packing_note(struct arena *arena, const struct json *facts)
 }
 
 /* A stage that tells of rows and sequences has packed. */
-static void print_packed(FILE *out, struct ledger *l, struct reading *r)
+static void print_packed(FILE *out, struct reading *r, const struct json *facts)
+{
+	int64_t rows;
+	if (json_get(facts, "sequences") && json_int(json_get(facts, "rows"), &rows)) {
+		line(out, "packed rows", rows, packing_note(&r->arena, facts));
+	}
+}
+
+/* One that tells of texts compared has left out duplicates. */
+static void print_duplicates(FILE *out, struct reading *r, const struct json *facts)
+{
+	int64_t n, n_compared, n_of_run = 0, n_of_earlier = 0, n_same = 0;
+	if (!json_int(json_get(facts, "duplicates"), &n) ||
+		!json_int(json_get(facts, "compared"), &n_compared)) {
+		return;
+	}
+	json_int(json_get(facts, "of_this_run"), &n_of_run);
+	json_int(json_get(facts, "of_earlier_runs"), &n_of_earlier);
+	json_int(json_get(facts, "same_words"), &n_same);
+	line(out, "  duplicates", n,
+		arena_printf(&r->arena,
+			"left out, %s; of this run %s, of earlier ones %s; in the same words %s",
+			share(&r->arena, n, n_compared, "what was chosen"),
+			count_text(&r->arena, (double)n_of_run),
+			count_text(&r->arena, (double)n_of_earlier),
+			count_text(&r->arena, (double)n_same)));
+}
+
+/* What batch stages tell of themselves. */
+static void print_facts(FILE *out, struct ledger *l, struct reading *r)
 {
 	for (const struct stage_ops *const *s = registry_stages(); *s; s++) {
 		struct ledger_stage row;
 		struct error ignored;
-		int64_t rows;
 		ledger_stage(l, (*s)->name, &r->arena, &row);
 		AUTO_JSON struct json *facts = row.facts
 			? json_parse(row.facts, strlen(row.facts), &ignored)
 			: NULL;
-		if (json_get(facts, "sequences") && json_int(json_get(facts, "rows"), &rows)) {
-			line(out, "packed rows", rows, packing_note(&r->arena, facts));
-		}
+		print_duplicates(out, r, facts);
+		print_packed(out, r, facts);
 	}
 }
 
@@ -776,7 +803,7 @@ bool summary_print(struct ledger *l, FILE *out, struct error *err)
 	}
 	line(out, "chosen", f->n_chosen, share(&r.arena, f->n_chosen, f->n_accepted, "accepted"));
 	print_changes(out, &r);
-	print_packed(out, l, &r);
+	print_facts(out, l, &r);
 	print_tokens(out, &r);
 	if (r.budget_read) {
 		print_budget(out, &r);

@@ -297,5 +297,6 @@ const struct stage_ops pack_stage = {
 	.check = check,
 	.open = open_pack,
 	.run = run_pack,
+	.reset = ledger_clear_plan,
 	.close = close_pack,
 };

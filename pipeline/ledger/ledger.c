@@ -224,6 +224,26 @@ static bool add_audits(struct ledger *l, struct error *err)
 		err);
 }
 
+/* Ledgers made before the dedup stage; its outcome is not in the list of their selection's. As above where they are only read. */
+static bool add_duplicates(struct ledger *l, struct error *err)
+{
+	if (pragma_int(l, "SELECT count(*) FROM sqlite_schema WHERE name = 'duplicate'") != 0) {
+		return true;
+	}
+	return exec(l,
+		l->read_only
+			? "CREATE TEMP TABLE duplicate (candidate INTEGER PRIMARY KEY, run TEXT, "
+			  "original INTEGER, likeness REAL, same INTEGER)"
+			: "BEGIN IMMEDIATE; CREATE TABLE duplicate (candidate INTEGER PRIMARY KEY "
+			  "REFERENCES candidate (id), run TEXT, original INTEGER NOT NULL, "
+			  "likeness REAL NOT NULL, same INTEGER NOT NULL) STRICT;"
+			  "CREATE TABLE wider (candidate INTEGER PRIMARY KEY REFERENCES candidate "
+			  "(id), rank INTEGER NOT NULL, outcome TEXT NOT NULL) STRICT;"
+			  "INSERT INTO wider SELECT candidate, rank, outcome FROM selection;"
+			  "DROP TABLE selection; ALTER TABLE wider RENAME TO selection; COMMIT",
+		err);
+}
+
 static bool load_dicts(struct ledger *l, struct error *err)
 {
 	sqlite3_stmt *stmt = ledger_stmt(l, "SELECT id, kind, bytes FROM dict ORDER BY id", err);
@@ -270,8 +290,8 @@ struct ledger *ledger_open(const char *path, enum ledger_mode mode, struct error
 	sqlite3_busy_timeout(l->db, BUSY_TIMEOUT_MS);
 	sqlite3_extended_result_codes(l->db, 0);
 	if ((mode == LEDGER_CREATE && !create(l, err)) || !check_version(l, err) ||
-		!set_up(l, err) || !add_audits(l, err) || !load_dicts(l, err) ||
-		!ledger_add_functions(l, err)) {
+		!set_up(l, err) || !add_audits(l, err) || !add_duplicates(l, err) ||
+		!load_dicts(l, err) || !ledger_add_functions(l, err)) {
 		goto fail_open;
 	}
 	return l;
@@ -625,7 +645,8 @@ bool ledger_reset_verify(struct ledger *l, const char *keep, struct error *err)
 		return false;
 	}
 	return exec(l,
-		       "DELETE FROM shard; DELETE FROM plan; DELETE FROM selection;"
+		       "DELETE FROM shard; DELETE FROM plan; DELETE FROM duplicate; DELETE FROM "
+		       "selection;"
 		       "UPDATE candidate SET state = 'pending', reason = NULL, detail = NULL"
 		       " WHERE state IN ('accepted', 'undecided') OR (state = 'rejected' AND "
 		       "reason = "
@@ -648,7 +669,17 @@ bool ledger_keep_selection(struct ledger *l, struct error *err)
 
 bool ledger_clear_selection(struct ledger *l, struct error *err)
 {
-	return exec_together(l, "DELETE FROM shard; DELETE FROM plan; DELETE FROM selection", err);
+	return exec_together(l,
+		"DELETE FROM shard; DELETE FROM plan; DELETE FROM duplicate; DELETE FROM selection",
+		err);
+}
+
+bool ledger_clear_duplicates(struct ledger *l, struct error *err)
+{
+	return exec_together(l,
+		"DELETE FROM shard; DELETE FROM plan; DELETE FROM duplicate; UPDATE selection SET "
+		"outcome = 'chosen' WHERE outcome IN ('duplicate', 'over_long', 'empty')",
+		err);
 }
 
 bool ledger_clear_plan(struct ledger *l, struct error *err)
@@ -675,6 +706,26 @@ bool ledger_add_selection(
 	sqlite3_bind_int64(stmt, 2, rank);
 	ledger_bind_z(stmt, 3, outcome);
 	return ledger_step(l, stmt, err);
+}
+
+bool ledger_add_duplicate(
+	struct ledger *l, int64_t candidate, const struct ledger_duplicate *d, struct error *err)
+{
+	sqlite3_stmt *mark = ledger_stmt(
+		l, "UPDATE selection SET outcome = 'duplicate' WHERE candidate = ?", err);
+	sqlite3_stmt *stmt = mark
+		? ledger_stmt(l, "INSERT INTO duplicate VALUES (?, ?, ?, ?, ?)", err)
+		: NULL;
+	if (!stmt || !ledger_begin(l, err)) {
+		return false;
+	}
+	sqlite3_bind_int64(mark, 1, candidate);
+	sqlite3_bind_int64(stmt, 1, candidate);
+	ledger_bind_z(stmt, 2, d->run);
+	sqlite3_bind_int64(stmt, 3, d->original);
+	sqlite3_bind_double(stmt, 4, d->likeness);
+	sqlite3_bind_int(stmt, 5, d->same);
+	return ledger_step(l, stmt, err) && ledger_step(l, mark, err);
 }
 
 bool ledger_add_plan(

@@ -175,6 +175,35 @@ MUST_CHECK bool ledger_clear_selection(
 	struct ledger *l, struct error *err); /* the plan and shards' rows too */
 MUST_CHECK bool ledger_add_selection(
 	struct ledger *l, int64_t candidate, uint32_t rank, const char *outcome, struct error *err);
+/* Whose duplicate a candidate is. */
+struct ledger_duplicate {
+	const char *run; /* NULL: this one */
+	int64_t original; /* candidate of that run */
+	double likeness;
+	bool same; /* all words are */
+};
+/* Makes chosen ones again of duplicates; the plan and shards' rows go, too. */
+MUST_CHECK bool ledger_clear_duplicates(struct ledger *l, struct error *err);
+/* Of a chosen candidate. */
+MUST_CHECK bool ledger_add_duplicate(
+	struct ledger *l, int64_t candidate, const struct ledger_duplicate *d, struct error *err);
+/* `run` is in the arena; LEDGER_END: it is none. */
+enum ledger_found ledger_get_duplicate(struct ledger *l, int64_t candidate, struct arena *arena,
+	struct ledger_duplicate *out, struct error *err);
+int64_t ledger_count_chosen(struct ledger *l);
+enum ledger_texts {
+	LEDGER_TEXTS_CHOSEN, /* the best of each prompt, then the second best, ...; by id within */
+	LEDGER_TEXTS_PLANNED, /* by id */
+};
+struct ledger_text {
+	int64_t candidate;
+	const char *prompt_id;
+	struct slice text; /* data NULL: pruned */
+};
+/* What is passed is valid in the callback only, which may change the selection. */
+MUST_CHECK bool ledger_each_text(struct ledger *l, enum ledger_texts which,
+	bool (*visit)(void *ctx, const struct ledger_text *text, struct error *err), void *ctx,
+	struct error *err);
 struct ledger_chosen {
 	int64_t candidate;
 	uint32_t n_prompt_ids, n_ids;

@@ -243,6 +243,11 @@ int64_t ledger_count_plan_rows(struct ledger *l)
 	return count(l, "SELECT coalesce(max(row) + 1, 0) FROM plan");
 }
 
+int64_t ledger_count_chosen(struct ledger *l)
+{
+	return count(l, "SELECT count(*) FROM selection WHERE outcome = 'chosen'");
+}
+
 /* --- candidates --- */
 
 #define CANDIDATE_COLUMNS                                                                \
@@ -500,6 +505,76 @@ bool ledger_each_chosen(struct ledger *l,
 	}
 	arena_release(&arena);
 	return ok ? done(l, stmt, rc, err) : (sqlite3_reset(stmt), false);
+}
+
+static bool visit_text(struct ledger *l, int64_t candidate, struct arena *arena,
+	bool (*visit)(void *ctx, const struct ledger_text *text, struct error *err), void *ctx,
+	struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT p.prompt_id, b.text, b.text_dict FROM candidate c JOIN prompt p ON p.id = "
+		"c.prompt LEFT JOIN candidate_body b ON b.candidate = c.id WHERE c.id = ?",
+		err);
+	if (!stmt) {
+		return false;
+	}
+	sqlite3_bind_int64(stmt, 1, candidate);
+	int rc = sqlite3_step(stmt);
+	struct ledger_text t = {.candidate = candidate};
+	bool ok = rc == SQLITE_ROW;
+	if (ok) {
+		t.prompt_id = ledger_column_z(stmt, 0, arena);
+		ok = sqlite3_column_type(stmt, 1) == SQLITE_NULL ||
+			column_body(l, stmt, 1, 2, arena, &t.text, err);
+		sqlite3_reset(stmt);
+		return ok && visit(ctx, &t, err);
+	}
+	return done(l, stmt, rc, err);
+}
+
+bool ledger_each_text(struct ledger *l, enum ledger_texts which,
+	bool (*visit)(void *ctx, const struct ledger_text *text, struct error *err), void *ctx,
+	struct error *err)
+{
+	/* Ids alone are sorted, before the first is visited; texts are read one by one. */
+	sqlite3_stmt *stmt = which == LEDGER_TEXTS_CHOSEN
+		? ledger_stmt(l,
+			  "SELECT candidate FROM selection WHERE outcome = 'chosen' ORDER BY rank, "
+			  "candidate",
+			  err)
+		: ledger_stmt(l, "SELECT candidate FROM plan ORDER BY candidate", err);
+	if (!stmt) {
+		return false;
+	}
+	struct arena arena = {0};
+	int rc = SQLITE_DONE;
+	bool ok = true;
+	while (ok && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		arena_reset(&arena);
+		ok = visit_text(l, sqlite3_column_int64(stmt, 0), &arena, visit, ctx, err);
+	}
+	arena_release(&arena);
+	return ok ? done(l, stmt, rc, err) : (sqlite3_reset(stmt), false);
+}
+
+enum ledger_found ledger_get_duplicate(struct ledger *l, int64_t candidate, struct arena *arena,
+	struct ledger_duplicate *out, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(
+		l, "SELECT run, original, likeness, same FROM duplicate WHERE candidate = ?", err);
+	if (!stmt) {
+		return LEDGER_FAILED;
+	}
+	sqlite3_bind_int64(stmt, 1, candidate);
+	int rc = sqlite3_step(stmt);
+	if (rc != SQLITE_ROW) {
+		return done(l, stmt, rc, err) ? LEDGER_END : LEDGER_FAILED;
+	}
+	*out = (struct ledger_duplicate){ledger_column_z(stmt, 0, arena),
+		sqlite3_column_int64(stmt, 1), sqlite3_column_double(stmt, 2),
+		sqlite3_column_int(stmt, 3) != 0};
+	sqlite3_reset(stmt);
+	return LEDGER_FOUND;
 }
 
 bool ledger_each_plan(struct ledger *l, uint64_t first, uint64_t n,
@@ -811,6 +886,13 @@ bool ledger_check_books(struct ledger *l, struct error *err)
 		{"SELECT p.candidate FROM plan p LEFT JOIN selection s ON s.candidate = "
 		 "p.candidate WHERE s.outcome IS NOT 'chosen' LIMIT 1",
 			"candidate %lld is in the packing plan but was not chosen"},
+		{"SELECT s.candidate FROM selection s LEFT JOIN duplicate d ON d.candidate = "
+		 "s.candidate WHERE (s.outcome = 'duplicate') <> (d.candidate IS NOT NULL) LIMIT 1",
+			"candidate %lld is a duplicate of nothing, or not marked as one"},
+		{"SELECT d.candidate FROM duplicate d LEFT JOIN selection s ON s.candidate = "
+		 "d.original WHERE d.run IS NULL AND coalesce(s.outcome, 'duplicate') IN "
+		 "('duplicate', 'where', 'per_prompt') LIMIT 1",
+			"candidate %lld is a duplicate of one that was not kept"},
 		{"SELECT b.candidate FROM candidate_body b LEFT JOIN candidate c ON c.id = "
 		 "b.candidate WHERE c.id IS NULL LIMIT 1",
 			"body %lld has no candidate"},

@@ -342,6 +342,170 @@ START_TEST(clearing_the_plan_takes_back_what_pack_left_out)
 	}
 END_TEST
 
+/* --- duplicates --- */
+
+/* "CANDIDATE " of each text visited, which must be its own. */
+static bool note_text(void *ctx, const struct ledger_text *t, struct error *e UNUSED)
+{
+	char wanted[64];
+	str_printf(ctx, "%lld ", (long long)t->candidate);
+	snprintf(wanted, sizeof(wanted), "There are %lld apples, so the answer is \\boxed{%lld}.",
+		(long long)(t->candidate / CANDIDATES), (long long)(t->candidate % CANDIDATES));
+	ck_assert(slice_eq_z(t->text, wanted));
+	ck_assert_uint_eq(strlen(t->prompt_id), 32);
+	return true;
+}
+
+/* All but the first, between one text and the next, as the stage does. */
+static bool mark_text(void *ctx, const struct ledger_text *t, struct error *e)
+{
+	const struct ledger_duplicate d = {NULL, CANDIDATES + 1, 0.875, false};
+	return note_text(ctx, t, e) &&
+		(t->candidate == CANDIDATES + 1 ||
+			ledger_add_duplicate(ledger, t->candidate, &d, e));
+}
+
+/* Two prompts of two, the second ones of lower rank. */
+static void select_four(void)
+{
+	for (int64_t p = 1; p <= 2; p++) {
+		add_prompt(p);
+		for (uint32_t i = 0; i < 2; i++) {
+			add_candidate(p, i, "accepted", "accept");
+			ck_assert_ok(ledger_add_selection(
+					     ledger, p * CANDIDATES + i, 2 - i, "chosen", &err),
+				err);
+		}
+	}
+}
+
+START_TEST(texts_are_visited_by_rank_while_duplicates_are_marked)
+	{
+		struct str order;
+		struct arena arena = {0};
+		struct ledger_duplicate d;
+		str_init(&order, STR_NO_CAP);
+		select_four();
+		ck_assert_int_eq(ledger_count_chosen(ledger), 4);
+		ck_assert_ok(ledger_each_text(ledger, LEDGER_TEXTS_CHOSEN, mark_text, &order, &err),
+			err);
+		ck_assert_str_eq(order.data, "4097 8193 4096 8192 ");
+		ck_assert_int_eq(ledger_count_chosen(ledger), 1);
+		ck_assert_int_eq(
+			ledger_get_duplicate(ledger, 8193, &arena, &d, &err), LEDGER_FOUND);
+		ck_assert_ptr_null(d.run);
+		ck_assert_int_eq(d.original, CANDIDATES + 1);
+		ck_assert_double_eq(d.likeness, 0.875);
+		ck_assert(!d.same);
+		ck_assert_int_eq(
+			ledger_get_duplicate(ledger, CANDIDATES + 1, &arena, &d, &err), LEDGER_END);
+		ck_assert_ok(ledger_check_books(ledger, &err), err);
+		arena_release(&arena);
+		str_release(&order);
+	}
+END_TEST
+
+START_TEST(planned_texts_are_visited_by_id)
+	{
+		struct str order;
+		str_init(&order, STR_NO_CAP);
+		select_four();
+		ck_assert_ok(ledger_add_plan(ledger, 0, 0, 8192, &err), err);
+		ck_assert_ok(ledger_add_plan(ledger, 0, 1, 4097, &err), err);
+		ck_assert_ok(
+			ledger_each_text(ledger, LEDGER_TEXTS_PLANNED, note_text, &order, &err),
+			err);
+		ck_assert_str_eq(order.data, "4097 8192 ");
+		str_release(&order);
+	}
+END_TEST
+
+START_TEST(duplicates_can_be_taken_back)
+	{
+		const struct ledger_duplicate d = {"earlier", 4711, 1, true};
+		struct arena arena = {0};
+		struct ledger_duplicate out;
+		select_four();
+		ck_assert_ok(ledger_add_duplicate(ledger, 8192, &d, &err), err);
+		ck_assert_ok(ledger_add_selection(ledger, 4097, 1, "over_long", &err), err);
+		ck_assert_int_eq(
+			ledger_get_duplicate(ledger, 8192, &arena, &out, &err), LEDGER_FOUND);
+		ck_assert_str_eq(out.run, "earlier");
+		ck_assert(out.same);
+		/* What pack left out is pack's affair, and stays a duplicate's original. */
+		ck_assert_ok(ledger_clear_plan(ledger, &err), err);
+		ck_assert_int_eq(ledger_count_chosen(ledger), 3);
+		ck_assert_ok(ledger_clear_duplicates(ledger, &err), err);
+		ck_assert_int_eq(ledger_count_chosen(ledger), 4);
+		ck_assert_int_eq(
+			ledger_get_duplicate(ledger, 8192, &arena, &out, &err), LEDGER_END);
+		ck_assert_ok(ledger_add_duplicate(ledger, 8192, &d, &err), err);
+		ck_assert_ok(ledger_clear_selection(ledger, &err), err);
+		ck_assert_int_eq(
+			ledger_get_duplicate(ledger, 8192, &arena, &out, &err), LEDGER_END);
+		ck_assert_ok(ledger_check_books(ledger, &err), err);
+		arena_release(&arena);
+	}
+END_TEST
+
+START_TEST(books_of_duplicates_must_balance)
+	{
+		const struct ledger_duplicate of_better = {NULL, 4097, 1, true};
+		select_four();
+		ck_assert_ok(ledger_add_selection(ledger, 4096, 2, "duplicate", &err), err);
+		ck_assert(!ledger_check_books(ledger, &err));
+		ck_assert_ptr_nonnull(strstr(err.msg, "4096 is a duplicate of nothing"));
+		ck_assert_ok(ledger_add_duplicate(ledger, 4096, &of_better, &err), err);
+		ck_assert_ok(ledger_check_books(ledger, &err), err);
+		ck_assert_ok(ledger_add_duplicate(ledger, 4097,
+				     &(struct ledger_duplicate){NULL, 8192, 1, true}, &err),
+			err);
+		ck_assert(!ledger_check_books(ledger, &err));
+		ck_assert_ptr_nonnull(
+			strstr(err.msg, "4096 is a duplicate of one that was not kept"));
+	}
+END_TEST
+
+START_TEST(a_ledger_from_before_duplicates_is_read_and_brought_up_to_date)
+	{
+		AUTO_FREE char *path = fixture_path("ledger.db");
+		struct arena arena = {0};
+		struct ledger_duplicate d = {"earlier", 1, 1, true}, out;
+		sqlite3 *db;
+		select_four();
+		ck_assert_ok(ledger_flush(ledger, &err), err);
+		ledger_close(ledger);
+		ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+		ck_assert_int_eq(
+			sqlite3_exec(db,
+				"DROP TABLE duplicate; CREATE TABLE old (candidate INTEGER "
+				"PRIMARY KEY, rank INTEGER NOT NULL, outcome TEXT NOT NULL "
+				"CHECK (outcome IN ('chosen', 'where')));"
+				"INSERT INTO old SELECT * FROM selection; DROP TABLE "
+				"selection; ALTER TABLE old RENAME TO selection",
+				NULL, NULL, NULL),
+			SQLITE_OK);
+		sqlite3_close(db);
+		ledger = ledger_open(path, LEDGER_READ, &err);
+		ck_assert_msg(ledger, "%s", err.msg);
+		ck_assert_int_eq(
+			ledger_get_duplicate(ledger, 8192, &arena, &out, &err), LEDGER_END);
+		ck_assert_int_eq(ledger_count_chosen(ledger), 4);
+		ledger_close(ledger);
+		for (int i = 0; i < 2; i++) {
+			ledger = ledger_open(path, LEDGER_WRITE, &err);
+			ck_assert_msg(ledger, "%s", err.msg);
+			ck_assert_int_eq(ledger_count_chosen(ledger), 4 - i);
+			if (!i) {
+				ck_assert_ok(ledger_add_duplicate(ledger, 8192, &d, &err), err);
+				ck_assert_ok(ledger_flush(ledger, &err), err);
+				ledger_close(ledger);
+			}
+		}
+		arena_release(&arena);
+	}
+END_TEST
+
 START_TEST(prompts_are_found_by_the_beginning_of_their_hash)
 	{
 		int64_t id;
@@ -499,6 +663,11 @@ int main(void)
 	tcase_add_test(t, changes_of_the_selection_are_told);
 	tcase_add_test(t, a_ledger_without_costs_is_read_and_brought_up_to_date);
 	tcase_add_test(t, clearing_the_plan_takes_back_what_pack_left_out);
+	tcase_add_test(t, texts_are_visited_by_rank_while_duplicates_are_marked);
+	tcase_add_test(t, planned_texts_are_visited_by_id);
+	tcase_add_test(t, duplicates_can_be_taken_back);
+	tcase_add_test(t, books_of_duplicates_must_balance);
+	tcase_add_test(t, a_ledger_from_before_duplicates_is_read_and_brought_up_to_date);
 	tcase_add_test(t, prompts_are_found_by_the_beginning_of_their_hash);
 	tcase_add_test(t, query_reads_and_unpacks_but_never_writes);
 	tcase_add_test(t, wide_orders_within_the_prompt_and_sees_the_group);
