@@ -77,6 +77,9 @@ static void print_duplicate(struct ledger *l, int64_t candidate, struct arena *a
 	} else {
 		printf("%.2f of 5-word runs in common\n", d.likeness);
 	}
+	if (d.stand_in) {
+		printf("  %" PRId64 ".%" PRId64 " is chosen in its place\n", d.stand_in / CANDIDATES_MAX, d.stand_in % CANDIDATES_MAX);
+	}
 }
 
 static void print_place(struct ledger *l, const struct ledger_candidate *c, struct arena *arena)
@@ -88,6 +91,10 @@ static void print_place(struct ledger *l, const struct ledger_candidate *c, stru
 	}
 	printf("  selection: %s%s, rank %u of its prompt's accepted\n", place.outcome, outcome_note(place.outcome), place.rank);
 	print_duplicate(l, c->id, arena);
+	if (place.instead_of) {
+		printf("  in the place of %" PRId64 ".%" PRId64 ", a duplicate\n", place.instead_of / CANDIDATES_MAX,
+			place.instead_of % CANDIDATES_MAX);
+	}
 	if (place.row >= 0) {
 		printf("  packed: row %" PRId64 ", sequence %" PRId64 " of the row", place.row, place.pos);
 		if (place.shard >= 0) {

@@ -704,21 +704,22 @@ static void print_packed(FILE *out, struct reading *r, const struct json *facts)
 /* One that tells of texts compared has left out duplicates. */
 static void print_duplicates(FILE *out, struct reading *r, const struct json *facts)
 {
-	int64_t n, n_compared, n_of_run = 0, n_of_earlier = 0, n_same = 0;
-	if (!json_int(json_get(facts, "duplicates"), &n) ||
-		!json_int(json_get(facts, "compared"), &n_compared)) {
+	int64_t n, n_of_run = 0, n_of_earlier = 0, n_same = 0, n_filled = 0;
+	if (!json_get(facts, "compared") || !json_int(json_get(facts, "duplicates"), &n)) {
 		return;
 	}
 	json_int(json_get(facts, "of_this_run"), &n_of_run);
 	json_int(json_get(facts, "of_earlier_runs"), &n_of_earlier);
 	json_int(json_get(facts, "same_words"), &n_same);
+	json_int(json_get(facts, "filled"), &n_filled);
 	line(out, "  duplicates", n,
 		arena_printf(&r->arena,
-			"left out, %s; of this run %s, of earlier ones %s; in the same words %s",
-			share(&r->arena, n, n_compared, "what was chosen"),
+			"left out: of this run %s, of earlier ones %s; in the same words %s; %s "
+			"replaced by the next best",
 			count_text(&r->arena, (double)n_of_run),
 			count_text(&r->arena, (double)n_of_earlier),
-			count_text(&r->arena, (double)n_same)));
+			count_text(&r->arena, (double)n_same),
+			count_text(&r->arena, (double)n_filled)));
 }
 
 /* What batch stages tell of themselves. */

@@ -1,7 +1,8 @@
 /*
  * Leaves out what was shipped before, in these words or nearly these: chosen candidates whose text is a near duplicate of one that an
  * earlier run shipped, or of a better one of this run. Better is what select ranks higher: the first choices of all prompts
- * are looked at before any second choice, by id within.
+ * are looked at before any second choice, by id within. Where select.per_prompt has kept others of the prompt out, the next best that
+ * is no duplicate takes the place.
  *
  * Compared is the sampled text, not the prompt's: those of one prompt share all of it. A text of a few words counts as one of
  * its prompt alone (near/sketch.h), as "The answer is 4." answers many; `among: prompt` says so of all.
@@ -22,6 +23,7 @@
 #include "run.h"
 
 #include <limits.h>
+#include <stdlib.h>
 
 enum dedup_scope { SCOPE_PIPELINE, SCOPE_RUN };
 enum dedup_among { AMONG_ALL, AMONG_PROMPT };
@@ -53,7 +55,8 @@ struct dedup_state {
 	struct near_reader reader;
 	struct near_index *nights; /* owns; NULL: not looked at */
 	struct near_set *kept; /* owns */
-	int64_t n_compared, n_of_run, n_of_nights, n_same;
+	uint16_t *vacant; /* owns; places of duplicates that nobody has taken, by prompt */
+	int64_t n_compared, n_of_run, n_of_nights, n_same, n_filled;
 };
 
 static bool open_dedup(void *state, const void *config, struct run *run, struct error *err UNUSED)
@@ -71,6 +74,7 @@ static void close_dedup(void *state)
 	near_index_close(s->nights);
 	near_set_free(s->kept);
 	near_reader_release(&s->reader);
+	free(s->vacant);
 }
 
 /* Shipped by an earlier run comes first: what is told of a duplicate is then true whatever this run keeps. */
@@ -80,27 +84,52 @@ static bool find(struct dedup_state *s, const struct near_record *record, struct
 		near_set_find(s->kept, record, &s->rule, out);
 }
 
-static bool visit(void *ctx, const struct ledger_text *text, struct error *err)
+static uint16_t *vacant_places(struct dedup_state *s, int64_t candidate)
+{
+	return &s->vacant[candidate / CANDIDATES_MAX];
+}
+
+static bool leave_out(struct dedup_state *s, int64_t candidate, const struct near_record *record,
+	const struct near_hit *hit, struct error *err)
+{
+	const struct ledger_duplicate d = {hit->run, (int64_t)hit->record->owner,
+		near_similarity(hit->places), near_same(hit->record, record), 0};
+	*(hit->run ? &s->n_of_nights : &s->n_of_run) += 1;
+	s->n_same += d.same;
+	*vacant_places(s, candidate) += 1;
+	return ledger_add_duplicate(s->run->ledger, candidate, &d, err);
+}
+
+/* Those that better ones keep out come after all the chosen ones of their prompt, and matter only if a place is vacant by then. */
+static bool visit(void *ctx, int64_t candidate, bool spare, struct error *err)
 {
 	struct dedup_state *s = ctx;
 	struct near_record record;
 	struct near_hit hit;
-	if (!text->text.data) {
-		return error_set(err, FAIL_DATA, "candidate %lld.%lld has no text to compare: it was pruned",
-			(long long)(text->candidate / CANDIDATES_MAX),
-			(long long)(text->candidate % CANDIDATES_MAX));
-	}
-	dedup_sketch(&s->reader, text, &record);
-	s->n_compared++;
-	if (!find(s, &record, &hit)) {
-		near_set_add(s->kept, &record);
+	bool pruned;
+	if (spare && !*vacant_places(s, candidate)) {
 		return true;
 	}
-	const struct ledger_duplicate d = {hit.run, (int64_t)hit.record->owner,
-		near_similarity(hit.places), near_same(hit.record, &record)};
-	*(hit.run ? &s->n_of_nights : &s->n_of_run) += 1;
-	s->n_same += d.same;
-	return ledger_add_duplicate(s->run->ledger, text->candidate, &d, err);
+	if (!dedup_sketch(s->run->ledger, candidate, &s->reader, &record, &pruned, err)) {
+		return false;
+	}
+	if (pruned) {
+		return error_set(err, FAIL_DATA,
+			"candidate %lld.%lld has no text to compare: it was pruned",
+			(long long)(candidate / CANDIDATES_MAX),
+			(long long)(candidate % CANDIDATES_MAX));
+	}
+	s->n_compared++;
+	if (find(s, &record, &hit)) {
+		return spare || leave_out(s, candidate, &record, &hit, err);
+	}
+	near_set_add(s->kept, &record);
+	if (spare) {
+		*vacant_places(s, candidate) -= 1;
+		s->n_filled++;
+		return ledger_choose_stand_in(s->run->ledger, candidate, err);
+	}
+	return true;
 }
 
 static bool report(struct dedup_state *s, struct error *err)
@@ -110,7 +139,7 @@ static bool report(struct dedup_state *s, struct error *err)
 		int64_t value;
 	} counts[] = {{"compared", s->n_compared}, {"duplicates", s->n_of_run + s->n_of_nights},
 		{"of_this_run", s->n_of_run}, {"of_earlier_runs", s->n_of_nights},
-		{"same_words", s->n_same},
+		{"same_words", s->n_same}, {"filled", s->n_filled},
 		{"shipped_before", s->nights ? (int64_t)near_index_records(s->nights) : 0}};
 	struct str text;
 	str_init(&text, STR_NO_CAP);
@@ -139,10 +168,11 @@ static bool run_dedup(void *state, struct run *run, struct error *err)
 	if (!s->kept) {
 		return false;
 	}
+	s->vacant = xcalloc((size_t)ledger_last_begun(run->ledger) + 1, sizeof(*s->vacant));
 	/* One transaction, so that a killed dedup leaves nothing half done. */
 	ledger_set_commit_rows(run->ledger, UINT_MAX);
-	bool ok = ledger_each_text(run->ledger, LEDGER_TEXTS_CHOSEN, visit, s, err) &&
-		report(s, err) && ledger_flush(run->ledger, err);
+	bool ok = ledger_each_ranked(run->ledger, visit, s, err) && report(s, err) &&
+		ledger_flush(run->ledger, err);
 	ledger_set_commit_rows(run->ledger, run->def->ledger.commit_rows);
 	return ok;
 }

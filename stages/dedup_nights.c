@@ -19,6 +19,7 @@
 #include <string.h>
 
 struct telling {
+	struct ledger *ledger;
 	struct near_draft draft;
 	struct near_reader reader;
 	int64_t n_pruned;
@@ -29,33 +30,46 @@ static char *nights_dir(const struct run *run)
 	return file_join(run->def->workdir, "near");
 }
 
-void dedup_sketch(
-	struct near_reader *reader, const struct ledger_text *text, struct near_record *out)
+bool dedup_sketch(struct ledger *ledger, int64_t candidate, struct near_reader *reader,
+	struct near_record *out, bool *out_pruned, struct error *err)
 {
-	*out = (struct near_record){.owner = (uint64_t)text->candidate};
-	near_read(reader, text->text.data, text->text.len);
-	near_sketch(reader, (uint32_t)hash64(text->prompt_id, strlen(text->prompt_id), 0), out);
+	struct arena arena = {0};
+	struct ledger_text t;
+	enum ledger_found found = ledger_get_text(ledger, candidate, &arena, &t, err);
+	bool ok = found == LEDGER_FOUND ||
+		(found == LEDGER_END &&
+			error_set(err, FAIL_DATA, "candidate %lld is not in the ledger",
+				(long long)candidate));
+	*out_pruned = ok && !t.text.data;
+	if (ok && t.text.data) {
+		*out = (struct near_record){.owner = (uint64_t)candidate};
+		near_read(reader, t.text.data, t.text.len);
+		near_sketch(reader, (uint32_t)hash64(t.prompt_id, strlen(t.prompt_id), 0), out);
+	}
+	arena_release(&arena);
+	return ok;
 }
 
-static bool tell_text(void *ctx, const struct ledger_text *text, struct error *err)
+static bool tell_candidate(
+	void *ctx, uint64_t row UNUSED, uint32_t pos UNUSED, int64_t candidate, struct error *err)
 {
 	struct telling *t = ctx;
 	struct near_record record;
-	if (!text->text.data) {
-		t->n_pruned++;
-		return true;
+	bool pruned;
+	if (!dedup_sketch(t->ledger, candidate, &t->reader, &record, &pruned, err)) {
+		return false;
 	}
-	dedup_sketch(&t->reader, text, &record);
-	return near_draft_add(&t->draft, &record, err);
+	t->n_pruned += pruned;
+	return pruned || near_draft_add(&t->draft, &record, err);
 }
 
 /* must_be_whole: fails, with nothing written, if texts are pruned. */
 static bool tell(struct ledger *ledger, const char *dir, const char *id, int64_t number,
 	bool must_be_whole, struct error *err)
 {
-	struct telling t = {0};
+	struct telling t = {.ledger = ledger};
 	bool ok = file_make_dirs(dir, err) && near_draft_open(&t.draft, dir, id, number, err) &&
-		ledger_each_text(ledger, LEDGER_TEXTS_PLANNED, tell_text, &t, err);
+		ledger_each_plan(ledger, 0, INT64_MAX, tell_candidate, &t, err);
 	if (ok && t.n_pruned && must_be_whole) {
 		ok = error_set(err, FAIL_DATA, "%lld of its texts are pruned from the ledger",
 			(long long)t.n_pruned);

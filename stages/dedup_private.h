@@ -5,12 +5,11 @@
 #include "near/near_index.h"
 
 struct ledger;
-struct ledger_text;
 struct run;
 
-/* The sketch of a candidate's text, which must be there. */
-void dedup_sketch(
-	struct near_reader *reader, const struct ledger_text *text, struct near_record *out);
+/* The sketch of a candidate's text, unless it is pruned. */
+MUST_CHECK bool dedup_sketch(struct ledger *ledger, int64_t candidate, struct near_reader *reader,
+	struct near_record *out, bool *out_pruned, struct error *err);
 
 /*
  * The index of what earlier runs have shipped, whatever their definition was. Runs that it does not know are added out of their

@@ -233,10 +233,13 @@ static bool add_duplicates(struct ledger *l, struct error *err)
 	return exec(l,
 		l->read_only
 			? "CREATE TEMP TABLE duplicate (candidate INTEGER PRIMARY KEY, run TEXT, "
-			  "original INTEGER, likeness REAL, same INTEGER)"
+			  "original INTEGER, likeness REAL, same INTEGER, stand_in INTEGER)"
 			: "BEGIN IMMEDIATE; CREATE TABLE duplicate (candidate INTEGER PRIMARY KEY "
 			  "REFERENCES candidate (id), run TEXT, original INTEGER NOT NULL, "
-			  "likeness REAL NOT NULL, same INTEGER NOT NULL) STRICT;"
+			  "likeness REAL NOT NULL, same INTEGER NOT NULL, stand_in INTEGER) STRICT;"
+			  "CREATE INDEX duplicate_stand_in ON duplicate (stand_in) WHERE stand_in "
+			  "IS "
+			  "NOT NULL;"
 			  "CREATE TABLE wider (candidate INTEGER PRIMARY KEY REFERENCES candidate "
 			  "(id), rank INTEGER NOT NULL, outcome TEXT NOT NULL) STRICT;"
 			  "INSERT INTO wider SELECT candidate, rank, outcome FROM selection;"
@@ -677,8 +680,11 @@ bool ledger_clear_selection(struct ledger *l, struct error *err)
 bool ledger_clear_duplicates(struct ledger *l, struct error *err)
 {
 	return exec_together(l,
-		"DELETE FROM shard; DELETE FROM plan; DELETE FROM duplicate; UPDATE selection SET "
-		"outcome = 'chosen' WHERE outcome IN ('duplicate', 'over_long', 'empty')",
+		"DELETE FROM shard; DELETE FROM plan;"
+		"UPDATE selection SET outcome = 'per_prompt' WHERE candidate IN (SELECT stand_in "
+		"FROM duplicate);"
+		"UPDATE selection SET outcome = 'chosen' WHERE outcome IN ('duplicate', "
+		"'over_long', 'empty'); DELETE FROM duplicate",
 		err);
 }
 
@@ -714,7 +720,7 @@ bool ledger_add_duplicate(
 	sqlite3_stmt *mark = ledger_stmt(
 		l, "UPDATE selection SET outcome = 'duplicate' WHERE candidate = ?", err);
 	sqlite3_stmt *stmt = mark
-		? ledger_stmt(l, "INSERT INTO duplicate VALUES (?, ?, ?, ?, ?)", err)
+		? ledger_stmt(l, "INSERT INTO duplicate VALUES (?, ?, ?, ?, ?, NULL)", err)
 		: NULL;
 	if (!stmt || !ledger_begin(l, err)) {
 		return false;
@@ -726,6 +732,26 @@ bool ledger_add_duplicate(
 	sqlite3_bind_double(stmt, 4, d->likeness);
 	sqlite3_bind_int(stmt, 5, d->same);
 	return ledger_step(l, stmt, err) && ledger_step(l, mark, err);
+}
+
+bool ledger_choose_stand_in(struct ledger *l, int64_t candidate, struct error *err)
+{
+	sqlite3_stmt *choose = ledger_stmt(
+		l, "UPDATE selection SET outcome = 'chosen' WHERE candidate = ?", err);
+	sqlite3_stmt *note = choose ? ledger_stmt(l,
+					      "UPDATE duplicate SET stand_in = ?1 WHERE candidate "
+					      "= (SELECT min(d.candidate) "
+					      "FROM duplicate d WHERE d.candidate BETWEEN ?1 / "
+					      "4096 * 4096 AND ?1 / 4096 "
+					      "* 4096 + 4095 AND d.stand_in IS NULL)",
+					      err)
+				    : NULL;
+	if (!note || !ledger_begin(l, err)) {
+		return false;
+	}
+	sqlite3_bind_int64(choose, 1, candidate);
+	sqlite3_bind_int64(note, 1, candidate);
+	return ledger_step(l, note, err) && ledger_step(l, choose, err);
 }
 
 bool ledger_add_plan(

@@ -507,61 +507,56 @@ bool ledger_each_chosen(struct ledger *l,
 	return ok ? done(l, stmt, rc, err) : (sqlite3_reset(stmt), false);
 }
 
-static bool visit_text(struct ledger *l, int64_t candidate, struct arena *arena,
-	bool (*visit)(void *ctx, const struct ledger_text *text, struct error *err), void *ctx,
-	struct error *err)
+enum ledger_found ledger_get_text(struct ledger *l, int64_t candidate, struct arena *arena,
+	struct ledger_text *out, struct error *err)
 {
 	sqlite3_stmt *stmt = ledger_stmt(l,
 		"SELECT p.prompt_id, b.text, b.text_dict FROM candidate c JOIN prompt p ON p.id = "
 		"c.prompt LEFT JOIN candidate_body b ON b.candidate = c.id WHERE c.id = ?",
 		err);
 	if (!stmt) {
-		return false;
+		return LEDGER_FAILED;
 	}
 	sqlite3_bind_int64(stmt, 1, candidate);
 	int rc = sqlite3_step(stmt);
-	struct ledger_text t = {.candidate = candidate};
-	bool ok = rc == SQLITE_ROW;
-	if (ok) {
-		t.prompt_id = ledger_column_z(stmt, 0, arena);
-		ok = sqlite3_column_type(stmt, 1) == SQLITE_NULL ||
-			column_body(l, stmt, 1, 2, arena, &t.text, err);
-		sqlite3_reset(stmt);
-		return ok && visit(ctx, &t, err);
+	if (rc != SQLITE_ROW) {
+		return done(l, stmt, rc, err) ? LEDGER_END : LEDGER_FAILED;
 	}
-	return done(l, stmt, rc, err);
+	struct ledger_text t = {candidate, ledger_column_z(stmt, 0, arena), {NULL, 0}};
+	bool ok = sqlite3_column_type(stmt, 1) == SQLITE_NULL ||
+		column_body(l, stmt, 1, 2, arena, &t.text, err);
+	sqlite3_reset(stmt);
+	*out = t;
+	return ok ? LEDGER_FOUND : LEDGER_FAILED;
 }
 
-bool ledger_each_text(struct ledger *l, enum ledger_texts which,
-	bool (*visit)(void *ctx, const struct ledger_text *text, struct error *err), void *ctx,
+bool ledger_each_ranked(struct ledger *l,
+	bool (*visit)(void *ctx, int64_t candidate, bool spare, struct error *err), void *ctx,
 	struct error *err)
 {
-	/* Ids alone are sorted, before the first is visited; texts are read one by one. */
-	sqlite3_stmt *stmt = which == LEDGER_TEXTS_CHOSEN
-		? ledger_stmt(l,
-			  "SELECT candidate FROM selection WHERE outcome = 'chosen' ORDER BY rank, "
-			  "candidate",
-			  err)
-		: ledger_stmt(l, "SELECT candidate FROM plan ORDER BY candidate", err);
+	/* No index has this order: all is sorted before the first is visited, who may then change what he likes. */
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT candidate, outcome = 'per_prompt' FROM selection WHERE outcome IN "
+		"('chosen', 'per_prompt') ORDER BY rank, candidate",
+		err);
 	if (!stmt) {
 		return false;
 	}
-	struct arena arena = {0};
 	int rc = SQLITE_DONE;
 	bool ok = true;
 	while (ok && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-		arena_reset(&arena);
-		ok = visit_text(l, sqlite3_column_int64(stmt, 0), &arena, visit, ctx, err);
+		ok = visit(
+			ctx, sqlite3_column_int64(stmt, 0), sqlite3_column_int(stmt, 1) != 0, err);
 	}
-	arena_release(&arena);
 	return ok ? done(l, stmt, rc, err) : (sqlite3_reset(stmt), false);
 }
 
 enum ledger_found ledger_get_duplicate(struct ledger *l, int64_t candidate, struct arena *arena,
 	struct ledger_duplicate *out, struct error *err)
 {
-	sqlite3_stmt *stmt = ledger_stmt(
-		l, "SELECT run, original, likeness, same FROM duplicate WHERE candidate = ?", err);
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT run, original, likeness, same, stand_in FROM duplicate WHERE candidate = ?",
+		err);
 	if (!stmt) {
 		return LEDGER_FAILED;
 	}
@@ -572,7 +567,7 @@ enum ledger_found ledger_get_duplicate(struct ledger *l, int64_t candidate, stru
 	}
 	*out = (struct ledger_duplicate){ledger_column_z(stmt, 0, arena),
 		sqlite3_column_int64(stmt, 1), sqlite3_column_double(stmt, 2),
-		sqlite3_column_int(stmt, 3) != 0};
+		sqlite3_column_int(stmt, 3) != 0, sqlite3_column_int64(stmt, 4)};
 	sqlite3_reset(stmt);
 	return LEDGER_FOUND;
 }
@@ -644,7 +639,8 @@ enum ledger_found ledger_get_place(struct ledger *l, int64_t candidate, struct a
 	sqlite3_stmt *stmt = ledger_stmt(l,
 		"SELECT s.outcome, s.rank, p.row, p.pos,"
 		" (SELECT no FROM shard h WHERE folder = 'shards' AND p.row >= h.first_row AND "
-		"p.row < h.first_row + h.n_rows)"
+		"p.row < h.first_row + h.n_rows),"
+		" (SELECT d.candidate FROM duplicate d WHERE d.stand_in = s.candidate)"
 		" FROM selection s LEFT JOIN plan p ON p.candidate = s.candidate WHERE s.candidate "
 		"= ?",
 		err);
@@ -664,6 +660,7 @@ enum ledger_found ledger_get_place(struct ledger *l, int64_t candidate, struct a
 		.pos = packed ? sqlite3_column_int64(stmt, 3) : -1,
 		.shard = sqlite3_column_type(stmt, 4) != SQLITE_NULL ? sqlite3_column_int64(stmt, 4)
 								     : -1,
+		.instead_of = sqlite3_column_int64(stmt, 5),
 	};
 	sqlite3_reset(stmt);
 	return LEDGER_FOUND;
@@ -893,6 +890,10 @@ bool ledger_check_books(struct ledger *l, struct error *err)
 		 "d.original WHERE d.run IS NULL AND coalesce(s.outcome, 'duplicate') IN "
 		 "('duplicate', 'where', 'per_prompt') LIMIT 1",
 			"candidate %lld is a duplicate of one that was not kept"},
+		{"SELECT d.stand_in FROM duplicate d LEFT JOIN selection s ON s.candidate = "
+		 "d.stand_in WHERE d.stand_in IS NOT NULL AND coalesce(s.outcome, 'where') NOT IN "
+		 "('chosen', 'over_long', 'empty') LIMIT 1",
+			"candidate %lld stands in for a duplicate but was not chosen"},
 		{"SELECT b.candidate FROM candidate_body b LEFT JOIN candidate c ON c.id = "
 		 "b.candidate WHERE c.id IS NULL LIMIT 1",
 			"body %lld has no candidate"},

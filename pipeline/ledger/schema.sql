@@ -110,8 +110,10 @@ CREATE TABLE duplicate (
 	run TEXT,                   -- the earlier run that shipped it; NULL: this one
 	original INTEGER NOT NULL,  -- a candidate of that run
 	likeness REAL NOT NULL,     -- estimated share of 5-word runs in common
-	same INTEGER NOT NULL CHECK (same IN (0, 1)) -- 1: all words are the same
+	same INTEGER NOT NULL CHECK (same IN (0, 1)), -- 1: all words are the same
+	stand_in INTEGER            -- the next best of its prompt, chosen in its place
 ) STRICT;
+CREATE INDEX duplicate_stand_in ON duplicate (stand_in) WHERE stand_in IS NOT NULL;
 
 -- The selection that --from has replaced, so that the summary can say what changed.
 CREATE TABLE previous (

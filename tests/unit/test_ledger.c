@@ -344,25 +344,13 @@ END_TEST
 
 /* --- duplicates --- */
 
-/* "CANDIDATE " of each text visited, which must be its own. */
-static bool note_text(void *ctx, const struct ledger_text *t, struct error *e UNUSED)
+/* "CANDIDATE " of each visited, and + for a spare one. All but the first become duplicates between one and the next, as in the stage. */
+static bool mark(void *ctx, int64_t candidate, bool spare, struct error *e)
 {
-	char wanted[64];
-	str_printf(ctx, "%lld ", (long long)t->candidate);
-	snprintf(wanted, sizeof(wanted), "There are %lld apples, so the answer is \\boxed{%lld}.",
-		(long long)(t->candidate / CANDIDATES), (long long)(t->candidate % CANDIDATES));
-	ck_assert(slice_eq_z(t->text, wanted));
-	ck_assert_uint_eq(strlen(t->prompt_id), 32);
-	return true;
-}
-
-/* All but the first, between one text and the next, as the stage does. */
-static bool mark_text(void *ctx, const struct ledger_text *t, struct error *e)
-{
-	const struct ledger_duplicate d = {NULL, CANDIDATES + 1, 0.875, false};
-	return note_text(ctx, t, e) &&
-		(t->candidate == CANDIDATES + 1 ||
-			ledger_add_duplicate(ledger, t->candidate, &d, e));
+	const struct ledger_duplicate d = {NULL, CANDIDATES + 1, 0.875, false, 0};
+	str_printf(ctx, "%lld%s ", (long long)candidate, spare ? "+" : "");
+	return candidate == CANDIDATES + 1 || spare ||
+		ledger_add_duplicate(ledger, candidate, &d, e);
 }
 
 /* Two prompts of two, the second ones of lower rank. */
@@ -379,17 +367,20 @@ static void select_four(void)
 	}
 }
 
-START_TEST(texts_are_visited_by_rank_while_duplicates_are_marked)
+START_TEST(candidates_are_visited_by_rank_while_duplicates_are_marked)
 	{
 		struct str order;
 		struct arena arena = {0};
 		struct ledger_duplicate d;
 		str_init(&order, STR_NO_CAP);
 		select_four();
+		add_candidate(1, 2, "accepted", "accept");
+		ck_assert_ok(ledger_add_selection(ledger, 4098, 3, "per_prompt", &err), err);
+		add_candidate(1, 3, "accepted", "accept");
+		ck_assert_ok(ledger_add_selection(ledger, 4099, 1, "where", &err), err);
 		ck_assert_int_eq(ledger_count_chosen(ledger), 4);
-		ck_assert_ok(ledger_each_text(ledger, LEDGER_TEXTS_CHOSEN, mark_text, &order, &err),
-			err);
-		ck_assert_str_eq(order.data, "4097 8193 4096 8192 ");
+		ck_assert_ok(ledger_each_ranked(ledger, mark, &order, &err), err);
+		ck_assert_str_eq(order.data, "4097 8193 4096 8192 4098+ ");
 		ck_assert_int_eq(ledger_count_chosen(ledger), 1);
 		ck_assert_int_eq(
 			ledger_get_duplicate(ledger, 8193, &arena, &d, &err), LEDGER_FOUND);
@@ -397,6 +388,7 @@ START_TEST(texts_are_visited_by_rank_while_duplicates_are_marked)
 		ck_assert_int_eq(d.original, CANDIDATES + 1);
 		ck_assert_double_eq(d.likeness, 0.875);
 		ck_assert(!d.same);
+		ck_assert_int_eq(d.stand_in, 0);
 		ck_assert_int_eq(
 			ledger_get_duplicate(ledger, CANDIDATES + 1, &arena, &d, &err), LEDGER_END);
 		ck_assert_ok(ledger_check_books(ledger, &err), err);
@@ -405,24 +397,58 @@ START_TEST(texts_are_visited_by_rank_while_duplicates_are_marked)
 	}
 END_TEST
 
-START_TEST(planned_texts_are_visited_by_id)
+START_TEST(a_text_comes_with_its_prompt)
 	{
-		struct str order;
-		str_init(&order, STR_NO_CAP);
+		struct arena arena = {0};
+		struct ledger_text t;
+		add_prompt(2);
+		add_candidate(2, 1, "accepted", "accept");
+		ck_assert_int_eq(ledger_get_text(ledger, 8193, &arena, &t, &err), LEDGER_FOUND);
+		ck_assert(slice_eq_z(t.text, "There are 2 apples, so the answer is \\boxed{1}."));
+		ck_assert_str_eq(t.prompt_id, "00000000000000000000000000003dde");
+		ck_assert_int_eq(ledger_get_text(ledger, 8194, &arena, &t, &err), LEDGER_END);
+		arena_release(&arena);
+	}
+END_TEST
+
+START_TEST(the_next_best_stands_in_for_a_duplicate)
+	{
+		const struct ledger_duplicate d = {"earlier", 4711, 1, true, 0};
+		struct arena arena = {0};
+		struct ledger_duplicate out;
+		struct ledger_place place;
 		select_four();
-		ck_assert_ok(ledger_add_plan(ledger, 0, 0, 8192, &err), err);
-		ck_assert_ok(ledger_add_plan(ledger, 0, 1, 4097, &err), err);
-		ck_assert_ok(
-			ledger_each_text(ledger, LEDGER_TEXTS_PLANNED, note_text, &order, &err),
-			err);
-		ck_assert_str_eq(order.data, "4097 8192 ");
-		str_release(&order);
+		add_candidate(1, 2, "accepted", "accept");
+		ck_assert_ok(ledger_add_selection(ledger, 4098, 3, "per_prompt", &err), err);
+		ck_assert_ok(ledger_add_duplicate(ledger, 8192, &d, &err), err);
+		ck_assert_ok(ledger_add_duplicate(ledger, 4097, &d, &err), err);
+		ck_assert_ok(ledger_choose_stand_in(ledger, 4098, &err), err);
+		ck_assert_int_eq(ledger_count_chosen(ledger), 3);
+		ck_assert_int_eq(
+			ledger_get_duplicate(ledger, 4097, &arena, &out, &err), LEDGER_FOUND);
+		ck_assert_int_eq(out.stand_in, 4098);
+		ck_assert_int_eq(
+			ledger_get_duplicate(ledger, 8192, &arena, &out, &err), LEDGER_FOUND);
+		ck_assert_int_eq(out.stand_in, 0); /* of another prompt */
+		ck_assert_int_eq(
+			ledger_get_place(ledger, 4098, &arena, &place, &err), LEDGER_FOUND);
+		ck_assert_int_eq(place.instead_of, 4097);
+		ck_assert_ok(ledger_check_books(ledger, &err), err);
+		/* Left out by pack: that is pack's affair. */
+		ck_assert_ok(ledger_add_selection(ledger, 4098, 1, "over_long", &err), err);
+		ck_assert_ok(ledger_check_books(ledger, &err), err);
+		ck_assert_ok(ledger_clear_duplicates(ledger, &err), err);
+		ck_assert_int_eq(ledger_count_chosen(ledger), 4);
+		ck_assert_int_eq(
+			ledger_get_place(ledger, 4098, &arena, &place, &err), LEDGER_FOUND);
+		ck_assert_str_eq(place.outcome, "per_prompt");
+		arena_release(&arena);
 	}
 END_TEST
 
 START_TEST(duplicates_can_be_taken_back)
 	{
-		const struct ledger_duplicate d = {"earlier", 4711, 1, true};
+		const struct ledger_duplicate d = {"earlier", 4711, 1, true, 0};
 		struct arena arena = {0};
 		struct ledger_duplicate out;
 		select_four();
@@ -450,7 +476,7 @@ END_TEST
 
 START_TEST(books_of_duplicates_must_balance)
 	{
-		const struct ledger_duplicate of_better = {NULL, 4097, 1, true};
+		const struct ledger_duplicate of_better = {NULL, 4097, 1, true, 0};
 		select_four();
 		ck_assert_ok(ledger_add_selection(ledger, 4096, 2, "duplicate", &err), err);
 		ck_assert(!ledger_check_books(ledger, &err));
@@ -458,7 +484,7 @@ START_TEST(books_of_duplicates_must_balance)
 		ck_assert_ok(ledger_add_duplicate(ledger, 4096, &of_better, &err), err);
 		ck_assert_ok(ledger_check_books(ledger, &err), err);
 		ck_assert_ok(ledger_add_duplicate(ledger, 4097,
-				     &(struct ledger_duplicate){NULL, 8192, 1, true}, &err),
+				     &(struct ledger_duplicate){NULL, 8192, 1, true, 0}, &err),
 			err);
 		ck_assert(!ledger_check_books(ledger, &err));
 		ck_assert_ptr_nonnull(
@@ -470,7 +496,7 @@ START_TEST(a_ledger_from_before_duplicates_is_read_and_brought_up_to_date)
 	{
 		AUTO_FREE char *path = fixture_path("ledger.db");
 		struct arena arena = {0};
-		struct ledger_duplicate d = {"earlier", 1, 1, true}, out;
+		struct ledger_duplicate d = {"earlier", 1, 1, true, 0}, out;
 		sqlite3 *db;
 		select_four();
 		ck_assert_ok(ledger_flush(ledger, &err), err);
@@ -663,8 +689,9 @@ int main(void)
 	tcase_add_test(t, changes_of_the_selection_are_told);
 	tcase_add_test(t, a_ledger_without_costs_is_read_and_brought_up_to_date);
 	tcase_add_test(t, clearing_the_plan_takes_back_what_pack_left_out);
-	tcase_add_test(t, texts_are_visited_by_rank_while_duplicates_are_marked);
-	tcase_add_test(t, planned_texts_are_visited_by_id);
+	tcase_add_test(t, candidates_are_visited_by_rank_while_duplicates_are_marked);
+	tcase_add_test(t, a_text_comes_with_its_prompt);
+	tcase_add_test(t, the_next_best_stands_in_for_a_duplicate);
 	tcase_add_test(t, duplicates_can_be_taken_back);
 	tcase_add_test(t, books_of_duplicates_must_balance);
 	tcase_add_test(t, a_ledger_from_before_duplicates_is_read_and_brought_up_to_date);
