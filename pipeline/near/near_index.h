@@ -34,7 +34,7 @@ void near_index_close(struct near_index *ix);
 uint64_t near_index_records(const struct near_index *ix);
 /* Records whose tables were made by this open: all, if they were made anew. */
 uint64_t near_index_added(const struct near_index *ix);
-/* The likest that the rule allows; of equals the earliest. The result is the same whenever tables were made. */
+/* The likest that the rule allows; of equals the earliest. Of a crowd that table.h leaves out some, the likest of the others. */
 bool near_index_find(const struct near_index *ix, const struct near_record *wanted,
 	const struct near_rule *rule, struct near_hit *out);
 
