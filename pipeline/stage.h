@@ -58,11 +58,14 @@ struct stage_ops {
 	/* Batch: set for batch stages only. Facts for the summary go to the ledger (ledger_set_stage). */
 	bool (*run)(void *state, struct run *run, struct error *err);
 
-	/* Batch: takes back what the stage and those after it have written to the ledger (`--from`, a changed definition). Not for the first stage. */
+	/*
+	 * Batch: takes back what the stage and those after it have written to the ledger (`--from`, a changed definition). Every batch
+	 * stage but the first has it.
+	 */
 	bool (*reset)(struct ledger *ledger, struct error *err);
 	/*
-	 * Batch: the run's product is public, and the run is about to be marked as finished: what later runs must know of it beside
-	 * history. Called again after a crash in between; with the config only. Optional.
+	 * Batch: the run's product is public, and the run is about to be marked as finished: writes what later runs must know of it
+	 * beside history. Called again after a crash in between, and without a state. Optional.
 	 */
 	bool (*published)(const void *config, struct run *run, struct error *err);
 

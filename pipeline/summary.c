@@ -701,25 +701,31 @@ static void print_packed(FILE *out, struct reading *r, const struct json *facts)
 	}
 }
 
+static const char *fact_text(struct arena *arena, const struct json *facts, const char *key)
+{
+	int64_t n = 0;
+	json_int(json_get(facts, key), &n);
+	return count_text(arena, (double)n);
+}
+
 /* One that tells of texts compared has left out duplicates. */
 static void print_duplicates(FILE *out, struct reading *r, const struct json *facts)
 {
-	int64_t n, n_of_run = 0, n_of_earlier = 0, n_same = 0, n_filled = 0;
+	struct arena *a = &r->arena;
+	int64_t n;
 	if (!json_get(facts, "compared") || !json_int(json_get(facts, "duplicates"), &n)) {
 		return;
 	}
-	json_int(json_get(facts, "of_this_run"), &n_of_run);
-	json_int(json_get(facts, "of_earlier_runs"), &n_of_earlier);
-	json_int(json_get(facts, "same_words"), &n_same);
-	json_int(json_get(facts, "filled"), &n_filled);
 	line(out, "  duplicates", n,
-		arena_printf(&r->arena,
-			"left out: of this run %s, of earlier ones %s; in the same words %s; %s "
-			"replaced by the next best",
-			count_text(&r->arena, (double)n_of_run),
-			count_text(&r->arena, (double)n_of_earlier),
-			count_text(&r->arena, (double)n_same),
-			count_text(&r->arena, (double)n_filled)));
+		n ? arena_printf(a,
+			    "left out: of this run %s, of earlier ones %s; in the same words %s; "
+			    "%s replaced by the next best",
+			    fact_text(a, facts, "of_this_run"),
+			    fact_text(a, facts, "of_earlier_runs"),
+			    fact_text(a, facts, "same_words"), fact_text(a, facts, "filled"))
+		  : arena_printf(a, "among %s, and %s shipped before",
+			    fact_text(a, facts, "compared"),
+			    fact_text(a, facts, "shipped_before")));
 }
 
 /* What batch stages tell of themselves. */

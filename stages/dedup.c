@@ -1,8 +1,8 @@
 /*
- * Leaves out what was shipped before, in these words or nearly these: chosen candidates whose text is a near duplicate of one that an
- * earlier run shipped, or of a better one of this run. Better is what select ranks higher: the first choices of all prompts
- * are looked at before any second choice, by id within. Where select.per_prompt has kept others of the prompt out, the next best that
- * is no duplicate takes the place.
+ * Leaves out what was shipped before, in these words or nearly these: chosen candidates whose text is a near duplicate of one
+ * that an earlier run shipped, or of a better one of this run. Better is what select ranks higher: the first choices of all
+ * prompts are looked at before any second choice, by id within. Where select.per_prompt has kept others of the prompt out, the
+ * next best that is no duplicate takes the place.
  *
  * Compared is the sampled text, not the prompt's: those of one prompt share all of it. A text of a few words counts as one of
  * its prompt alone (near/sketch.h), as "The answer is 4." answers many; `among: prompt` says so of all.
@@ -114,10 +114,11 @@ static bool visit(void *ctx, int64_t candidate, bool spare, struct error *err)
 		return false;
 	}
 	if (pruned) {
-		return error_set(err, FAIL_DATA,
-			"candidate %lld.%lld has no text to compare: it was pruned",
-			(long long)(candidate / CANDIDATES_MAX),
-			(long long)(candidate % CANDIDATES_MAX));
+		return spare ||
+			error_set(err, FAIL_DATA,
+				"candidate %lld.%lld has no text to compare: it was pruned",
+				(long long)(candidate / CANDIDATES_MAX),
+				(long long)(candidate % CANDIDATES_MAX));
 	}
 	s->n_compared++;
 	if (find(s, &record, &hit)) {
@@ -140,7 +141,7 @@ static bool report(struct dedup_state *s, struct error *err)
 	} counts[] = {{"compared", s->n_compared}, {"duplicates", s->n_of_run + s->n_of_nights},
 		{"of_this_run", s->n_of_run}, {"of_earlier_runs", s->n_of_nights},
 		{"same_words", s->n_same}, {"filled", s->n_filled},
-		{"shipped_before", s->nights ? (int64_t)near_index_records(s->nights) : 0}};
+		{"shipped_before", s->nights ? (int64_t)near_index_searched(s->nights) : 0}};
 	struct str text;
 	str_init(&text, STR_NO_CAP);
 	struct json_writer w = {.out = &text};

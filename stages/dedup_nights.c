@@ -1,8 +1,8 @@
 /*
- * WORKDIR/near has a file of sketches for each run that has shipped something. It is written when the run has published, and follows
- * from the run's ledger alone, so whatever is missing or damaged (a crash in between, runs from before this stage was in the
- * pipeline, a lost folder) is made from the ledgers when the next run looks for duplicates. Only if texts are pruned is that
- * too late: then a missing file is made of the texts that are left, with a warning, and a damaged one is refused.
+ * WORKDIR/near has a file of sketches for each run that has shipped something. It is written when the run has published, and
+ * follows from the run's ledger alone, so whatever is missing or damaged (a crash in between, runs from before this stage was in
+ * the pipeline, a lost folder) is made from the ledgers when the next run looks for duplicates. Only if texts are pruned is
+ * that too late: then a missing file is made of the texts that are left, with a warning, and a damaged one is refused.
  */
 #include "dedup_private.h"
 

@@ -352,6 +352,20 @@ uint64_t near_index_records(const struct near_index *ix)
 	return ix->n_records;
 }
 
+static bool is_searched(const struct near_index *ix, const struct part *p)
+{
+	return !ix->ignored || p->segment.number != ix->ignored;
+}
+
+uint64_t near_index_searched(const struct near_index *ix)
+{
+	uint64_t n = 0;
+	for (size_t i = 0; i < ix->n_parts; i++) {
+		n += is_searched(ix, &ix->parts[i]) ? ix->parts[i].segment.n : 0;
+	}
+	return n;
+}
+
 uint64_t near_index_added(const struct near_index *ix)
 {
 	return ix->n_added;
@@ -368,7 +382,7 @@ bool near_index_find(const struct near_index *ix, const struct near_record *want
 			continue; /* of a table that somebody has made up */
 		}
 		const struct part *p = part_of(ix, found[i]);
-		if (!ix->ignored || p->segment.number != ix->ignored) {
+		if (is_searched(ix, p)) {
 			near_offer(out, rule, wanted, &p->segment.records[found[i] - p->first],
 				found[i], p->segment.run);
 		}

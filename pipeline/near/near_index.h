@@ -32,6 +32,8 @@ MUST_CHECK struct near_index *near_index_open(
 	const char *dir, const struct near_index_options *options, struct error *err);
 void near_index_close(struct near_index *ix);
 uint64_t near_index_records(const struct near_index *ix);
+/* Without those of the ignored run. */
+uint64_t near_index_searched(const struct near_index *ix);
 /* Records whose tables were made by this open: all, if they were made anew. */
 uint64_t near_index_added(const struct near_index *ix);
 /* The likest that the rule allows; of equals the earliest. Of a crowd that table.h leaves out some, the likest of the others. */

@@ -2,11 +2,11 @@
  * One pass folds the text into letters and separators, the next hashes words and combines five at a time into shingles, the
  * third fills the sketch.
  *
- * The sketch is a Fast Similarity Sketch (Dahlgaard, Knudsen, Thorup 2017): in each round every shingle throws one hash at one of
- * the places, which keeps the smallest; once no place is empty, it is over. That is two rounds for 300 words, where MinHash takes 96
- * hashes of every shingle, and estimates at least as well. After 96 rounds, which only texts of a few shingles reach, every
- * shingle throws at one place after the other, so that none stays empty. A later round never displaces an earlier one, so two texts
- * agree on a place if the same shingle won it, whatever the number of rounds each took.
+ * The sketch is a Fast Similarity Sketch (Dahlgaard, Knudsen, Thorup 2017): in each round every shingle throws one hash at one
+ * of the places, which keeps the smallest; once no place is empty, it is over. That is two rounds for 300 words, where MinHash
+ * takes 96 hashes of every shingle, and estimates at least as well. After 96 rounds, which only texts of a few shingles reach,
+ * every shingle throws at one place after the other, so that none stays empty. A later round never displaces an earlier one, so
+ * two texts agree on a place if the same shingle won it, whatever the number of rounds each took.
  *
  * Of the winning hash one byte is kept (b-bit minwise hashing, Li and König 2010): places of unlike texts agree by chance
  * in 1 of 256 cases, for which near_similarity corrects.

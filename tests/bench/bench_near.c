@@ -2,7 +2,7 @@
  * Near duplicates, from text to index, on one core; bench.py calls it and reads `key value` lines.
  *
  *	bench_near make TEXTS.txt N WORDS        N texts, one a line, a tenth of them near duplicates of the one before
- *	bench_near index TEXTS.txt DIR           each is sketched, looked for and added if it is new; then the night is published, durable, and indexed
+ *	bench_near index TEXTS.txt DIR           each is sketched, looked for, added if new; then published, durable, and indexed
  *	bench_near sketch TEXTS.txt              sketching alone
  *	bench_near planted PAIRS                 share of planted pairs of 300 words that are found, by their similarity
  *	bench_near many N DIR                    an index of N records in nights of 100,000: time, size, look-ups

@@ -39,8 +39,8 @@ void planted_text(struct rng *rng, size_t n, struct str *out)
 }
 
 /*
- * Both begin with the same words: s shingles in common and n - 4 - s of its own for each, so J = s / (2 (n - 4) - s). A word that is the
- * first to differ is of no vocabulary, so that no shingle is shared by chance where the texts part.
+ * Both begin with the same words: s shingles in common and n - 4 - s of its own for each, so J = s / (2 (n - 4) - s). The
+ * first word that differs is of no vocabulary, so that no shingle is shared by chance where the texts part.
  */
 void planted_pair(struct rng *rng, size_t n, double jaccard, struct str *a, struct str *b)
 {

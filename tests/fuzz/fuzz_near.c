@@ -1,6 +1,6 @@
 /*
- * Files of the index of near duplicates: each is refused, or made anew, or a look-up in it touches nothing beyond it. The first byte
- * says which file the rest is; as nobody guesses a hash, bit 1 has those in it put right.
+ * Files of the index of near duplicates: each is refused, or made anew, or a look-up in it touches nothing beyond it. The
+ * first byte says which file the rest is; as nobody guesses a hash, bit 1 has those in it put right.
  */
 #include "base/file.h"
 #include "base/hash.h"

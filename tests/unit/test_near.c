@@ -434,6 +434,8 @@ START_TEST(a_run_can_be_ignored_with_all_that_was_made_from_it)
 		ck_assert_str_eq(find(index, 1), "first 1");
 		ck_assert_str_eq(find(index, 150), "");
 		ck_assert_str_eq(find(index, 349), "third 349");
+		ck_assert_uint_eq(near_index_records(index), 550);
+		ck_assert_uint_eq(near_index_searched(index), 150);
 		near_index_close(index);
 	}
 END_TEST
