@@ -520,10 +520,7 @@ static bool reset_from(struct run *run, const struct stage_def *stage, struct er
 	if (!ledger_keep_selection(run->ledger, err)) {
 		return false;
 	}
-	if (from_flow ? !reset_verify(run, stage, err)
-			: stage == &run->def->stages[run->def->n_stages - 1]
-			? !ledger_clear_plan(run->ledger, err)
-			: !ledger_clear_selection(run->ledger, err)) {
+	if (!(from_flow ? reset_verify(run, stage, err) : stage->ops->reset(run->ledger, err))) {
 		return false;
 	}
 	for (const struct stage_def *s = stage; s < run->def->stages + run->def->n_stages; s++) {

@@ -105,7 +105,18 @@ static bool name_writer(struct run *run, struct error *err)
 	return !writer || ledger_set_meta(run->ledger, "writer", writer, err);
 }
 
-/* History first: it may be told twice, while a run that is over is not opened again. */
+static bool tell_stages(struct run *run, struct error *err)
+{
+	bool ok = true;
+	for (size_t i = 0; ok && i < run->def->n_stages; i++) {
+		const struct stage_def *s = &run->def->stages[i];
+		ok = !s->ops->published || s->ops->published(s->config, run, err) ||
+			error_context(err, "stage '%s'", s->ops->name);
+	}
+	return ok;
+}
+
+/* Stages and history first: they may be told twice, while a run that is over is not opened again. */
 static bool end_run(struct run *run, bool held, struct error *err)
 {
 	char ended[24];
@@ -114,8 +125,8 @@ static bool end_run(struct run *run, bool held, struct error *err)
 	struct str json;
 	str_init(&json, STR_NO_CAP);
 	struct json_writer w = {.out = &json};
-	bool ok = name_writer(run, err) && summary_json(run->ledger, &w, err) &&
-		ledger_flush(run->ledger, err);
+	bool ok = name_writer(run, err) && (held || tell_stages(run, err)) &&
+		summary_json(run->ledger, &w, err) && ledger_flush(run->ledger, err);
 	const struct history_run row = {run->id, run->number, now, held, json.data};
 	ok = ok && history_record(run->history, &row, run->ledger_path, err) &&
 		ledger_set_meta(run->ledger, "ended_ms", ended, err) &&

@@ -23,6 +23,7 @@
 #include <stddef.h>
 
 struct definition;
+struct ledger;
 struct run;
 
 struct stage_check {
@@ -58,6 +59,17 @@ struct stage_ops {
 	bool (*run)(void *state, struct run *run, struct error *err);
 	/* Batch: what it makes is seen outside of the run's own folder, so the gate (gate.h) comes before it. */
 	bool publishes;
+
+	/*
+	 * Batch: takes back what the stage and those after it have written to the ledger (`--from`, a changed definition). Every batch
+	 * stage but the first has it.
+	 */
+	bool (*reset)(struct ledger *ledger, struct error *err);
+	/*
+	 * Batch: the run's product is public, and the run is about to be marked as finished: writes what later runs must know of it
+	 * beside history. Called again after a crash in between, and without a state. Optional.
+	 */
+	bool (*published)(const void *config, struct run *run, struct error *err);
 
 	/* Flow, producer. */
 	/*

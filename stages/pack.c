@@ -280,5 +280,6 @@ const struct stage_ops pack_stage = {
 	.open = open_pack,
 	.run = run_pack,
 	.publishes = true,
+	.reset = ledger_clear_plan,
 	.close = close_pack,
 };

@@ -296,6 +296,18 @@ bool file_pread(int fd, const char *path, void *buf, size_t len, uint64_t offset
 	return true;
 }
 
+bool file_reserve(int fd, const char *path, uint64_t bytes, struct error *err)
+{
+	int rc;
+	do {
+		rc = posix_fallocate(fd, 0, (off_t)bytes);
+	} while (rc == EINTR);
+	errno = rc;
+	return !rc ||
+		error_errno(err, "could not make room for %llu bytes in '%s'",
+			(unsigned long long)bytes, path);
+}
+
 /* --- locks and file systems --- */
 
 bool file_lock_take(struct file_lock *lock, const char *path, struct error *err)

@@ -225,7 +225,7 @@ static bool add_audits(struct ledger *l, struct error *err)
 }
 
 /*
- * Ledgers made before the selection knew of repeats, whose closed list did not have them; whoever only reads does not miss it.
+ * Ledgers made before the selection knew of repeats and duplicates, whose closed list did not have them; whoever only reads does not miss it.
  * Their outcomes are no closed list any more.
  */
 static bool add_repeats(struct ledger *l, struct error *err)
@@ -242,6 +242,24 @@ static bool add_repeats(struct ledger *l, struct error *err)
 		"INTEGER) STRICT;"
 		"INSERT INTO new_selection SELECT candidate, rank, outcome, NULL FROM selection; "
 		"DROP TABLE selection; ALTER TABLE new_selection RENAME TO selection; COMMIT",
+		err);
+}
+
+/* And those made before the dedup stage. */
+static bool add_duplicates(struct ledger *l, struct error *err)
+{
+	if (pragma_int(l, "SELECT count(*) FROM sqlite_schema WHERE name = 'duplicate'") != 0) {
+		return true;
+	}
+	return exec(l,
+		l->read_only
+			? "CREATE TEMP TABLE duplicate (candidate INTEGER PRIMARY KEY, run TEXT, "
+			  "original INTEGER, likeness REAL, same INTEGER, stand_in INTEGER)"
+			: "BEGIN IMMEDIATE; CREATE TABLE duplicate (candidate INTEGER PRIMARY KEY "
+			  "REFERENCES candidate (id), run TEXT, original INTEGER NOT NULL, "
+			  "likeness REAL NOT NULL, same INTEGER NOT NULL, stand_in INTEGER) STRICT;"
+			  "CREATE INDEX duplicate_stand_in ON duplicate (stand_in) WHERE stand_in "
+			  "IS NOT NULL; COMMIT",
 		err);
 }
 
@@ -292,7 +310,7 @@ struct ledger *ledger_open(const char *path, enum ledger_mode mode, struct error
 	sqlite3_extended_result_codes(l->db, 0);
 	if ((mode == LEDGER_CREATE && !create(l, err)) || !check_version(l, err) ||
 		!set_up(l, err) || !add_audits(l, err) || !add_repeats(l, err) ||
-		!load_dicts(l, err) || !ledger_add_functions(l, err)) {
+		!add_duplicates(l, err) || !load_dicts(l, err) || !ledger_add_functions(l, err)) {
 		goto fail_open;
 	}
 	return l;
@@ -656,7 +674,8 @@ bool ledger_reset_verify(struct ledger *l, const char *keep, struct error *err)
 		return false;
 	}
 	return exec(l,
-		       "DELETE FROM shard; DELETE FROM plan; DELETE FROM selection;"
+		       "DELETE FROM shard; DELETE FROM plan; DELETE FROM duplicate; DELETE FROM "
+		       "selection;"
 		       "UPDATE candidate SET state = 'pending', reason = NULL, detail = NULL"
 		       " WHERE state IN ('accepted', 'undecided') OR (state = 'rejected' AND "
 		       "reason = "
@@ -679,7 +698,20 @@ bool ledger_keep_selection(struct ledger *l, struct error *err)
 
 bool ledger_clear_selection(struct ledger *l, struct error *err)
 {
-	return exec_together(l, "DELETE FROM shard; DELETE FROM plan; DELETE FROM selection", err);
+	return exec_together(l,
+		"DELETE FROM shard; DELETE FROM plan; DELETE FROM duplicate; DELETE FROM selection",
+		err);
+}
+
+bool ledger_clear_duplicates(struct ledger *l, struct error *err)
+{
+	return exec_together(l,
+		"DELETE FROM shard; DELETE FROM plan;"
+		"UPDATE selection SET outcome = 'per_prompt' WHERE candidate IN (SELECT stand_in "
+		"FROM duplicate);"
+		"UPDATE selection SET outcome = 'chosen' WHERE outcome IN ('duplicate', "
+		"'over_long', 'empty'); DELETE FROM duplicate",
+		err);
 }
 
 bool ledger_clear_plan(struct ledger *l, struct error *err)
@@ -709,6 +741,50 @@ bool ledger_add_selection(struct ledger *l, int64_t candidate, uint32_t rank, co
 		sqlite3_bind_int64(stmt, 4, *hash);
 	}
 	return ledger_step(l, stmt, err);
+}
+
+bool ledger_add_duplicate(
+	struct ledger *l, int64_t candidate, const struct ledger_duplicate *d, struct error *err)
+{
+	sqlite3_stmt *mark = ledger_stmt(
+		l, "UPDATE selection SET outcome = 'duplicate' WHERE candidate = ?", err);
+	sqlite3_stmt *stmt = mark
+		? ledger_stmt(l, "INSERT INTO duplicate VALUES (?, ?, ?, ?, ?, NULL)", err)
+		: NULL;
+	if (!stmt || !ledger_begin(l, err)) {
+		return false;
+	}
+	sqlite3_bind_int64(mark, 1, candidate);
+	sqlite3_bind_int64(stmt, 1, candidate);
+	ledger_bind_z(stmt, 2, d->run);
+	sqlite3_bind_int64(stmt, 3, d->original);
+	sqlite3_bind_double(stmt, 4, d->likeness);
+	sqlite3_bind_int(stmt, 5, d->same);
+	return ledger_step(l, stmt, err) && ledger_step(l, mark, err);
+}
+
+bool ledger_choose_stand_in(
+	struct ledger *l, int64_t candidate, const int64_t *hash, struct error *err)
+{
+	sqlite3_stmt *choose = ledger_stmt(
+		l, "UPDATE selection SET outcome = 'chosen', hash = ?2 WHERE candidate = ?1", err);
+	sqlite3_stmt *note = choose ? ledger_stmt(l,
+					      "UPDATE duplicate SET stand_in = ?1 WHERE candidate "
+					      "= (SELECT min(d.candidate) "
+					      "FROM duplicate d WHERE d.candidate BETWEEN ?1 / "
+					      "4096 * 4096 AND ?1 / 4096 "
+					      "* 4096 + 4095 AND d.stand_in IS NULL)",
+					      err)
+				    : NULL;
+	if (!note || !ledger_begin(l, err)) {
+		return false;
+	}
+	sqlite3_bind_int64(choose, 1, candidate);
+	if (hash) {
+		sqlite3_bind_int64(choose, 2, *hash);
+	}
+	sqlite3_bind_int64(note, 1, candidate);
+	return ledger_step(l, note, err) && ledger_step(l, choose, err);
 }
 
 bool ledger_add_plan(

@@ -203,6 +203,41 @@ MUST_CHECK bool ledger_add_selection(struct ledger *l, int64_t candidate, uint32
  */
 enum ledger_found ledger_sampled(
 	struct ledger *l, int64_t candidate, int64_t *out_hash, struct error *err);
+/* Whose duplicate a candidate is. */
+struct ledger_duplicate {
+	const char *run; /* NULL: this one */
+	int64_t original; /* candidate of that run */
+	double likeness;
+	bool same; /* all words are */
+	int64_t stand_in; /* of its prompt, chosen in its place; 0: none */
+};
+/* Makes the selection what select has left; the plan and shards' rows go, too. */
+MUST_CHECK bool ledger_clear_duplicates(struct ledger *l, struct error *err);
+/* Of a chosen candidate; without a stand-in at first. */
+MUST_CHECK bool ledger_add_duplicate(
+	struct ledger *l, int64_t candidate, const struct ledger_duplicate *d, struct error *err);
+/* Chooses a candidate in the place of a duplicate of its prompt that has no stand-in yet; there must be one. hash: see ledger_add_selection. */
+MUST_CHECK bool ledger_choose_stand_in(
+	struct ledger *l, int64_t candidate, const int64_t *hash, struct error *err);
+/* `run` is in the arena; LEDGER_END: it is none. */
+enum ledger_found ledger_get_duplicate(struct ledger *l, int64_t candidate, struct arena *arena,
+	struct ledger_duplicate *out, struct error *err);
+int64_t ledger_count_chosen(struct ledger *l);
+/*
+ * Walks the chosen candidates and those that better ones keep out (`spare`): the best of each prompt, then the second best, and so
+ * on; by id within. `visit` may change the selection.
+ */
+MUST_CHECK bool ledger_each_ranked(struct ledger *l,
+	bool (*visit)(void *ctx, int64_t candidate, bool spare, struct error *err), void *ctx,
+	struct error *err);
+struct ledger_text {
+	int64_t candidate;
+	const char *prompt_id;
+	struct slice text; /* data NULL: pruned */
+};
+/* In the arena. */
+enum ledger_found ledger_get_text(struct ledger *l, int64_t candidate, struct arena *arena,
+	struct ledger_text *out, struct error *err);
 struct ledger_chosen {
 	int64_t candidate;
 	uint32_t n_prompt_ids, n_ids;
@@ -228,6 +263,7 @@ struct ledger_place {
 	const char *outcome;
 	uint32_t rank;
 	int64_t row, pos, shard; /* -1: not there */
+	int64_t instead_of; /* the duplicate that it stands in for; 0: none */
 };
 enum ledger_found ledger_get_place(struct ledger *l, int64_t candidate, struct arena *arena,
 	struct ledger_place *out, struct error *err);

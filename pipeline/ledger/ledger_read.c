@@ -261,6 +261,11 @@ int64_t ledger_count_plan_rows(struct ledger *l)
 	return count(l, "SELECT coalesce(max(row) + 1, 0) FROM plan");
 }
 
+int64_t ledger_count_chosen(struct ledger *l)
+{
+	return count(l, "SELECT count(*) FROM selection WHERE outcome = 'chosen'");
+}
+
 /* --- candidates --- */
 
 #define CANDIDATE_COLUMNS                                                                \
@@ -602,6 +607,71 @@ enum ledger_found ledger_sampled(
 	return !ok ? LEDGER_FAILED : n ? LEDGER_FOUND : LEDGER_END;
 }
 
+enum ledger_found ledger_get_text(struct ledger *l, int64_t candidate, struct arena *arena,
+	struct ledger_text *out, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT p.prompt_id, b.text, b.text_dict FROM candidate c JOIN prompt p ON p.id = "
+		"c.prompt LEFT JOIN candidate_body b ON b.candidate = c.id WHERE c.id = ?",
+		err);
+	if (!stmt) {
+		return LEDGER_FAILED;
+	}
+	sqlite3_bind_int64(stmt, 1, candidate);
+	int rc = sqlite3_step(stmt);
+	if (rc != SQLITE_ROW) {
+		return done(l, stmt, rc, err) ? LEDGER_END : LEDGER_FAILED;
+	}
+	struct ledger_text t = {candidate, ledger_column_z(stmt, 0, arena), {NULL, 0}};
+	bool ok = sqlite3_column_type(stmt, 1) == SQLITE_NULL ||
+		column_body(l, stmt, 1, 2, arena, &t.text, err);
+	sqlite3_reset(stmt);
+	*out = t;
+	return ok ? LEDGER_FOUND : LEDGER_FAILED;
+}
+
+bool ledger_each_ranked(struct ledger *l,
+	bool (*visit)(void *ctx, int64_t candidate, bool spare, struct error *err), void *ctx,
+	struct error *err)
+{
+	/* No index has this order: all is sorted before the first is visited, who may then change what he likes. */
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT candidate, outcome = 'per_prompt' FROM selection WHERE outcome IN "
+		"('chosen', 'per_prompt') ORDER BY rank, candidate",
+		err);
+	if (!stmt) {
+		return false;
+	}
+	int rc = SQLITE_DONE;
+	bool ok = true;
+	while (ok && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		ok = visit(
+			ctx, sqlite3_column_int64(stmt, 0), sqlite3_column_int(stmt, 1) != 0, err);
+	}
+	return ok ? done(l, stmt, rc, err) : (sqlite3_reset(stmt), false);
+}
+
+enum ledger_found ledger_get_duplicate(struct ledger *l, int64_t candidate, struct arena *arena,
+	struct ledger_duplicate *out, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT run, original, likeness, same, stand_in FROM duplicate WHERE candidate = ?",
+		err);
+	if (!stmt) {
+		return LEDGER_FAILED;
+	}
+	sqlite3_bind_int64(stmt, 1, candidate);
+	int rc = sqlite3_step(stmt);
+	if (rc != SQLITE_ROW) {
+		return done(l, stmt, rc, err) ? LEDGER_END : LEDGER_FAILED;
+	}
+	*out = (struct ledger_duplicate){ledger_column_z(stmt, 0, arena),
+		sqlite3_column_int64(stmt, 1), sqlite3_column_double(stmt, 2),
+		sqlite3_column_int(stmt, 3) != 0, sqlite3_column_int64(stmt, 4)};
+	sqlite3_reset(stmt);
+	return LEDGER_FOUND;
+}
+
 bool ledger_each_plan(struct ledger *l, uint64_t first, uint64_t n,
 	bool (*visit)(void *ctx, uint64_t row, uint32_t pos, int64_t candidate, struct error *err),
 	void *ctx, struct error *err)
@@ -669,7 +739,8 @@ enum ledger_found ledger_get_place(struct ledger *l, int64_t candidate, struct a
 	sqlite3_stmt *stmt = ledger_stmt(l,
 		"SELECT s.outcome, s.rank, p.row, p.pos,"
 		" (SELECT no FROM shard h WHERE folder = 'shards' AND p.row >= h.first_row AND "
-		"p.row < h.first_row + h.n_rows)"
+		"p.row < h.first_row + h.n_rows),"
+		" (SELECT d.candidate FROM duplicate d WHERE d.stand_in = s.candidate)"
 		" FROM selection s LEFT JOIN plan p ON p.candidate = s.candidate WHERE s.candidate "
 		"= ?",
 		err);
@@ -689,6 +760,7 @@ enum ledger_found ledger_get_place(struct ledger *l, int64_t candidate, struct a
 		.pos = packed ? sqlite3_column_int64(stmt, 3) : -1,
 		.shard = sqlite3_column_type(stmt, 4) != SQLITE_NULL ? sqlite3_column_int64(stmt, 4)
 								     : -1,
+		.instead_of = sqlite3_column_int64(stmt, 5),
 	};
 	sqlite3_reset(stmt);
 	return LEDGER_FOUND;
@@ -911,6 +983,17 @@ bool ledger_check_books(struct ledger *l, struct error *err)
 		{"SELECT p.candidate FROM plan p LEFT JOIN selection s ON s.candidate = "
 		 "p.candidate WHERE s.outcome IS NOT 'chosen' LIMIT 1",
 			"candidate %lld is in the packing plan but was not chosen"},
+		{"SELECT s.candidate FROM selection s LEFT JOIN duplicate d ON d.candidate = "
+		 "s.candidate WHERE (s.outcome = 'duplicate') <> (d.candidate IS NOT NULL) LIMIT 1",
+			"candidate %lld is a duplicate of nothing, or not marked as one"},
+		{"SELECT d.candidate FROM duplicate d LEFT JOIN selection s ON s.candidate = "
+		 "d.original WHERE d.run IS NULL AND coalesce(s.outcome, 'duplicate') IN "
+		 "('duplicate', 'where', 'per_prompt') LIMIT 1",
+			"candidate %lld is a duplicate of one that was not kept"},
+		{"SELECT d.stand_in FROM duplicate d LEFT JOIN selection s ON s.candidate = "
+		 "d.stand_in WHERE d.stand_in IS NOT NULL AND coalesce(s.outcome, 'where') NOT IN "
+		 "('chosen', 'over_long', 'empty') LIMIT 1",
+			"candidate %lld stands in for a duplicate but was not chosen"},
 		{"SELECT b.candidate FROM candidate_body b LEFT JOIN candidate c ON c.id = "
 		 "b.candidate WHERE c.id IS NULL LIMIT 1",
 			"body %lld has no candidate"},

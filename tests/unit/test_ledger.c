@@ -376,6 +376,197 @@ START_TEST(clearing_the_plan_takes_back_what_pack_left_out)
 	}
 END_TEST
 
+/* --- duplicates --- */
+
+/* "CANDIDATE " of each visited, and + for a spare one. All but the first become duplicates between one and the next, as in the stage. */
+static bool mark(void *ctx, int64_t candidate, bool spare, struct error *e)
+{
+	const struct ledger_duplicate d = {NULL, CANDIDATES + 1, 0.875, false, 0};
+	str_printf(ctx, "%lld%s ", (long long)candidate, spare ? "+" : "");
+	return candidate == CANDIDATES + 1 || spare ||
+		ledger_add_duplicate(ledger, candidate, &d, e);
+}
+
+/* Two prompts of two, the second ones of lower rank. */
+static void select_four(void)
+{
+	for (int64_t p = 1; p <= 2; p++) {
+		add_prompt(p);
+		for (uint32_t i = 0; i < 2; i++) {
+			add_candidate(p, i, "accepted", "accept");
+			ck_assert_ok(ledger_add_selection(ledger, p * CANDIDATES + i, 2 - i,
+					     "chosen", NULL, &err),
+				err);
+		}
+	}
+}
+
+START_TEST(candidates_are_visited_by_rank_while_duplicates_are_marked)
+	{
+		struct str order;
+		struct arena arena = {0};
+		struct ledger_duplicate d;
+		str_init(&order, STR_NO_CAP);
+		select_four();
+		add_candidate(1, 2, "accepted", "accept");
+		ck_assert_ok(ledger_add_selection(ledger, 4098, 3, "per_prompt", NULL, &err), err);
+		add_candidate(1, 3, "accepted", "accept");
+		ck_assert_ok(ledger_add_selection(ledger, 4099, 1, "where", NULL, &err), err);
+		ck_assert_int_eq(ledger_count_chosen(ledger), 4);
+		ck_assert_ok(ledger_each_ranked(ledger, mark, &order, &err), err);
+		ck_assert_str_eq(order.data, "4097 8193 4096 8192 4098+ ");
+		ck_assert_int_eq(ledger_count_chosen(ledger), 1);
+		ck_assert_int_eq(
+			ledger_get_duplicate(ledger, 8193, &arena, &d, &err), LEDGER_FOUND);
+		ck_assert_ptr_null(d.run);
+		ck_assert_int_eq(d.original, CANDIDATES + 1);
+		ck_assert_double_eq(d.likeness, 0.875);
+		ck_assert(!d.same);
+		ck_assert_int_eq(d.stand_in, 0);
+		ck_assert_int_eq(
+			ledger_get_duplicate(ledger, CANDIDATES + 1, &arena, &d, &err), LEDGER_END);
+		ck_assert_ok(ledger_check_books(ledger, &err), err);
+		arena_release(&arena);
+		str_release(&order);
+	}
+END_TEST
+
+START_TEST(a_text_comes_with_its_prompt)
+	{
+		struct arena arena = {0};
+		struct ledger_text t;
+		add_prompt(2);
+		add_candidate(2, 1, "accepted", "accept");
+		ck_assert_int_eq(ledger_get_text(ledger, 8193, &arena, &t, &err), LEDGER_FOUND);
+		ck_assert(slice_eq_z(t.text, "There are 2 apples, so the answer is \\boxed{1}."));
+		ck_assert_str_eq(t.prompt_id, "00000000000000000000000000003dde");
+		ck_assert_int_eq(ledger_get_text(ledger, 8194, &arena, &t, &err), LEDGER_END);
+		arena_release(&arena);
+	}
+END_TEST
+
+START_TEST(the_next_best_stands_in_for_a_duplicate)
+	{
+		const struct ledger_duplicate d = {"earlier", 4711, 1, true, 0};
+		struct arena arena = {0};
+		struct ledger_duplicate out;
+		struct ledger_place place;
+		select_four();
+		add_candidate(1, 2, "accepted", "accept");
+		ck_assert_ok(ledger_add_selection(ledger, 4098, 3, "per_prompt", NULL, &err), err);
+		ck_assert_ok(ledger_add_duplicate(ledger, 8192, &d, &err), err);
+		ck_assert_ok(ledger_add_duplicate(ledger, 4097, &d, &err), err);
+		ck_assert_ok(ledger_choose_stand_in(ledger, 4098, NULL, &err), err);
+		ck_assert_int_eq(ledger_count_chosen(ledger), 3);
+		ck_assert_int_eq(
+			ledger_get_duplicate(ledger, 4097, &arena, &out, &err), LEDGER_FOUND);
+		ck_assert_int_eq(out.stand_in, 4098);
+		ck_assert_int_eq(
+			ledger_get_duplicate(ledger, 8192, &arena, &out, &err), LEDGER_FOUND);
+		ck_assert_int_eq(out.stand_in, 0); /* of another prompt */
+		ck_assert_int_eq(
+			ledger_get_place(ledger, 4098, &arena, &place, &err), LEDGER_FOUND);
+		ck_assert_int_eq(place.instead_of, 4097);
+		ck_assert_ok(ledger_check_books(ledger, &err), err);
+		/* Left out by pack: that is pack's affair. */
+		ck_assert_ok(ledger_add_selection(ledger, 4098, 1, "over_long", NULL, &err), err);
+		ck_assert_ok(ledger_check_books(ledger, &err), err);
+		ck_assert_ok(ledger_clear_duplicates(ledger, &err), err);
+		ck_assert_int_eq(ledger_count_chosen(ledger), 4);
+		ck_assert_int_eq(
+			ledger_get_place(ledger, 4098, &arena, &place, &err), LEDGER_FOUND);
+		ck_assert_str_eq(place.outcome, "per_prompt");
+		arena_release(&arena);
+	}
+END_TEST
+
+START_TEST(duplicates_can_be_taken_back)
+	{
+		const struct ledger_duplicate d = {"earlier", 4711, 1, true, 0};
+		struct arena arena = {0};
+		struct ledger_duplicate out;
+		select_four();
+		ck_assert_ok(ledger_add_duplicate(ledger, 8192, &d, &err), err);
+		ck_assert_ok(ledger_add_selection(ledger, 4097, 1, "over_long", NULL, &err), err);
+		ck_assert_int_eq(
+			ledger_get_duplicate(ledger, 8192, &arena, &out, &err), LEDGER_FOUND);
+		ck_assert_str_eq(out.run, "earlier");
+		ck_assert(out.same);
+		/* What pack left out is pack's affair, and stays a duplicate's original. */
+		ck_assert_ok(ledger_clear_plan(ledger, &err), err);
+		ck_assert_int_eq(ledger_count_chosen(ledger), 3);
+		ck_assert_ok(ledger_clear_duplicates(ledger, &err), err);
+		ck_assert_int_eq(ledger_count_chosen(ledger), 4);
+		ck_assert_int_eq(
+			ledger_get_duplicate(ledger, 8192, &arena, &out, &err), LEDGER_END);
+		ck_assert_ok(ledger_add_duplicate(ledger, 8192, &d, &err), err);
+		ck_assert_ok(ledger_clear_selection(ledger, &err), err);
+		ck_assert_int_eq(
+			ledger_get_duplicate(ledger, 8192, &arena, &out, &err), LEDGER_END);
+		ck_assert_ok(ledger_check_books(ledger, &err), err);
+		arena_release(&arena);
+	}
+END_TEST
+
+START_TEST(books_of_duplicates_must_balance)
+	{
+		const struct ledger_duplicate of_better = {NULL, 4097, 1, true, 0};
+		select_four();
+		ck_assert_ok(ledger_add_selection(ledger, 4096, 2, "duplicate", NULL, &err), err);
+		ck_assert(!ledger_check_books(ledger, &err));
+		ck_assert_ptr_nonnull(strstr(err.msg, "4096 is a duplicate of nothing"));
+		ck_assert_ok(ledger_add_duplicate(ledger, 4096, &of_better, &err), err);
+		ck_assert_ok(ledger_check_books(ledger, &err), err);
+		ck_assert_ok(ledger_add_duplicate(ledger, 4097,
+				     &(struct ledger_duplicate){NULL, 8192, 1, true, 0}, &err),
+			err);
+		ck_assert(!ledger_check_books(ledger, &err));
+		ck_assert_ptr_nonnull(
+			strstr(err.msg, "4096 is a duplicate of one that was not kept"));
+	}
+END_TEST
+
+START_TEST(a_ledger_from_before_duplicates_is_read_and_brought_up_to_date)
+	{
+		AUTO_FREE char *path = fixture_path("ledger.db");
+		struct arena arena = {0};
+		struct ledger_duplicate d = {"earlier", 1, 1, true, 0}, out;
+		sqlite3 *db;
+		select_four();
+		ck_assert_ok(ledger_flush(ledger, &err), err);
+		ledger_close(ledger);
+		ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+		ck_assert_int_eq(
+			sqlite3_exec(db,
+				"DROP TABLE duplicate; CREATE TABLE old (candidate INTEGER "
+				"PRIMARY KEY, rank INTEGER NOT NULL, outcome TEXT NOT NULL "
+				"CHECK (outcome IN ('chosen', 'where')));"
+				"INSERT INTO old SELECT candidate, rank, outcome FROM selection; "
+				"DROP TABLE "
+				"selection; ALTER TABLE old RENAME TO selection",
+				NULL, NULL, NULL),
+			SQLITE_OK);
+		sqlite3_close(db);
+		ledger = ledger_open(path, LEDGER_READ, &err);
+		ck_assert_msg(ledger, "%s", err.msg);
+		ck_assert_int_eq(
+			ledger_get_duplicate(ledger, 8192, &arena, &out, &err), LEDGER_END);
+		ck_assert_int_eq(ledger_count_chosen(ledger), 4);
+		ledger_close(ledger);
+		for (int i = 0; i < 2; i++) {
+			ledger = ledger_open(path, LEDGER_WRITE, &err);
+			ck_assert_msg(ledger, "%s", err.msg);
+			ck_assert_int_eq(ledger_count_chosen(ledger), 4 - i);
+			if (!i) {
+				ck_assert_ok(ledger_add_duplicate(ledger, 8192, &d, &err), err);
+				ck_assert_ok(ledger_flush(ledger, &err), err);
+				ledger_close(ledger);
+			}
+		}
+		arena_release(&arena);
+	}
+END_TEST
+
 START_TEST(prompts_are_found_by_the_beginning_of_their_hash)
 	{
 		int64_t id;
@@ -533,6 +724,12 @@ int main(void)
 	tcase_add_test(t, a_ledger_without_costs_is_read_and_brought_up_to_date);
 	tcase_add_test(t, a_ledger_without_repeats_is_brought_up_to_date);
 	tcase_add_test(t, clearing_the_plan_takes_back_what_pack_left_out);
+	tcase_add_test(t, candidates_are_visited_by_rank_while_duplicates_are_marked);
+	tcase_add_test(t, a_text_comes_with_its_prompt);
+	tcase_add_test(t, the_next_best_stands_in_for_a_duplicate);
+	tcase_add_test(t, duplicates_can_be_taken_back);
+	tcase_add_test(t, books_of_duplicates_must_balance);
+	tcase_add_test(t, a_ledger_from_before_duplicates_is_read_and_brought_up_to_date);
 	tcase_add_test(t, prompts_are_found_by_the_beginning_of_their_hash);
 	tcase_add_test(t, query_reads_and_unpacks_but_never_writes);
 	tcase_add_test(t, wide_orders_within_the_prompt_and_sees_the_group);
