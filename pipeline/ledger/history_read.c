@@ -11,8 +11,8 @@ static bool failed(sqlite3 *db, const char *path, struct error *err)
 	return error_set(err, FAIL_IO, "history '%s': %s", path, sqlite3_errmsg(db));
 }
 
-static bool read_nights(sqlite3 *db, const char *path, size_t max, struct arena *arena,
-	struct history_night *list, size_t *out_n, struct error *err)
+static bool read_runs(sqlite3 *db, const char *path, size_t max, struct arena *arena,
+	struct past_run *list, size_t *out_n, struct error *err)
 {
 	sqlite3_stmt *stmt;
 	if (sqlite3_busy_timeout(db, BUSY_TIMEOUT_MS) != SQLITE_OK ||
@@ -26,7 +26,7 @@ static bool read_nights(sqlite3 *db, const char *path, size_t max, struct arena 
 	size_t n = 0;
 	int rc;
 	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-		list[n++] = (struct history_night){ledger_column_z(stmt, 0, arena),
+		list[n++] = (struct past_run){ledger_column_z(stmt, 0, arena),
 			sqlite3_column_int64(stmt, 1), sqlite3_column_int64(stmt, 2),
 			ledger_column_z(stmt, 3, arena)};
 	}
@@ -36,7 +36,7 @@ static bool read_nights(sqlite3 *db, const char *path, size_t max, struct arena 
 	return ok;
 }
 
-bool history_nights(const char *path, size_t max, struct arena *arena, struct history_night **out,
+bool past_runs(const char *path, size_t max, struct arena *arena, struct past_run **out,
 	size_t *out_n, struct error *err)
 {
 	*out = arena_alloc_array(arena, max, sizeof(**out));
@@ -47,7 +47,7 @@ bool history_nights(const char *path, size_t max, struct arena *arena, struct hi
 	sqlite3 *db = NULL;
 	bool ok = sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) ==
 			SQLITE_OK
-		? read_nights(db, path, max, arena, *out, out_n, err)
+		? read_runs(db, path, max, arena, *out, out_n, err)
 		: failed(db, path, err);
 	sqlite3_close(db);
 	return ok;

@@ -45,13 +45,13 @@ MUST_CHECK bool ledger_each_setting(struct ledger *l, size_t max,
 
 /* --- history.db, read only --- */
 
-struct history_night {
+struct past_run {
 	const char *run;
-	int64_t number, ended_ms;
+	int64_t number, ended_ms; /* a run made from another (--from) may have its number */
 	const char *summary; /* JSON */
 };
-/* The last `max` finished runs, oldest first, in the arena; none if there is no such file. */
-MUST_CHECK bool history_nights(const char *path, size_t max, struct arena *arena,
-	struct history_night **out, size_t *out_n, struct error *err);
+/* The last `max` runs that are over, oldest first, in the arena; none if there is no such file. */
+MUST_CHECK bool past_runs(const char *path, size_t max, struct arena *arena, struct past_run **out,
+	size_t *out_n, struct error *err);
 
 #endif

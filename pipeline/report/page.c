@@ -7,6 +7,16 @@
 #include <math.h>
 #include <string.h>
 
+const struct page_night *page_night_before(const struct page *p)
+{
+	for (size_t i = p->now; i-- > 0;) {
+		if (p->nights[i].number != p->nights[p->now].number) {
+			return &p->nights[i];
+		}
+	}
+	return NULL;
+}
+
 int64_t page_int(const struct json *object, const char *key)
 {
 	int64_t n;

@@ -17,6 +17,7 @@
 
 struct page_night {
 	const char *run;
+	int64_t number; /* runs made from each other have the same */
 	struct json *summary; /* owns (summary.h) */
 };
 
@@ -30,7 +31,8 @@ struct page {
 	const struct json *summary; /* of this run; borrowed from its night */
 	struct tally tally;
 	const char *run, *pipeline;
-	bool finished;
+	bool finished; /* and published, as far as there was anything */
+	bool held; /* over, but the gate said no */
 	bool has_shards;
 };
 
@@ -51,6 +53,8 @@ MUST_CHECK bool page_settings(struct page *p, struct error *err);
 
 /* --- pieces --- */
 
+/* The last night before this one, versions of this one left out; NULL: there is none. */
+const struct page_night *page_night_before(const struct page *p);
 /* Members of a JSON object; 0 and NaN where there is none. */
 int64_t page_int(const struct json *object, const char *key);
 double page_num(const struct json *object, const char *key);

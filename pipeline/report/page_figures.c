@@ -70,13 +70,16 @@ static const char *left_of_candidates(struct page *p)
 
 static const char *left_of_selection(struct page *p)
 {
-	static const char *const outcomes[] = {"per_prompt", "where", "over_long", "empty"};
+	const struct json *reasons = json_get(p->summary, "reasons");
 	const char *text = "";
-	for (size_t i = 0; i < ARRAY_LEN(outcomes); i++) {
-		const char *n = page_reasons_of(p, "selection", outcomes[i]);
-		if (n[0]) {
-			text = arena_printf(
-				&p->arena, "%s%s%s %s", text, text[0] ? ", " : "", outcomes[i], n);
+	for (size_t i = 0; i < json_len(reasons); i++) {
+		const struct json *r = json_at(reasons, i);
+		const char *what = json_z(json_get(r, "what")),
+			   *outcome = json_z(json_get(r, "state"));
+		if (what && outcome && strcmp(what, "selection") == 0 &&
+			strcmp(outcome, "chosen") != 0) {
+			text = arena_printf(&p->arena, "%s%s%s %s", text, text[0] ? ", " : "",
+				outcome, page_count(p, page_int(r, "n")));
 		}
 	}
 	return text;
@@ -121,49 +124,37 @@ void page_funnel(struct page *p)
 
 /* --- nights --- */
 
-static double acceptance_of(const struct json *s)
-{
-	return 100 * page_num(s, "accepted") / page_num(s, "candidates");
-}
-
-static double yield_of(const struct json *s)
-{
-	return 1000 * page_num(s, "accepted") / page_num(s, "tokens_generated");
-}
-
-static double speed_of(const struct json *s)
-{
-	return 1000 * page_num(s, "tokens_generated") / page_num(s, "generate_ms");
-}
-
-static double chosen_of(const struct json *s)
-{
-	return page_num(s, "chosen");
-}
-
-static double length_of(const struct json *s)
-{
-	return page_num(s, "tokens_accepted") / page_num(s, "accepted");
-}
-
-static double energy_of(const struct json *s)
-{
-	return page_num(json_get(s, "budget"), "energy_wh_used");
-}
-
-/* What nights are compared by. A line whose values are not known of any night is left out. */
-static const struct {
+/* A night's value of a course, NaN where it is not known: numerator / denominator of the summary, or of an object in it. */
+struct course {
 	const char *title, *unit;
 	unsigned decimals;
-	double (*value)(const struct json *summary);
-} courses[] = {
-	{"Acceptance", "\xc2\xa0%", 1, acceptance_of},
-	{"Yield / 1,000 tokens", "", 2, yield_of},
-	{"Chosen for training", "", 0, chosen_of},
-	{"Tokens per second", "", 0, speed_of},
-	{"Tokens per accepted", "", 0, length_of},
-	{"Energy", "\xc2\xa0Wh", 1, energy_of},
+	double scale;
+	const char *object; /* NULL: the summary itself */
+	const char *over, *under; /* `under` NULL: `over` is the value */
 };
+
+/* A line of which no night knows a value is left out. */
+static const struct course courses[] = {
+	{"Acceptance", "\xc2\xa0%", 1, 100, NULL, "accepted", "candidates"},
+	{"Yield / 1,000 tokens", "", 2, 1000, NULL, "accepted", "tokens_generated"},
+	{"Chosen for training", "", 0, 1, NULL, "chosen", NULL},
+	{"Tokens per second", "", 0, 1000, NULL, "tokens_generated", "generate_ms"},
+	{"Tokens per accepted", "", 0, 1, NULL, "tokens_accepted", "accepted"},
+	{"Energy", "\xc2\xa0Wh", 1, 1, "budget", "energy_wh_used", NULL},
+	{"pass@1", "\xc2\xa0%", 1, 100, "figures", "pass_at_1", NULL},
+	{"pass@k", "\xc2\xa0%", 1, 100, "figures", "pass_at_k", NULL},
+	{"vote@k", "\xc2\xa0%", 1, 100, "figures", "vote_at_k", NULL},
+	{"distinct-2", "\xc2\xa0%", 1, 100, "figures", "distinct_2", NULL},
+	{"Duplicates", "\xc2\xa0%", 1, 100, "figures", "duplicate_share", NULL},
+};
+
+static double value_of(const struct course *c, const struct json *summary)
+{
+	const struct json *from = c->object ? json_get(summary, c->object) : summary;
+	double v = c->scale * page_num(from, c->over);
+	v = c->under ? v / page_num(from, c->under) : v;
+	return isfinite(v) && v >= 0 ? v : NAN;
+}
 
 void page_nights(struct page *p)
 {
@@ -178,10 +169,9 @@ void page_nights(struct page *p)
 	for (size_t k = 0; k < ARRAY_LEN(courses) && p->n_nights > 1; k++) {
 		bool any = false;
 		for (size_t i = 0; i < p->n_nights; i++) {
-			double v = courses[k].value(p->nights[i].summary);
-			values[i] = isfinite(v) && v >= 0 ? v : NAN;
+			values[i] = value_of(&courses[k], p->nights[i].summary);
 			names[i] = p->nights[i].run;
-			any = any || values[i] > 0;
+			any = any || !isnan(values[i]);
 		}
 		if (any) {
 			chart_nights(&p->h,

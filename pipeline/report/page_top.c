@@ -41,14 +41,16 @@ static void tile_train(struct page *p)
 	const struct json *facts = facts_of_pack(p);
 	int64_t sequences = page_int(facts, "sequences");
 	bool yes = p->finished && p->has_shards && sequences > 0;
-	begin_tile(p, "Can I train on it?", yes ? "Yes" : p->finished ? "No" : "Not yet");
+	bool over = p->finished || p->held;
+	begin_tile(p, "Can I train on it?", yes ? "Yes" : over ? "No" : "Not yet");
 	if (yes) {
 		html_textf(&p->h, "%s conversations in %s rows, %s trained tokens",
 			page_count(p, sequences), page_count(p, page_int(facts, "rows")),
 			page_count(p, page_int(facts, "loss_tokens")));
 	} else {
 		html_text_z(&p->h,
-			!p->finished                             ? "the run has not finished"
+			p->held                                  ? "the gate said no"
+				: !over                          ? "the run has not finished"
 				: page_int(p->summary, "chosen") ? "the run made no shards"
 								 : "nothing was chosen");
 	}
@@ -63,8 +65,8 @@ static double share_of(const struct json *summary)
 
 static void put_change(struct page *p)
 {
-	double now = share_of(p->summary),
-	       before = p->now ? share_of(p->nights[p->now - 1].summary) : NAN;
+	const struct page_night *night = page_night_before(p);
+	double now = share_of(p->summary), before = night ? share_of(night->summary) : NAN;
 	if (!isnan(now) && !isnan(before)) {
 		html_textf(&p->h, "; %+.1f points from the night before", 100 * (now - before));
 	}
@@ -162,7 +164,7 @@ static void note_backlog(struct notes *n)
 	struct page *p = n->page;
 	int64_t pending = page_int(p->summary, "prompts_pending");
 	const char *reason = json_z(json_get(json_get(p->summary, "budget"), "backlog_reason"));
-	if (!p->finished) {
+	if (!p->finished && !p->held) {
 		note(n,
 			arena_printf(&p->arena,
 				"The run has not finished: %s of %s prompts are pending. The same "
@@ -175,6 +177,23 @@ static void note_backlog(struct notes *n)
 			arena_printf(&p->arena,
 				"%s prompts are left over (%s); a later run draws them again",
 				page_count(p, pending), reason ? reason : "backlog"));
+	}
+}
+
+/* What the gate asked and did not get. */
+static void note_gate(struct notes *n)
+{
+	const struct json *conditions = json_get(json_get(n->page->summary, "gate"), "conditions");
+	for (size_t i = 0; i < json_len(conditions); i++) {
+		const struct json *c = json_at(conditions, i);
+		const char *sql = json_z(json_get(c, "sql")), *why = json_z(json_get(c, "why"));
+		bool holds = true;
+		if (json_bool(json_get(c, "holds"), &holds) && !holds && sql) {
+			note(n,
+				arena_printf(&n->page->arena, "The gate said no: %s%s%s%s", sql,
+					why && why[0] ? " (" : "", why ? why : "",
+					why && why[0] ? ")" : ""));
+		}
 	}
 }
 
@@ -210,10 +229,11 @@ static void note_cut(struct notes *n)
 static void note_change(struct notes *n)
 {
 	struct page *p = n->page;
-	if (!p->now) {
+	const struct page_night *night = page_night_before(p);
+	if (!night) {
 		return;
 	}
-	const struct json *before = p->nights[p->now - 1].summary;
+	const struct json *before = night->summary;
 	double n1 = page_num(p->summary, "candidates"), n0 = page_num(before, "candidates");
 	double s1 = share_of(p->summary), s0 = share_of(before);
 	double both = (s1 * n1 + s0 * n0) / (n1 + n0);
@@ -223,8 +243,7 @@ static void note_change(struct notes *n)
 			arena_printf(&p->arena,
 				"Acceptance %s from %.1f %% in %s to %.1f %%, more than chance "
 				"explains",
-				s1 > s0 ? "rose" : "fell", 100 * s0, p->nights[p->now - 1].run,
-				100 * s1));
+				s1 > s0 ? "rose" : "fell", 100 * s0, night->run, 100 * s1));
 	}
 }
 
@@ -296,6 +315,7 @@ static void put_notes(struct page *p)
 {
 	struct notes n = {p, 0};
 	note_backlog(&n);
+	note_gate(&n);
 	note_failures(&n);
 	if (page_int(p->summary, "candidates") && !page_int(p->summary, "accepted")) {
 		note(&n, "Nothing was accepted");
@@ -331,7 +351,7 @@ static void put_when(struct page *p)
 		clock_stamp(began, stamp);
 		html_textf(h, "Began %s", stamp);
 	}
-	if (p->finished && ended) {
+	if ((p->finished || p->held) && ended) {
 		clock_stamp(ended, stamp);
 		html_textf(h, ", ended %s, %s later", stamp, page_duration(p, ended - began));
 	}
@@ -384,7 +404,9 @@ bool page_top(struct page *p, struct error *err)
 	html_begin(h, HTML("h1"));
 	html_textf(h, "Run %s ", p->run);
 	html_element(h, HTML("span"), p->finished ? HTML("state done") : HTML("state open"),
-		p->finished ? "finished" : "not finished");
+		p->finished       ? "finished"
+			: p->held ? "held by its gate"
+				  : "not finished");
 	html_end(h);
 	put_when(p);
 	if (!ledger_each_setting(p->ledger, MODELS_MAX, put_model, p, err)) {

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "report/assets.h"
 #include "report/page.h"
 #include "summary.h"
@@ -13,6 +14,18 @@
 static const struct html_asset css = {page_css}, js = {page_js};
 
 /* --- reading --- */
+
+static const char *meta_or(struct page *p, const char *key, const char *otherwise)
+{
+	const char *value = ledger_meta(p->ledger, key, &p->arena);
+	return value ? value : otherwise;
+}
+
+static int64_t number_of_run(struct page *p)
+{
+	int64_t number;
+	return text_parse_i64(meta_or(p, "number", ""), &number) ? number : 0;
+}
 
 /* The summary as it stands in the ledger now. */
 static struct json *make_summary(struct page *p, struct error *err)
@@ -34,9 +47,9 @@ static struct json *make_summary(struct page *p, struct error *err)
 static bool read_nights(struct page *p, struct error *err)
 {
 	AUTO_FREE char *path = file_join(p->source->workdir, "history.db");
-	struct history_night *list;
+	struct past_run *list;
 	size_t n;
-	if (!history_nights(path, PAGE_NIGHTS_MAX, &p->arena, &list, &n, err)) {
+	if (!past_runs(path, PAGE_NIGHTS_MAX, &p->arena, &list, &n, err)) {
 		return false;
 	}
 	for (size_t i = 0; i < n; i++) {
@@ -44,29 +57,24 @@ static bool read_nights(struct page *p, struct error *err)
 		bool is_this = strcmp(list[i].run, p->run) == 0;
 		struct json *summary = json_parse(
 			list[i].summary, strlen(list[i].summary), &ignored);
-		if (is_this && !p->finished) {
+		if (is_this && !p->finished && !p->held) {
 			json_free(summary);
 			continue;
 		}
 		if (summary) {
 			p->now = is_this ? p->n_nights : p->now;
 			p->summary = is_this ? summary : p->summary;
-			p->nights[p->n_nights++] = (struct page_night){list[i].run, summary};
+			p->nights[p->n_nights++] = (struct page_night){
+				list[i].run, list[i].number, summary};
 		}
 	}
 	if (!p->summary) {
 		struct json *summary = make_summary(p, err);
 		p->now = p->n_nights;
 		p->summary = summary;
-		p->nights[p->n_nights++] = (struct page_night){p->run, summary};
+		p->nights[p->n_nights++] = (struct page_night){p->run, number_of_run(p), summary};
 	}
 	return p->summary;
-}
-
-static const char *meta_or(struct page *p, const char *key, const char *otherwise)
-{
-	const char *value = ledger_meta(p->ledger, key, &p->arena);
-	return value ? value : otherwise;
 }
 
 static bool read_all(struct page *p, struct error *err)
@@ -75,7 +83,9 @@ static bool read_all(struct page *p, struct error *err)
 	size_t n;
 	p->run = meta_or(p, "run", "?");
 	p->pipeline = meta_or(p, "pipeline", "?");
-	p->finished = strcmp(meta_or(p, "state", ""), "finished") == 0;
+	const char *state = meta_or(p, "state", "");
+	p->finished = strcmp(state, "finished") == 0;
+	p->held = strcmp(state, "held") == 0;
 	AUTO_FREE char *shards = xasprintf("%s/shards/%s", p->source->workdir, p->run);
 	p->has_shards = file_is_dir(shards);
 	return read_nights(p, err) && ledger_verifiers(p->ledger, &p->arena, &verifiers, &n, err) &&

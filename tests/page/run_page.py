@@ -62,6 +62,13 @@ class Tests:
         assert page.run('document.querySelectorAll("line.course").length') >= 3
         assert page.complaints() == [], page.complaints()
 
+    def it_says_what_stands_out(self):
+        page = self.open()
+        notes = page.run('[...document.querySelectorAll(".notes li")].map(e => e.textContent)')
+        assert "The gate said no: accepted > 1 and '<b>' = 'x' (<i>)" in notes, notes
+        assert any(n.startswith('Acceptance rose from 20.0 % in first to 49.2 %') for n in notes), notes
+        assert page.run('[...document.querySelectorAll("#nights figcaption")].map(e => e.textContent)').count('pass@1 50.0\xa0%') == 1
+
     def it_asks_for_nothing_but_itself(self):
         page = self.open()
         for _ in range(20):
