@@ -111,8 +111,8 @@ void page_funnel(struct page *p)
 	};
 	page_begin_section(p, HTML("funnel"), "Funnel", NULL);
 	page_begin_table(p, HTML("funnel"),
-		(const char *const[]){"step", "#number", "", "#of the step above", "#tokens",
-			"why not the others", NULL});
+		(const char *const[]){
+			"step", "#number", "", "#of the step above", "#tokens", "notes", NULL});
 	for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
 		if (i < 4 || pack) {
 			put_step(p, &steps[i], i ? n : 0);
@@ -228,14 +228,14 @@ static void put_source(struct page *p, const struct source *s)
 	interval_of(s->n_accepted, s->n_candidates, &low, &high);
 	html_begin(&p->h, HTML("tr"));
 	page_row_name(p, s->name);
-	page_cell_count(p, s->n_prompts);
-	page_cell_count(p, s->n_candidates);
-	page_cell_count(p, s->n_accepted);
 	page_cell_n(p, page_percent(p, (double)s->n_accepted, (double)s->n_candidates));
 	html_begin_class(&p->h, HTML("td"), HTML("bars"));
 	chart_share(&p->h, HTML("accepted"),
 		s->n_candidates ? (double)s->n_accepted / (double)s->n_candidates : 0, low, high);
 	html_end(&p->h);
+	page_cell_count(p, s->n_accepted);
+	page_cell_count(p, s->n_candidates);
+	page_cell_count(p, s->n_prompts);
 	page_cell_count(p, s->n_chosen);
 	html_end(&p->h);
 }
@@ -248,7 +248,7 @@ static void by_source(struct page *p)
 	qsort(s.list, s.n, sizeof(*s.list), larger_first);
 	html_element(&p->h, HTML("h3"), HTML_NONE, "By source");
 	page_begin_table(p, HTML("sources"),
-		(const char *const[]){"source", "#prompts", "#candidates", "#accepted", "#rate", "",
+		(const char *const[]){"source", "#rate", "", "#accepted", "#candidates", "#prompts",
 			"#chosen", NULL});
 	struct source rest = {.name = ""};
 	for (size_t i = 0; i < s.n; i++) {

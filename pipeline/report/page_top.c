@@ -109,7 +109,7 @@ static void tile_cost(struct page *p)
 	const struct json *budget = json_get(p->summary, "budget");
 	double energy = page_num(budget, "energy_wh_used");
 	begin_tile(p, "Cost",
-		arena_printf(&p->arena, "%s\xc2\xa0tokens",
+		arena_printf(&p->arena, "%s tokens",
 			page_count(p, page_int(p->summary, "tokens_generated"))));
 	html_textf(&p->h, "%s of them in accepted candidates",
 		page_percent(p, page_num(p->summary, "tokens_accepted"),

@@ -373,7 +373,8 @@ void page_cost(struct page *p)
 {
 	const struct json *s = p->summary, *budget = json_get(s, "budget");
 	double sent = page_num(s, "prompt_tokens_sent"),
-	       generated = page_num(s, "tokens_generated"), accepted = page_num(s, "accepted");
+	       generated = page_num(s, "tokens_generated"), accepted = page_num(s, "accepted"),
+	       ms = page_num(s, "generate_ms");
 	page_begin_section(p, HTML("cost"), "Budget and energy",
 		budget ? NULL : "The definition sets no budget, so no energy was measured.");
 	html_begin_class(&p->h, HTML("table"), HTML("facts"));
@@ -389,10 +390,10 @@ void page_cost(struct page *p)
 	}
 	if (accepted > 0) {
 		fact(p, "generated for an accepted candidate",
-			arena_printf(&p->arena, "%s tokens, %s",
+			arena_printf(&p->arena, "%s tokens%s%s",
 				page_count(p, (int64_t)(generated / accepted + 0.5)),
-				page_duration(
-					p, (int64_t)(page_num(s, "generate_ms") / accepted))));
+				ms > 0 ? ", " : "",
+				ms > 0 ? page_duration(p, (int64_t)(ms / accepted)) : ""));
 	}
 	if (budget) {
 		put_budget(p, budget);

@@ -10,6 +10,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const struct html_asset css = {page_css}, js = {page_js};
 
@@ -200,8 +201,21 @@ bool report_build(const struct report_source *source, struct str *out, struct er
 	return ok || error_context(err, "report");
 }
 
+/* A rename puts a file in the place of whatever has the name: a link, or /dev/stdout. */
+static bool may_replace(const char *path, struct error *err)
+{
+	struct stat status;
+	if (lstat(path, &status) != 0 || S_ISREG(status.st_mode)) {
+		return true; /* what else is wrong with the path, writing tells */
+	}
+	return error_set(err, FAIL_USAGE, "'%s' is there and no regular file", path);
+}
+
 bool report_write(const struct report_source *source, const char *path, struct error *err)
 {
+	if (!may_replace(path, err)) {
+		return false;
+	}
 	struct str page;
 	str_init(&page, STR_NO_CAP);
 	AUTO_FREE char *dir = file_dirname(path);
