@@ -88,7 +88,7 @@ bool ledger_each_setting(struct ledger *l, size_t max,
 	if (!stmt) {
 		return false;
 	}
-	sqlite3_bind_int64(stmt, 1, (int64_t)max);
+	sqlite3_bind_int64(stmt, 1, max ? (int64_t)max : -1);
 	int rc;
 	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
 		visit(ctx, (const char *)sqlite3_column_text(stmt, 1),

@@ -38,7 +38,7 @@ struct ledger_row {
 MUST_CHECK bool ledger_each_row(struct ledger *l,
 	void (*visit)(void *ctx, const struct ledger_row *row), void *ctx, struct error *err);
 
-/* What the run was made with, at most `max` values: stages' parameters, then engines and programs. Borrowed for the call. */
+/* What the run was made with, at most `max` values (0: all): stages' parameters, then engines and programs. Borrowed for the call. */
 MUST_CHECK bool ledger_each_setting(struct ledger *l, size_t max,
 	void (*visit)(void *ctx, const char *of, const char *path, const char *value), void *ctx,
 	struct error *err);

@@ -47,7 +47,7 @@ static void append_escaped(struct str *out, struct slice text)
 	}
 }
 
-/* In JSON these stand in strings only, where an escape means the same; the two separators end a line of JavaScript before ES2019. */
+/* In JSON these stand in strings only, where an escape means the same. The separators end a line of JavaScript before ES2019. */
 static void append_json(struct str *out, struct slice json)
 {
 	for (size_t i = 0; i < json.len; i++) {
@@ -131,7 +131,7 @@ void html_attr_num(struct html *h, struct html_literal name, double value, struc
 {
 	char number[32];
 	assert(isfinite(value));
-	snprintf(number, sizeof(number), "%.2f", value);
+	snprintf(number, sizeof(number), "%.2f", fabs(value) < 0.005 ? 0 : value);
 	size_t len = strlen(number);
 	while (number[len - 1] == '0') {
 		len--;

@@ -7,6 +7,7 @@
 #include "report/page.h"
 #include "report/visible.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -147,7 +148,7 @@ static void put_scores(struct json_writer *w, const struct ledger_candidate *c)
 		json_begin_object(w);
 		put_shown(w, "name", s->verifier);
 		json_key(w, "value");
-		s->known ? json_put_num(w, s->value) : json_put_null(w);
+		json_put_num(w, s->known ? s->value : NAN);
 		put_shown(w, "reason", s->reason);
 		json_key(w, "audit");
 		json_put_bool(w, s->audit);

@@ -9,7 +9,6 @@
 
 #define SOURCE_FEW 20 /* candidates of a source below which no accepted one says little */
 #define SOURCES_NAMED 3
-#define MODELS_MAX 500 /* settings looked at */
 #define CUT_MUCH 0.1 /* of the candidates */
 #define APART_MUCH 0.1 /* of those that both verifiers scored */
 #define THROWN_MUCH 0.02 /* of the tokens */
@@ -409,7 +408,7 @@ bool page_top(struct page *p, struct error *err)
 				  : "not finished");
 	html_end(h);
 	put_when(p);
-	if (!ledger_each_setting(p->ledger, MODELS_MAX, put_model, p, err)) {
+	if (!ledger_each_setting(p->ledger, 0, put_model, p, err)) {
 		return false;
 	}
 	html_begin_class(h, HTML("dl"), HTML("tiles"));

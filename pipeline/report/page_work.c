@@ -246,7 +246,7 @@ static bool has_label(const struct page *p)
 	return false;
 }
 
-/* Agreement above what two strangers with these shares of yes would reach: 1 always the same, 0 none. NaN where they never differ. */
+/* Agreement beyond what two strangers with these shares of yes would reach: 1 always, 0 none; NaN if there is but one answer. */
 static double kappa_of(const struct tally_pair *pair)
 {
 	double yy = (double)pair->n[1][1], yn = (double)pair->n[1][0], ny = (double)pair->n[0][1],

@@ -64,7 +64,7 @@ static void sift_down(struct tally_picks *p)
 		if (p->list[i].hash >= p->list[child].hash) {
 			break;
 		}
-		const __typeof__(p->list[0]) other = p->list[i];
+		const struct tally_pick other = p->list[i];
 		p->list[i] = p->list[child];
 		p->list[child] = other;
 	}
@@ -72,7 +72,7 @@ static void sift_down(struct tally_picks *p)
 
 static int by_hash(const void *a, const void *b)
 {
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	uint64_t x = ((const struct tally_pick *)a)->hash, y = ((const struct tally_pick *)b)->hash;
 	return (x > y) - (x < y);
 }
 
@@ -85,14 +85,12 @@ static void pick(struct tally_picks *p, int64_t candidate)
 {
 	uint64_t hash = hash_of(candidate);
 	if (p->n < p->max) {
-		p->list[p->n].hash = hash;
-		p->list[p->n++].candidate = candidate;
+		p->list[p->n++] = (struct tally_pick){hash, candidate};
 		if (p->n == p->max) {
 			qsort(p->list, p->n, sizeof(p->list[0]), by_hash_down); /* is a heap */
 		}
 	} else if (hash < p->list[0].hash) {
-		p->list[0].hash = hash;
-		p->list[0].candidate = candidate;
+		p->list[0] = (struct tally_pick){hash, candidate};
 		sift_down(p);
 	}
 }

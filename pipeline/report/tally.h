@@ -29,13 +29,14 @@ enum state { STATE_ACCEPTED, STATE_REJECTED, STATE_UNDECIDED, STATE_FAILED, STAT
 #define N_STATES 5
 extern const char *const state_names[N_STATES];
 
-/* Those with the smallest hashes of their ids: a sample that is the same each time, whatever the order. */
+struct tally_pick {
+	uint64_t hash; /* of the id */
+	int64_t candidate;
+};
+/* Those with the smallest hashes: a sample that is the same each time, whatever the order. */
 struct tally_picks {
 	size_t n, max;
-	struct {
-		uint64_t hash;
-		int64_t candidate;
-	} list[TALLY_PICKS_MAX]; /* by hash, once tally_read is done */
+	struct tally_pick list[TALLY_PICKS_MAX]; /* by hash, once tally_read is done */
 };
 
 struct tally_reason {

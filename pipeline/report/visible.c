@@ -7,7 +7,7 @@
 
 #define NAME_BYTES 16
 
-/* Ranges that are invisible or reorder what stands around them; joiners and variation selectors stay, as scripts and emoji need them. */
+/* Invisible, or reordering what stands around them. Joiners and variation selectors stay, as scripts and emoji need them. */
 static const struct {
 	uint32_t first, last;
 } hidden[] = {

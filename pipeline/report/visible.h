@@ -12,7 +12,7 @@
 
 #include <stdbool.h>
 
-/* Called for stretches of text in order; `named` tells that the text stands for one character that was taken out. Borrowed for the call. */
+/* Called for stretches of text in order, borrowed for the call; `named`: the text stands for a character that was taken out. */
 typedef void visible_part(void *ctx, struct slice text, bool named);
 void visible_split(struct slice text, visible_part *part, void *ctx);
 /* The same in one piece: named characters stand in ‹ ›. */

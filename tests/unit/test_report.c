@@ -117,7 +117,7 @@ START_TEST(attributes_cannot_be_left)
 		ck_assert_str_eq(out.data,
 			"<td title=\"&quot; onclick=&#39;x&#39; &lt;b&gt;‹U+202E›‹␁›&amp;\" "
 			"x=\"12.5%\" "
-			"y=\"-0\" z=\"100\"></td>");
+			"y=\"0\" z=\"100\"></td>");
 	}
 END_TEST
 
