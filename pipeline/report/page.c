@@ -49,9 +49,7 @@ void page_end_section(struct page *p)
 void page_begin_table(struct page *p, struct html_literal class_name, const char *const *headings)
 {
 	struct html *h = &p->h;
-	/* Whoever has only a keyboard scrolls what has the focus. */
 	html_begin_class(h, HTML("div"), HTML("wide"));
-	html_attr(h, HTML("tabindex"), HTML("0"));
 	html_begin_class(h, HTML("table"), class_name);
 	html_begin(h, HTML("thead"));
 	html_begin(h, HTML("tr"));

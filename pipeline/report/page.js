@@ -157,6 +157,8 @@
 		c.fields.forEach((f) => section([PLAIN, "prompt: "].concat(f[0]), f[1], "question", q));
 		if (c.text.length) {
 			section([PLAIN, "the model wrote"], c.text, "text", q);
+		} else if (c.pruned) {
+			detail.append(element("p", "lead", "The ledger does not have its text any more."));
 		}
 		if (c.detail.length) {
 			section([PLAIN, "why"], c.detail, "text", q);

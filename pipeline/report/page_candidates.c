@@ -182,6 +182,8 @@ static void put_candidate(struct page *p, struct json_writer *w, const struct le
 	put_scores(w, c);
 	put_fields(w, prompt);
 	put_detail(w, c->detail);
+	json_key(w, "pruned");
+	json_put_bool(w, !c->text.data && strcmp(c->state, "failed") != 0);
 	json_key(w, "text");
 	put_parts(w, c->text.data ? c->text : slice_z(""), &answers, HEAD_BYTES, TAIL_BYTES);
 	json_end_object(w);

@@ -70,7 +70,7 @@ static void put_question(struct page *p, const struct ledger_prompt *prompt)
 	put_excerpt(p, HTML("question"), text, NULL, QUESTION_BYTES, 0);
 }
 
-static bool put_example(struct page *p, int64_t id, struct error *err)
+static bool put_example(struct page *p, const struct row *r, int64_t id, struct error *err)
 {
 	struct arena arena = {0};
 	struct ledger_candidate c;
@@ -94,6 +94,9 @@ static bool put_example(struct page *p, int64_t id, struct error *err)
 		if (c.text.data) {
 			excerpt_find_answers(&c, &answers);
 			put_excerpt(p, HTML("text"), c.text, &answers, HEAD_BYTES, TAIL_BYTES);
+		} else if (r->state != STATE_FAILED) {
+			html_element(&p->h, HTML("p"), HTML("lead"),
+				"The ledger does not have its text any more.");
 		}
 		html_end(&p->h);
 	}
@@ -115,7 +118,7 @@ static bool put_row(struct page *p, const struct row *r, struct error *err)
 	html_element(h, HTML("b"), HTML_NONE, r->reason);
 	html_end(h);
 	for (size_t i = 0; ok && i < MIN(r->examples->n, EXAMPLES_SHOWN); i++) {
-		ok = put_example(p, r->examples->list[i].candidate, err);
+		ok = put_example(p, r, r->examples->list[i].candidate, err);
 	}
 	html_end(h);
 	return ok;

@@ -28,6 +28,10 @@ static const struct {
 	{0xe0000, 0xe0fff}, /* tags: a text within the text */
 };
 
+static const char *const controls[0x20] = {"NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL",
+	"BS", "TAB", "LF", "VT", "FF", "CR", "SO", "SI", "DLE", "DC1", "DC2", "DC3", "DC4", "NAK",
+	"SYN", "ETB", "CAN", "EM", "SUB", "ESC", "FS", "GS", "RS", "US"};
+
 static bool is_hidden(uint32_t c)
 {
 	for (size_t i = 0; i < ARRAY_LEN(hidden); i++) {
@@ -47,9 +51,10 @@ static void name_character(struct slice text, size_t i, char name[NAME_BYTES], s
 	name[0] = '\0';
 	if (!n) {
 		snprintf(name, NAME_BYTES, "\\x%02x", (unsigned char)text.data[i]);
-	} else if ((c < 0x20 && c != '\n' && c != '\t') || c == 0x7f) {
-		/* Control pictures lie in the order of what they picture: U+2400 is E2 90 80. */
-		snprintf(name, NAME_BYTES, "\xe2\x90%c", (char)(0x80 + (c == 0x7f ? 0x21 : c)));
+	} else if (c == 0x7f) {
+		snprintf(name, NAME_BYTES, "DEL");
+	} else if (c < 0x20 && c != '\n' && c != '\t') {
+		snprintf(name, NAME_BYTES, "%s", controls[c]);
 	} else if (is_hidden(c)) {
 		snprintf(name, NAME_BYTES, "U+%04X", c);
 	}

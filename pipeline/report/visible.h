@@ -1,7 +1,7 @@
 /*
  * Texts of strangers for the eye of a reader: what cannot be seen, or would turn other text around, is named instead of
- * obeyed. NUL, ESC and their like become control pictures (␀, ␛), bidirectional overrides, zero-width characters and line
- * separators U+202E, bytes that are no UTF-8 \xff. Newlines and tabs stay.
+ * obeyed: NUL, ESC and their like by their names, bidirectional overrides, zero-width characters and line separators as
+ * U+202E, bytes that are no UTF-8 as \xff. Newlines and tabs stay.
  *
  * This is not escaping: what comes out may still hold < and &. html.h escapes.
  */

@@ -112,7 +112,8 @@ static void add_all(struct ledger *l)
 				idx, (long long)prompt);
 			size_t which = (size_t)prompt - 1;
 			add_candidate(l, prompt, idx,
-				which < ARRAY_LEN(hostile) ? hostile[which]
+				prompt == N_PROMPTS ? (struct slice){0} /* pruned */
+					: which < ARRAY_LEN(hostile) ? hostile[which]
 					: which == ARRAY_LEN(hostile)
 					? (struct slice){million.data, million.len}
 					: slice_z(plain));

@@ -84,7 +84,7 @@ class Tests:
                     3: '<img src="http://127.0.0.1:9/x.png" onerror="window.owned = 3"> \\boxed{7}',
                     4: '" autofocus onfocus="window.owned = 4" x="\' \\boxed{7}', 5: '<svg><animate onbegin=window.owned=5 attributeName=x dur=1s> \\boxed{7}',
                     6: '<style>*{display:none}</style><link rel=stylesheet href=http://127.0.0.1:9/> \\boxed{7}',
-                    7: 'nul \u2400 esc \u241b[2J bidi U+202E line U+2028 bad \\xff\\xc3( \\boxed{7}',
+                    7: 'nul NUL esc ESC[2J bidi U+202E line U+2028 bad \\xff\\xc3( \\boxed{7}',
                     8: '{{7*7}} ${7*7} javascript:window.owned=6 data:text/html,x \\boxed{7}'}
         for prompt, text in expected.items():
             page.run(f'location.hash = "#c{prompt}.0"')
@@ -115,6 +115,13 @@ class Tests:
         page.run('new Promise(done => setTimeout(done, 10))')
         text = page.run(DETAIL + '.querySelector(".text").textContent')
         assert 'bytes left out' in text and text.endswith('\\boxed{7}') and len(text) < 8000
+
+    def a_text_that_was_pruned_is_missed(self):
+        page = self.open()
+        page.run('location.hash = "#c60.0"')
+        page.run('new Promise(done => setTimeout(done, 10))')
+        assert 'does not have its text any more' in page.run(DETAIL + '.textContent')
+        assert page.run(DETAIL + '.querySelector(".text")') is None
 
     def it_filters(self):
         page = self.open()

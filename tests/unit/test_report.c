@@ -12,8 +12,8 @@
 #include "report/visible.h"
 
 #include <check.h>
-#include <signal.h>
 #include <math.h>
+#include <signal.h>
 #include <string.h>
 
 static struct error err;
@@ -40,10 +40,10 @@ static const struct {
 	const char *shown;
 } unseen[] = {
 	{{"a\nb\tc", 5}, "a\nb\tc"},
-	{{"a\0b", 3}, "a‹␀›b"},
-	{{"\x1b[31mred", 8}, "‹␛›[31mred"},
-	{{"\r\n", 2}, "‹␍›\n"},
-	{{"\x7f", 1}, "‹␡›"},
+	{{"a\0b", 3}, "a‹NUL›b"},
+	{{"\x1b[31mred", 8}, "‹ESC›[31mred"},
+	{{"\r\n", 2}, "‹CR›\n"},
+	{{"\x7f", 1}, "‹DEL›"},
 	{{"\xc2\x9b"
 	  "31m",
 		 5},
@@ -92,7 +92,7 @@ static const struct {
 	{{"<script>alert(1)</script>", 25}, "<td>&lt;script&gt;alert(1)&lt;/script&gt;</td>"},
 	{{"\"' onload=x", 11}, "<td>&quot;&#39; onload=x</td>"},
 	{{"&lt;", 4}, "<td>&amp;lt;</td>"},
-	{{"<\0b>", 4}, "<td>&lt;<span class=\"ctl\">␀</span>b&gt;</td>"},
+	{{"<\0b>", 4}, "<td>&lt;<span class=\"ctl\">NUL</span>b&gt;</td>"},
 	{{"\xc0<", 2}, "<td><span class=\"ctl\">\\xc0</span>&lt;</td>"},
 };
 
@@ -115,7 +115,7 @@ START_TEST(attributes_cannot_be_left)
 		html_attr_num(&h, HTML("z"), 100, HTML_NONE);
 		html_end(&h);
 		ck_assert_str_eq(out.data,
-			"<td title=\"&quot; onclick=&#39;x&#39; &lt;b&gt;‹U+202E›‹␁›&amp;\" "
+			"<td title=\"&quot; onclick=&#39;x&#39; &lt;b&gt;‹U+202E›‹SOH›&amp;\" "
 			"x=\"12.5%\" "
 			"y=\"0\" z=\"100\"></td>");
 	}
@@ -133,7 +133,7 @@ START_TEST(pictures_and_options_hold_no_elements_of_html)
 		html_end(&h);
 		ck_assert_str_eq(out.data,
 			"<svg><text><tspan "
-			"class=\"ctl\">␁</tspan>&lt;</text><title>‹␁›&lt;</title></svg>");
+			"class=\"ctl\">SOH</tspan>&lt;</text><title>‹SOH›&lt;</title></svg>");
 	}
 END_TEST
 
@@ -212,7 +212,7 @@ static const struct {
 	{"\\boxed{}", "{\"pred\":\"\"}", "\\boxed{}"},
 	{"nothing here", "{\"pred\":\"12\"}", "nothing here"},
 	{"", "{\"pred\":\"12\"}", ""},
-	{"\\boxed{a\x01z}", NULL, "\\boxed{A[a]N[␁]A[z]}"},
+	{"\\boxed{a\x01z}", NULL, "\\boxed{A[a]N[SOH]A[z]}"},
 };
 
 START_TEST(answers_are_marked_where_verifiers_found_them)
