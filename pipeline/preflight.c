@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "cli.h"
+#include "deadline.h"
 #include "definition.h"
 #include "dry_run.h"
 #include "engine/engine.h"
@@ -421,6 +422,41 @@ static void check_trial(struct preflight *p)
 	}
 }
 
+/* What the budget leaves undone, as far as a trial can tell. */
+static void check_budget(struct preflight *p)
+{
+	const struct estimate *e = &p->estimate;
+	struct deadline deadline;
+	char low[24], high[24], left[24];
+	if (p->def->budget.tokens && e->tokens > (double)p->def->budget.tokens) {
+		char need[28], have[28];
+		text_format_count((uint64_t)e->tokens, need);
+		text_format_count(p->def->budget.tokens, have);
+		warn(p,
+			"the night would generate %s tokens, budget.tokens is %s: prompts will be "
+			"left "
+			"for the next",
+			need, have);
+	}
+	if (!p->def->budget.deadline || !deadline_parse(p->def->budget.deadline, &deadline)) {
+		return;
+	}
+	int64_t now = clock_wall_ms();
+	int64_t room = deadline_of(&deadline, now) - now - (int64_t)p->def->budget.drain_ms;
+	if (e->ms_max <= (double)room) {
+		return;
+	}
+	clock_duration((int64_t)e->ms_min, low);
+	clock_duration((int64_t)e->ms_max, high);
+	clock_duration(MAX(room, 0), left);
+	warn(p,
+		"generating would take %s to %s, and if the night began now its deadline (%s) "
+		"would leave "
+		"it %s: prompts %s be left for the next",
+		low, high, p->def->budget.deadline, left,
+		e->ms_min > (double)room ? "will" : "may");
+}
+
 /* Of the nearest folder that is there. */
 static uint64_t free_bytes(const char *path)
 {
@@ -493,6 +529,7 @@ static void look(struct preflight *p, char *dir)
 	look_at_engines(p, dir);
 	if (!p->exit_code && p->n_prompts && p->options->trial_ms && try_night(p, dir)) {
 		check_trial(p);
+		check_budget(p);
 		check_disk(p);
 		preflight_tell_trial(p);
 	}

@@ -7,6 +7,7 @@
 #include "sample.h"
 #include "stages.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "definition.h"
 #include "flow/flow.h"
@@ -241,6 +242,10 @@ static bool open_generate(void *state, const void *config, struct run *run, stru
 			"continued from",
 			gc->engine, engine_info(s->engine)->dialect);
 		return error_hint(err, "set generate.continue to 0");
+	}
+	if (generate_guards(gc) && !engine_info(s->engine)->has_streams) {
+		log_warn("an endpoint's answers are not streamed: the guard does not see them",
+			"engine", gc->engine, NULL);
 	}
 	if (gc->guard.quantile > 0 &&
 		!ledger_each_length(run->ledger, generate_add_length, s, err)) {

@@ -18,6 +18,8 @@
 #include <string.h>
 
 #define DEPTH_MAX 512
+#define STACK_ROOM \
+	1024 /* values that the stack has room for from the beginning, in a text that could hold so many */
 #define KEYS_LINEAR 12 /* so many keys are compared with each other; more are sorted */
 #define EXACT_DIGITS 15 /* a number of so many digits is an exact double */
 #define EXACT_POWER 22 /* and so is this power of ten, so one division gives the nearest double */
@@ -154,11 +156,36 @@ static bool read_escape(struct reader *r, char **to)
 	return true;
 }
 
+/* Whether one of eight bytes is a quote, a backslash, below 0x20 or above 0x7f. May say so of bytes behind such a one. */
+static bool has_special(const char *at)
+{
+	const uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
+	uint64_t v, quote, slash;
+	memcpy(&v, at, sizeof(v));
+	quote = v ^ ones * '"';
+	slash = v ^ ones * '\\';
+	return (((quote - ones) | (slash - ones) | (v - ones * 0x20) | v) & highs) != 0;
+}
+
+/* Over bytes that stand for themselves, eight at a time; *to is where they belong. */
+static void skip_plain(struct reader *r, char **to)
+{
+	char *from = r->at;
+	while (r->end - r->at >= 8 && !has_special(r->at)) {
+		r->at += 8;
+	}
+	if (*to != from) {
+		memmove(*to, from, (size_t)(r->at - from));
+	}
+	*to += r->at - from;
+}
+
 /* At the opening quote. What was decoded stands where the text stood, with a NUL behind it. */
 static bool read_string(struct reader *r, const char **out, uint32_t *out_len)
 {
 	char *to = ++r->at, *from = to;
 	for (;;) {
+		skip_plain(r, &to);
 		unsigned char c = (unsigned char)*r->at;
 		if (c == '"') {
 			break;
@@ -276,9 +303,11 @@ static bool read_number(struct reader *r, struct json *v)
 
 static bool read_value(struct reader *r, struct json *v);
 
-static void push(struct reader *r, const struct json *v)
+static inline void push(struct reader *r, const struct json *v)
 {
-	r->stack = array_room(r->stack, r->n, &r->cap, sizeof(*r->stack));
+	if (r->n == r->cap) {
+		r->stack = array_room(r->stack, r->n, &r->cap, sizeof(*r->stack));
+	}
 	r->stack[r->n++] = *v;
 }
 
@@ -289,14 +318,27 @@ static bool take_items(struct reader *r, size_t from, struct json *v)
 	if (n > UINT32_MAX) {
 		return fail(r, "too many values");
 	}
-	struct json *items = arena_alloc_array(r->arena, MAX(n, 1), sizeof(*items));
-	if (n) {
-		memcpy(items, r->stack + from, n * sizeof(*items));
-	}
 	r->n = from;
-	v->items = items;
+	v->items = arena_memdup(r->arena, r->stack + from, n * sizeof(*r->stack));
 	v->n = (uint32_t)n;
 	return true;
+}
+
+/* Most items are token ids: short integers with a comma behind. Takes what it finds of them and leaves the rest to read_value. */
+static void read_short_integers(struct reader *r)
+{
+	for (;;) {
+		char *at = r->at;
+		int64_t value = 0;
+		while (is_digit(*at) && at - r->at < 18) {
+			value = value * 10 + (*at++ - '0');
+		}
+		if (at == r->at || *at != ',' || (*r->at == '0' && at - r->at > 1)) {
+			return;
+		}
+		push(r, &(struct json){.kind = JSON_INT, .integer = value});
+		r->at = at + 1;
+	}
 }
 
 static bool read_list(struct reader *r, struct json *v)
@@ -311,6 +353,7 @@ static bool read_list(struct reader *r, struct json *v)
 	}
 	for (;;) {
 		struct json item = {0};
+		read_short_integers(r);
 		if (!read_value(r, &item)) {
 			return false;
 		}
@@ -490,7 +533,8 @@ struct json *json_parse(const char *text, size_t len, struct error *err)
 		return NULL;
 	}
 	struct document *doc = xcalloc(1, sizeof(*doc));
-	struct reader r = {.arena = &doc->arena};
+	struct reader r = {.arena = &doc->arena, .cap = MIN(len / 4 + 1, STACK_ROOM)};
+	r.stack = xreallocarray(NULL, r.cap, sizeof(*r.stack));
 	r.start = r.at = len ? arena_memdup0(r.arena, text, len) : arena_memdup0(r.arena, "", 0);
 	r.end = r.at + len;
 	bool ok = read_value(&r, &doc->root);

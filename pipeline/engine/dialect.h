@@ -80,7 +80,8 @@ struct dialect_partial {
 	struct str text;
 	uint32_t *ids; /* owns; n_ids: no more than max_tokens + 1, see dialect_add_id */
 	float *logprobs; /* owns; as many */
-	size_t n_ids, cap, logprobs_cap;
+	size_t *ends; /* owns; bytes of text up to and with each id, where the dialect needs them */
+	size_t n_ids, cap, logprobs_cap, ends_cap;
 	size_t n_shown; /* ids up to the last that came with text */
 	size_t n_before; /* the same, as it was before the last id came: those in front of a stop string */
 	uint32_t n_tokens; /* sampled, where no ids are given and the server counts */

@@ -11,11 +11,14 @@
  * - A stop string is cut from the text. `logprobs` lists the texts of the tokens (empty inside a character, all of it with its last
  *   token), so with a stop string they are asked for, and the ids kept are those whose texts lie in front of the cut.
  * - max_tokens beyond the context is cut without a word; a prompt that fills it is refused.
+ * - A stream's events have all their ids, whatever of the text is held back; the last says how it ended. An event may have several.
  *
  * What it does not tell: its slots, the size of its vocabulary, and, without --enable-tokenizer-info-endpoint, which tokens
  * end a turn and the chat template. A server before 0.10.2 does not know `return_token_ids`; it is asked as an "openai" one.
  */
 #include "engine/dialect.h"
+
+#include "base/mem.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -222,6 +225,10 @@ static void build_generate(const struct dialect_call *call, struct str *out)
 	if (n_logprobs(job) > 0) {
 		json_key(&w, "logprobs");
 		json_put_uint(&w, n_logprobs(job));
+	}
+	if (call->stream) {
+		json_key(&w, "stream");
+		json_put_bool(&w, true);
 	}
 	json_end_object(&w);
 }
@@ -474,6 +481,130 @@ static bool read_generate(const struct dialect_call *call, const struct json *bo
 	return check_usage(call, body, out, err);
 }
 
+/* --- candidates: the events of a stream --- */
+
+/* The ids of an event, with what belongs to each. */
+static bool add_ids(struct dialect_stream *stream, struct dialect_partial *c, struct reading *r,
+	struct error *err)
+{
+	const struct json *texts = json_get(r->logprobs, "tokens");
+	bool probs = n_logprobs(stream->call->job) > 0;
+	const float *logprobs = NULL;
+
+	/* Null where the event has no new one. */
+	if (json_len(json_get(r->choice, "token_ids")) == 0)
+		return true;
+	if (!read_ids(r, err) || (probs && !read_logprobs(r, &logprobs, err)))
+		return false;
+	for (size_t i = 0; i < r->n_ids; i++) {
+		size_t len = 0,
+		       before = c->n_ids > 0 && c->ends != NULL ? c->ends[c->n_ids - 1] : 0;
+
+		if (probs && json_str(json_at(texts, i), &len) == NULL)
+			return error_set(err, FAIL_DATA, "token %zu of an event has no text", i);
+		c->ends = array_room(c->ends, c->n_ids, &c->ends_cap, sizeof(*c->ends));
+		c->ends[c->n_ids] = before + len;
+		if (!dialect_add_id(stream, c, r->ids[i], probs ? logprobs[i] : NAN, err))
+			return false;
+	}
+	return true;
+}
+
+static bool end_partial(struct dialect_partial *c, struct reading *r, struct error *err)
+{
+	struct engine_candidate end = {0};
+	bool failed;
+
+	r->ids = c->ids;
+	r->n_ids = c->n_ids;
+	if (!read_finish(r, &end, &failed, err))
+		return false;
+	c->finish = end.finish;
+	c->reason = end.reason;
+	c->err = end.err;
+	c->ended = true;
+	return true;
+}
+
+static bool add_choice(struct dialect_stream *stream, const struct json *choice, struct error *err)
+{
+	const struct engine_job *job = stream->call->job;
+	const struct json *finish = json_get(choice, "finish_reason");
+	struct reading r = {.call = stream->call, .choice = choice, .arena = &stream->arena};
+	struct dialect_partial *c;
+	struct slice text;
+
+	text.data = json_str(json_get(choice, "text"), &text.len);
+	if (text.data == NULL)
+		return error_set(err, FAIL_DATA, "a choice has no 'text'");
+	r.logprobs = json_get(choice, "logprobs");
+	if (!dialect_stream_find(stream, choice, &c, err) || !check_prompt(&r, err) ||
+		!add_ids(stream, c, &r, err))
+		return false;
+	if (json_kind(json_get(choice, "prompt_token_ids")) == JSON_ARRAY)
+		stream->n_prompt = (uint32_t)job->n_prompt_ids;
+	if (job->top_logprobs > 0 && c->top == NULL && r.n_ids > 0) {
+		struct engine_candidate first = {0};
+
+		if (!read_top(&r, &first, err))
+			return false;
+		c->top = first.top;
+		c->n_top = first.n_top;
+	}
+	str_append(&c->text, text.data, text.len);
+	if (c->text.full)
+		return error_set(
+			err, FAIL_DATA, "the text is longer than %zu bytes", c->text.cap_bytes);
+	return finish == NULL || json_kind(finish) == JSON_NULL || end_partial(c, &r, err);
+}
+
+static bool read_event(struct dialect_stream *stream, const struct json *event, struct error *err)
+{
+	const struct json *choices = json_get(event, "choices");
+
+	if (event != NULL && json_kind(choices) != JSON_ARRAY)
+		return error_set(err, FAIL_DATA, "an event has no list 'choices'");
+	for (size_t i = 0; i < json_len(choices); i++) {
+		if (!add_choice(stream, json_at(choices, i), err))
+			return false;
+	}
+	return true;
+}
+
+/* As count_kept, for ids that came with the events. */
+static size_t in_front_of_cut(const struct dialect_partial *c)
+{
+	size_t kept = 0, before = 0;
+
+	for (size_t i = 0; i < c->n_ids && c->ends[i] <= c->text.len; i++) {
+		kept = c->ends[i] > before ? i + 1 : kept;
+		before = c->ends[i];
+	}
+	return kept;
+}
+
+static bool conclude(struct dialect_stream *stream, uint32_t index, struct engine_candidate *out,
+	struct error *err)
+{
+	const struct dialect_partial *c = &stream->candidates[index];
+
+	(void)err;
+	*out = (struct engine_candidate){
+		.i = stream->call->first + index,
+		.reason = c->reason,
+		.err = c->err,
+		.text = {c->text.data, c->text.len},
+		.ids = c->ids,
+		.n_ids = c->finish == FINISH_STOP_STRING ? in_front_of_cut(c) : c->n_ids,
+		.logprobs = stream->call->job->logprobs ? c->logprobs : NULL,
+		.finish = c->finish,
+		.top = c->top,
+		.n_top = c->n_top,
+	};
+	out->n_tokens = (uint32_t)out->n_ids;
+	return true;
+}
+
 /* --- prompts --- */
 
 static void build_template(const struct engine_message *messages, size_t n, struct str *out)
@@ -539,6 +670,8 @@ const struct dialect_ops dialect_vllm = {
 	.generate_path = "/v1/completions",
 	.build_generate = build_generate,
 	.read_generate = read_generate,
+	.read_event = read_event,
+	.conclude = conclude,
 	.prompt_too_long = prompt_too_long,
 	.template_path = "/tokenize",
 	.build_template = build_template,

@@ -270,6 +270,7 @@ void dialect_stream_release(struct dialect_stream *stream)
 		str_release(&stream->candidates[i].text);
 		free(stream->candidates[i].ids);
 		free(stream->candidates[i].logprobs);
+		free(stream->candidates[i].ends);
 	}
 	free(stream->candidates);
 	arena_release(&stream->arena);

@@ -304,8 +304,14 @@ static void take_probe(struct endpoint *endpoint, const struct probe_result *fou
 	str_init(&body, STR_NO_CAP);
 	found->dialect->build_tokenize(slice_z(probe_text), false, false, &body);
 	url = xasprintf("%s%s", endpoint->url, found->dialect->tokenize_path);
-	endpoint->probe_text = http_send(
-		engine->http, url, body.data, body.len, HEALTH_TIMEOUT_MS, text_came, endpoint);
+	endpoint->probe_text = http_send(engine->http,
+		&(struct http_ask){
+			.url = url,
+			.body = {body.data, body.len},
+			.timeout_ms = HEALTH_TIMEOUT_MS,
+			.done = text_came,
+			.ctx = endpoint,
+		});
 	str_release(&body);
 }
 
@@ -405,8 +411,13 @@ void endpoint_ask_health(struct endpoint *endpoint)
 	if (endpoint->health != NULL || endpoint->state != ENDPOINT_UP)
 		return;
 	url = xasprintf("%s%s", endpoint->url, endpoint->dialect->health_path);
-	endpoint->health = http_send(
-		endpoint->engine->http, url, NULL, 0, HEALTH_TIMEOUT_MS, health_came, endpoint);
+	endpoint->health = http_send(endpoint->engine->http,
+		&(struct http_ask){
+			.url = url,
+			.timeout_ms = HEALTH_TIMEOUT_MS,
+			.done = health_came,
+			.ctx = endpoint,
+		});
 }
 
 void endpoint_suspect(struct call *call)

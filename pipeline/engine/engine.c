@@ -216,7 +216,7 @@ static bool fill_info(struct engine *engine, struct error *err)
 
 	info->dialect = engine->dialect->name;
 	info->has_ids = info->has_n = info->has_logprobs = true;
-	info->has_seed = info->prefix_per_slot = true;
+	info->has_seed = info->has_streams = info->prefix_per_slot = true;
 	info->eos_id = facts->eos_id;
 	info->build = copy(engine, facts->build);
 	info->server = copy(engine, facts->server);
@@ -233,7 +233,7 @@ static bool fill_info(struct engine *engine, struct error *err)
 		if (endpoint->dialect != NULL) {
 			info->has_ids &= endpoint->dialect->has_ids;
 			info->has_n &= endpoint->dialect->has_n;
-			info->prefix_per_slot &= endpoint->dialect->prefix_per_slot;
+			info->has_streams &= endpoint->dialect->read_event != NULL;
 			info->has_logprobs &= endpoint->dialect->has_logprobs;
 			info->has_seed &= !endpoint->facts.ignores_seeds;
 			info->prefix_per_slot &= endpoint->dialect->prefix_per_slot;

@@ -100,6 +100,7 @@ struct engine_info {
 	uint32_t context; /* tokens of one candidate with its prompt; 0 unknown */
 	bool has_ids; /* returns sampled ids and tokenizes prompts */
 	bool has_logprobs, has_n;
+	bool has_streams; /* answers can be read while they are written: a guard sees them */
 	bool has_seed; /* false: it says that it does not honour seeds. True promises nothing */
 	bool prefix_per_slot; /* a prompt is cached in the slot that has read it, not for all */
 	int64_t eos_id; /* of the token that ends a turn; -1 unknown */

@@ -1,5 +1,5 @@
 /*
- * HTTP client on the loop (libcurl multi). A request is answered exactly once: with a status and a body, or with an error
+ * HTTP client of the loop: libcurl on a thread of its own, answers on the loop's. A request is answered exactly once: with a status and a body, or with an error
  * that says whether the server was reached at all. Bodies are limited before they are stored.
  */
 #ifndef PIPELINE_ENGINE_HTTP_H
@@ -44,15 +44,21 @@ typedef void http_chunk(void *ctx, struct slice bytes);
 
 struct http_client *http_client_new(struct loop *loop, const struct http_config *config);
 void http_client_free(struct http_client *client); /* no request may be in flight */
-/* body NULL: GET, else POST application/json; the body is copied. timeout_ms 0: none. */
-struct http_request *http_send(struct http_client *client, const char *url, const char *body,
-	size_t body_len, uint64_t timeout_ms, http_done *done, void *ctx);
-/*
- * From now on, a 2xx answer goes to `chunk` as it comes and is not in the reply; other answers are, whole. Its length as a whole
- * is not limited: whoever reads it limits what is kept. To be called right after http_send.
- */
-void http_stream(struct http_request *request, http_chunk *chunk);
-/* `done` is called with HTTP_CANCELLED on the next turn of the loop. */
+struct http_ask {
+	const char *url;
+	struct slice body; /* POST as application/json; data NULL: GET */
+	uint64_t timeout_ms; /* 0: none */
+	http_done *done;
+	/*
+	 * NULL: a 2xx answer's body is in the reply. Else it goes here as it comes and is not in the reply; other answers are, whole. Its length
+	 * as a whole is not limited: whoever reads it limits what is kept.
+	 */
+	http_chunk *chunk;
+	void *ctx;
+};
+/* `ask` and what it refers to are copied. The request is valid until `done` has been called. */
+struct http_request *http_send(struct http_client *client, const struct http_ask *ask);
+/* `done` is called with HTTP_CANCELLED on a later turn of the loop. */
 void http_cancel(struct http_request *request);
 
 /*

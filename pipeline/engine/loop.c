@@ -1,7 +1,7 @@
 /*
  * A thin layer over libuv, so that the rest of the tree needs neither its handles nor its two-step closing. A handle of libuv
  * may only be freed in its close callback; here each lives in the struct that the caller sees, is unhooked at once, and is
- * freed by the loop on a later turn. The curl multi handles sit in http.c, one per client, and hang on the same uv loop.
+ * freed by the loop on a later turn. curl has a loop of its own (http_wire.c).
  */
 #include "engine/loop.h"
 

@@ -1,5 +1,5 @@
 /*
- * The event loop: libuv for processes, timers, signals and the thread pool, curl multi for HTTP, on one thread.
+ * The event loop: libuv for processes, timers, signals, the thread pool and what HTTP brings, on one thread.
  * Tests of async code run a loop of their own.
  */
 #ifndef PIPELINE_ENGINE_LOOP_H

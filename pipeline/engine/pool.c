@@ -317,10 +317,15 @@ static void send_flight(struct call *call, struct endpoint *endpoint, struct fli
 	call->build(call, &body);
 	if (place == &call->hedge)
 		call->endpoint = before;
-	flight->http = http_send(engine->http, url, body.data, body.len,
-		engine->config->request_timeout_ms, came_back, flight);
-	if (call->chunk != NULL)
-		http_stream(flight->http, chunk_came);
+	flight->http = http_send(engine->http,
+		&(struct http_ask){
+			.url = url,
+			.body = {body.data, body.len},
+			.timeout_ms = engine->config->request_timeout_ms,
+			.done = came_back,
+			.chunk = call->chunk != NULL ? chunk_came : NULL,
+			.ctx = flight,
+		});
 	str_release(&body);
 	watch_start(endpoint);
 }

@@ -159,8 +159,14 @@ static void next_step(struct probe *probe)
 		bool post = probe->step->build != NULL;
 		AUTO_FREE char *url = xasprintf("%s%s", probe->url, probe->step->path);
 
-		probe->http_request = http_send(probe->http, url, post ? body.data : NULL, body.len,
-			PROBE_TIMEOUT_MS, step_done, probe);
+		probe->http_request = http_send(probe->http,
+			&(struct http_ask){
+				.url = url,
+				.body = {post ? body.data : NULL, body.len},
+				.timeout_ms = PROBE_TIMEOUT_MS,
+				.done = step_done,
+				.ctx = probe,
+			});
 	}
 	str_release(&body);
 }

@@ -479,8 +479,13 @@ static void ask_health(void *ctx)
 		server->timer = loop_after(server->loop, HEALTH_PERIOD_MS, ask_health, server);
 		return;
 	}
-	server->health = http_send(
-		server->http, url, NULL, 0, HEALTH_TIMEOUT_MS, health_came, server);
+	server->health = http_send(server->http,
+		&(struct http_ask){
+			.url = url,
+			.timeout_ms = HEALTH_TIMEOUT_MS,
+			.done = health_came,
+			.ctx = server,
+		});
 }
 
 /* --- start --- */

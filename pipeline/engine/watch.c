@@ -92,8 +92,13 @@ static void ask_gauges(struct endpoint *endpoint)
 		endpoint->gauge_source >= SOURCE_NONE || endpoint->gauges_request != NULL)
 		return;
 	AUTO_FREE char *url = xasprintf("%s%s", endpoint->url, paths[endpoint->gauge_source]);
-	endpoint->gauges_request = http_send(
-		engine->http, url, NULL, 0, ASK_TIMEOUT_MS, gauges_came, endpoint);
+	endpoint->gauges_request = http_send(engine->http,
+		&(struct http_ask){
+			.url = url,
+			.timeout_ms = ASK_TIMEOUT_MS,
+			.done = gauges_came,
+			.ctx = endpoint,
+		});
 }
 
 /* --- silence --- */

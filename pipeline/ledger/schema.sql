@@ -1,5 +1,7 @@
 -- The ledger of one run: everything the night knows. Version 1 (PRAGMA user_version).
 -- A change of this file needs a migration in ledger.c, unless the version has not been released.
+-- Lists of more than two that are checked for each candidate are written with OR: SQLite makes a table of its own for an IN of that length,
+-- anew for every row, which took five times as long as the row itself.
 
 -- Facts of the run as a whole: pipeline, run, number, state, thresh, started_ms, ...
 CREATE TABLE meta (
@@ -28,7 +30,7 @@ CREATE TABLE prompt (
 	prompt_id TEXT NOT NULL UNIQUE CHECK (length(prompt_id) = 32), -- hash of the content: stable over runs and files
 	source TEXT NOT NULL,
 	row_no INTEGER NOT NULL,                                      -- line in the source's file, from 1
-	state TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'settled', 'failed')),
+	state TEXT NOT NULL DEFAULT 'pending',                         -- with its reason: see below
 	reason TEXT,
 	detail TEXT,
 	fields BLOB NOT NULL,                                         -- the mapped row as JSON, zstd with dictionary
@@ -38,8 +40,10 @@ CREATE TABLE prompt (
 	ids_dict INTEGER REFERENCES dict (id),
 	CHECK (CASE state
 		WHEN 'pending' THEN reason IS NULL
-		WHEN 'settled' THEN reason IN ('enough', 'all', 'gave_up')
-		ELSE reason IN ('unverifiable', 'special_token', 'prompt_too_long', 'rejected', 'server_error', 'timeout', 'bad_response')
+		WHEN 'settled' THEN (reason = 'enough' OR reason = 'all' OR reason = 'gave_up')
+		WHEN 'failed' THEN (reason = 'unverifiable' OR reason = 'special_token' OR reason = 'prompt_too_long' OR reason = 'rejected' OR
+			reason = 'server_error' OR reason = 'timeout' OR reason = 'bad_response')
+		ELSE 0
 	END)
 ) STRICT;
 CREATE INDEX prompt_pending ON prompt (id) WHERE state = 'pending';
@@ -51,12 +55,13 @@ CREATE TABLE candidate (
 	idx INTEGER NOT NULL CHECK (idx BETWEEN 0 AND 4095),
 	wave INTEGER NOT NULL,
 	seed INTEGER NOT NULL,
-	state TEXT NOT NULL CHECK (state IN ('pending', 'accepted', 'rejected', 'undecided', 'failed')),
+	state TEXT NOT NULL,    -- with its reason: see below
 	reason TEXT,
 	detail TEXT,            -- a failure's message; the columns that were null
-	finish TEXT CHECK (finish IN ('stop', 'stop_string', 'length', 'context', 'loop', 'after_answer', 'length_outlier')),
+	finish TEXT CHECK (finish = 'stop' OR finish = 'stop_string' OR finish = 'length' OR finish = 'context' OR finish = 'loop' OR
+		finish = 'after_answer' OR finish = 'length_outlier'),
 	n_tokens INTEGER NOT NULL CHECK (n_tokens >= 0),
-	token_source TEXT NOT NULL CHECK (token_source IN ('sampled', 'retokenized', 'none')),
+	token_source TEXT NOT NULL CHECK (token_source = 'sampled' OR token_source = 'retokenized' OR token_source = 'none'),
 	endpoint TEXT,
 	attempts INTEGER NOT NULL,
 	latency_ms INTEGER NOT NULL,
@@ -66,9 +71,12 @@ CREATE TABLE candidate (
 	CHECK (CASE state
 		WHEN 'pending' THEN reason IS NULL
 		WHEN 'accepted' THEN reason = 'accept'
-		WHEN 'rejected' THEN reason IN ('accept', 'token_limit', 'context_limit', 'loop', 'after_answer', 'length_outlier')
+		WHEN 'rejected' THEN (reason = 'accept' OR reason = 'token_limit' OR reason = 'context_limit' OR reason = 'loop' OR
+			reason = 'after_answer' OR reason = 'length_outlier')
 		WHEN 'undecided' THEN reason IN ('null_columns', 'expression')
-		ELSE reason IN ('rejected', 'server_error', 'timeout', 'bad_response', 'prompt_too_long')
+		WHEN 'failed' THEN (reason = 'rejected' OR reason = 'server_error' OR reason = 'timeout' OR reason = 'bad_response' OR
+			reason = 'prompt_too_long')
+		ELSE 0
 	END)
 ) STRICT;
 

@@ -1110,6 +1110,103 @@ static void put_chat_end(struct str *out, const struct candidate_text *c)
 		c->text->stop == MODEL_LIMIT ? "length" : "stop");
 }
 
+/* The texts of tokens from .. n - 1: nothing inside a character, all of it with its last byte. */
+static void put_shown_texts(struct str *out, const struct candidate_text *c, size_t from, size_t n)
+{
+	struct str pending;
+
+	str_init(&pending, STR_NO_CAP);
+	for (size_t i = 0; i < n; i++) {
+		const struct vocab_token *token = &c->api->vocab.tokens[c->text->ids.items[i]];
+		struct json_writer w = {.out = out};
+		bool whole;
+
+		str_append(&pending, token->bytes, token->len);
+		whole = utf8_valid(pending.data, pending.len);
+		if (i >= from) {
+			str_append_z(out, i > from ? "," : "");
+			json_put_str(&w, pending.data, whole ? pending.len : 0);
+		}
+		if (whole) {
+			str_reset(&pending);
+		}
+	}
+	str_release(&pending);
+}
+
+static void put_logprobs(struct str *out, const struct candidate_text *c, size_t from, size_t n)
+{
+	str_append_z(out, "{\"text_offset\":[],\"token_logprobs\":[");
+	for (size_t i = from; i < n; i++) {
+		bool nan = c->fault == FAULT_NAN && i == 0;
+
+		str_append_z(out, i > from ? "," : "");
+		str_append_z(
+			out, nan ? "NaN" : model_logprob(c->prompt, c->text, i, &c->api->vocab));
+	}
+	str_append_z(out, "],\"tokens\":[");
+	put_shown_texts(out, c, from, n);
+	str_append_z(out, "],\"top_logprobs\":[");
+	for (size_t i = from; i < n; i++) {
+		str_append_z(out, i > from ? ",{" : "{");
+		put_alternatives(out, c, i, c->call->n_probs,
+			model_logprob(c->prompt, c->text, i, &c->api->vocab));
+		str_append_c(out, '}');
+	}
+	str_append_z(out, "]}");
+}
+
+/* vLLM: behind "text", what there is of tokens from .. n - 1; the last of all say how it ended. */
+static void put_vllm_tokens(struct str *out, const struct candidate_text *c, size_t from, size_t n)
+{
+	bool last = n == c->text->ids.n, cut = n > from && last && c->fault == FAULT_WRONG_COUNT;
+
+	str_append_z(out, ",\"logprobs\":");
+	if (c->call->has_probs) {
+		put_logprobs(out, c, from, n - cut);
+	} else {
+		str_append_z(out, "null");
+	}
+	str_append_z(out, ",\"finish_reason\":");
+	str_append_z(out,
+		!last                                  ? "null"
+			: c->text->stop == MODEL_LIMIT ? "\"length\""
+						       : "\"stop\"");
+	str_append_z(out, ",\"stop_reason\":");
+	if (last && c->text->stop == MODEL_WORD) {
+		field_stopping_word(out, c);
+	} else {
+		str_append_z(out, "null");
+	}
+	str_append_z(out, ",\"token_ids\":");
+	if (c->call->return_ids) {
+		write_ids(out, c->text->ids.items + from, n - from);
+	} else {
+		str_append_z(out, "null");
+	}
+	str_append_z(out, ",\"prompt_logprobs\":null,\"prompt_token_ids\":null}");
+}
+
+static void put_vllm(struct str *out, const struct candidate_text *c)
+{
+	str_printf(out, "{\"index\":%u,\"text\":", c->index);
+	put_text(out, c);
+	put_vllm_tokens(out, c, 0, c->text->ids.n);
+}
+
+/* No id is hidden: what holds text back sends an empty one. */
+static void put_vllm_event(
+	struct str *out, const struct candidate_text *c, size_t place, struct slice shown)
+{
+	str_printf(out,
+		"{\"id\":\"cmpl-0\",\"object\":\"text_completion\",\"choices\":[{\"index\":%u,"
+		"\"text\":",
+		c->index);
+	put_shown(out, c, place, shown);
+	put_vllm_tokens(out, c, place, place + 1);
+	str_append_z(out, "]}");
+}
+
 static void add_event(struct events *events, const struct candidate_text *c, size_t at,
 	uint32_t step, uint32_t n_tokens)
 {
@@ -1127,12 +1224,15 @@ static void add_candidate(struct events *events, const struct candidate_text *c)
 
 	str_init(&showing.all, STR_NO_CAP);
 	for (size_t i = 0; i < n; i++) {
-		if (!show(&showing, i, &shown)) {
+		shown = (struct slice){"", 0};
+		if (!show(&showing, i, &shown) && !c->call->names_ids) {
 			continue;
 		}
 		at = events->raw.len;
 		str_append_z(&events->raw, "data: ");
-		if (c->api->openai) {
+		if (c->call->names_ids) {
+			put_vllm_event(&events->raw, c, i, shown);
+		} else if (c->api->openai) {
 			put_chat_event(&events->raw, c, i, showing.hidden, shown);
 		} else {
 			put_completion_event(&events->raw, c, i, shown);
@@ -1140,10 +1240,12 @@ static void add_candidate(struct events *events, const struct candidate_text *c)
 		add_event(events, c, at, (uint32_t)i + 1, showing.hidden);
 		showing.hidden = 0;
 	}
-	at = events->raw.len;
-	str_append_z(&events->raw, "data: ");
-	(c->api->openai ? put_chat_end : put_completion_end)(&events->raw, c);
-	add_event(events, c, at, (uint32_t)n, showing.hidden);
+	if (!c->call->names_ids) {
+		at = events->raw.len;
+		str_append_z(&events->raw, "data: ");
+		(c->api->openai ? put_chat_end : put_completion_end)(&events->raw, c);
+		add_event(events, c, at, (uint32_t)n, showing.hidden);
+	}
 	str_release(&showing.all);
 }
 
@@ -1192,7 +1294,7 @@ static void write_stream(struct api *api, struct api_call *call, enum fault faul
 			call->prompt.n,
 			(unsigned long long)call->n_tokens + (fault == FAULT_WRONG_COUNT));
 	}
-	if (api->openai) {
+	if (api->openai || call->names_ids) {
 		str_append_z(&events.raw, "data: [DONE]\n\n");
 		add_to_body(call, (struct slice){events.raw.data, events.raw.len}, 0, 0);
 	}
@@ -1368,7 +1470,8 @@ static bool read_vllm(struct api *api, struct api_call *call)
 		return refuse(call, 404, "NotFoundError", "The model `%s` does not exist.", model);
 	}
 	if (!want_sampling(call) || !want_bool(call, "return_token_ids", &call->return_ids) ||
-		!want_int(call, "n", &n) || !want_int(call, "logprobs", &logprobs) ||
+		!want_bool(call, "stream", &call->stream) || !want_int(call, "n", &n) ||
+		!want_int(call, "logprobs", &logprobs) ||
 		!want_int(call, "max_tokens", &max_tokens)) {
 		return false;
 	}
@@ -1388,82 +1491,14 @@ static bool read_vllm(struct api *api, struct api_call *call)
 	return true;
 }
 
-/* The text of each token: nothing inside a character, all of it with its last byte. */
-static void put_shown_texts(struct str *out, const struct candidate_text *c, size_t n)
-{
-	struct str pending;
-
-	str_init(&pending, STR_NO_CAP);
-	for (size_t i = 0; i < n; i++) {
-		const struct vocab_token *token = &c->api->vocab.tokens[c->text->ids.items[i]];
-		struct json_writer w = {.out = out};
-
-		str_append(&pending, token->bytes, token->len);
-		str_append_z(out, i ? "," : "");
-		if (utf8_valid(pending.data, pending.len)) {
-			json_put_str(&w, pending.data, pending.len);
-			str_reset(&pending);
-		} else {
-			str_append_z(out, "\"\"");
-		}
-	}
-	str_release(&pending);
-}
-
-static void put_logprobs(struct str *out, const struct candidate_text *c, size_t n)
-{
-	str_append_z(out, "{\"text_offset\":[],\"token_logprobs\":[");
-	for (size_t i = 0; i < n; i++) {
-		bool nan = c->fault == FAULT_NAN && i == 0;
-
-		str_append_z(out, i ? "," : "");
-		str_append_z(
-			out, nan ? "NaN" : model_logprob(c->prompt, c->text, i, &c->api->vocab));
-	}
-	str_append_z(out, "],\"tokens\":[");
-	put_shown_texts(out, c, n);
-	str_append_z(out, "],\"top_logprobs\":[");
-	for (size_t i = 0; i < n; i++) {
-		str_append_z(out, i ? ",{" : "{");
-		put_alternatives(out, c, i, c->call->n_probs,
-			model_logprob(c->prompt, c->text, i, &c->api->vocab));
-		str_append_c(out, '}');
-	}
-	str_append_z(out, "]}");
-}
-
-static void put_vllm(struct str *out, const struct candidate_text *c)
-{
-	size_t n = c->text->ids.n;
-
-	str_printf(out, "{\"index\":%u,\"text\":", c->index);
-	put_text(out, c);
-	str_append_z(out, ",\"logprobs\":");
-	if (c->call->has_probs) {
-		put_logprobs(out, c, n - (n && c->fault == FAULT_WRONG_COUNT));
-	} else {
-		str_append_z(out, "null");
-	}
-	str_printf(out, ",\"finish_reason\":\"%s\",\"stop_reason\":",
-		c->text->stop == MODEL_LIMIT ? "length" : "stop");
-	if (c->text->stop == MODEL_WORD) {
-		field_stopping_word(out, c);
-	} else {
-		str_append_z(out, "null");
-	}
-	str_append_z(out, ",\"token_ids\":");
-	if (c->call->return_ids) {
-		write_ids(out, c->text->ids.items, n);
-	} else {
-		str_append_z(out, "null");
-	}
-	str_append_z(out, ",\"prompt_logprobs\":null,\"prompt_token_ids\":null}");
-}
-
 static void write_vllm(struct api *api, struct api_call *call, enum fault fault)
 {
 	uint64_t wrong = fault == FAULT_WRONG_COUNT && !call->has_probs;
 
+	if (call->stream) {
+		write_stream(api, call, fault);
+		return;
+	}
 	str_append_z(
 		&call->body, "{\"id\":\"cmpl-0\",\"object\":\"text_completion\",\"choices\":[");
 	put_candidates(api, call, fault, put_vllm);

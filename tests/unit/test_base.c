@@ -186,6 +186,64 @@ START_TEST(json_is_read_as_it_is_written)
 	}
 END_TEST
 
+/* Texts are read eight bytes at a time: whatever is no plain byte must be seen in each place of the eight. */
+START_TEST(json_sees_every_byte_of_a_text)
+	{
+		static const struct {
+			const char *written, *meant; /* meant NULL: refused */
+		} marks[] = {{"\\n", "\n"}, {"\\\"", "\""}, {"\x1f", NULL}, {"\t", NULL},
+			{"\xc3\xa9", "\xc3\xa9"}, {"\x80", NULL}, {"\x7f", "\x7f"},
+			{"\\u00e9", "\xc3\xa9"}, {"\\ud83d\\ude00", "\xf0\x9f\x98\x80"},
+			{" !#[]", " !#[]"}};
+		char plain[] = "abcdefghijklmnopqrstuvwxyz", text[100], meant[100];
+		int before = _i % 20, behind = _i / 20;
+		for (size_t k = 0; k < ARRAY_LEN(marks); k++) {
+			struct error err = {0};
+			int n = snprintf(text, sizeof(text), "[\"%.*s%s%.*s\",1]", before, plain,
+				marks[k].written, behind, plain);
+			struct json *root = json_parse(text, (size_t)n, &err);
+			ck_assert_msg(!!root == !!marks[k].meant, "%s", text);
+			if (root) {
+				size_t len;
+				const char *got = json_str(json_at(root, 0), &len);
+				n = snprintf(meant, sizeof(meant), "%.*s%s%.*s", before, plain,
+					marks[k].meant, behind, plain);
+				ck_assert_uint_eq(len, (size_t)n);
+				ck_assert_str_eq(got, meant);
+			}
+			json_free(root);
+		}
+	}
+END_TEST
+
+START_TEST(json_reads_lists_of_integers)
+	{
+		static const struct {
+			const char *text;
+			bool fine;
+			int64_t second;
+		} lists[] = {{"[1,22,333]", true, 22}, {"[1,0,2]", true, 0}, {"[1,00,2]", false, 0},
+			{"[1,-0,2]", true, 0}, {"[1,-7,2]", true, -7},
+			{"[1,999999999999999999,2]", true, 999999999999999999},
+			{"[1,9223372036854775807,2]", true, INT64_MAX},
+			{"[1,9223372036854775808,2]", false, 0},
+			{"[1,-9223372036854775808,2]", true, INT64_MIN}, {"[1 , 5 , 6]", true, 5},
+			{"[1,5", false, 0}, {"[1,5,", false, 0}, {"[1,5,]", false, 0},
+			{"[,5]", false, 0}, {"[1,,5]", false, 0}, {"[1,5x]", false, 0}};
+		for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+			struct error err = {0};
+			struct json *root = json_parse(lists[i].text, strlen(lists[i].text), &err);
+			int64_t got = -1;
+			ck_assert_msg(!!root == lists[i].fine, "%s: %s", lists[i].text, err.msg);
+			ck_assert_msg(!root ||
+					(json_int(json_at(root, 1), &got) &&
+						got == lists[i].second),
+				"%s", lists[i].text);
+			json_free(root);
+		}
+	}
+END_TEST
+
 START_TEST(json_keeps_the_order_of_members)
 	{
 		struct error err = {0};
@@ -578,6 +636,8 @@ int main(void)
 	tcase_add_test(t, utf8_refuses_surrogates_overlong_and_cut_sequences);
 	tcase_add_test(t, json_writer_escapes_and_reader_gives_it_back);
 	tcase_add_loop_test(t, json_is_read_as_it_is_written, 0, ARRAY_LEN(json_values));
+	tcase_add_loop_test(t, json_sees_every_byte_of_a_text, 0, 400);
+	tcase_add_test(t, json_reads_lists_of_integers);
 	tcase_add_test(t, json_keeps_the_order_of_members);
 	tcase_add_loop_test(t, json_says_what_is_wrong_and_where, 0, ARRAY_LEN(json_wrongs));
 	tcase_add_test(t, json_limits_brackets_in_each_other);

@@ -360,6 +360,142 @@ START_TEST(llamacpp_events_that_make_no_sense)
 	}
 END_TEST
 
+/* --- vLLM: events of a real one (0.32), shortened --- */
+
+#define VLLM_EVENT(i, text, probs, tokens, ids, finish, stop, prompt)                          \
+	"{\"id\":\"cmpl-1\",\"object\":\"text_completion\",\"model\":\"smol\",\"choices\":[{"  \
+	"\"index\":" #i ",\"text\":\"" text                                                    \
+	"\",\"logprobs\":{\"text_offset\":[0],\"token_logprobs\":" probs ",\"tokens\":" tokens \
+	",\"top_logprobs\":[{\"2\":-1.5,\"In\":-3.5}]},\"finish_reason\":" finish              \
+	",\"stop_reason\":" stop ",\"prompt_token_ids\":" prompt ",\"token_ids\":" ids "}]}"
+
+START_TEST(vllm_events_make_the_candidate)
+	{
+		job.top_logprobs = 2;
+		facts.n_vocab = 0;
+		restart(2);
+		good(&dialect_vllm,
+			VLLM_EVENT(
+				0, "", "[-3.5]", "[\"In\"]", "[788]", "null", "null", "[0,1,2]"));
+		good(&dialect_vllm,
+			VLLM_EVENT(1, "", "[-1.5]", "[\"2\"]", "[34]", "null", "null", "[0,1,2]"));
+		ck_assert_uint_eq(stream.n_prompt, 3);
+		/* What was sampled while nobody read comes in one event. */
+		good(&dialect_vllm,
+			VLLM_EVENT(0, "In mathematics,", "[-0.25,-0.5]", "[\" mathematics\",\",\"]",
+				"[6530,28]", "\"length\"", "null", "null"));
+		ck_assert(!stream.candidates[1].ended);
+		good(&dialect_vllm,
+			VLLM_EVENT(1, "2", "[-2]", "[\"<|im_end|>\"]", "[2]", "\"stop\"", "null",
+				"null"));
+		good(&dialect_vllm, "{\"choices\":[],\"usage\":{\"prompt_tokens\":3}}");
+		conclude(&dialect_vllm, 0);
+		ck_assert_uint_eq(candidate.i, 4);
+		ck_assert_int_eq(candidate.finish, FINISH_LENGTH);
+		ck_assert_uint_eq(candidate.n_ids, 3);
+		ck_assert(candidate.ids[0] == 788 && candidate.ids[1] == 6530 &&
+			candidate.ids[2] == 28);
+		ck_assert(candidate.logprobs[0] == -3.5 && candidate.logprobs[2] == -0.5);
+		ck_assert(slice_eq_z(candidate.text, "In mathematics,"));
+		ck_assert_uint_eq(candidate.n_top, 2);
+		conclude(&dialect_vllm, 1);
+		ck_assert_int_eq(candidate.finish, FINISH_STOP);
+		ck_assert_uint_eq(candidate.n_ids, 2);
+		ck_assert_uint_eq(candidate.ids[1], 2);
+	}
+END_TEST
+
+START_TEST(vllm_no_id_of_a_character_is_hidden)
+	{
+		facts.n_vocab = 0;
+		restart(1);
+		good(&dialect_vllm,
+			VLLM_EVENT(0, "", "[-2]", "[\"\"]", "[10813]", "null", "null", "[0,1,2]"));
+		good(&dialect_vllm,
+			VLLM_EVENT(0, "", "[-1]", "[\"\"]", "[116]", "null", "null", "null"));
+		good(&dialect_vllm,
+			VLLM_EVENT(0, "\xf0\x9f\xa6\x80", "[-1]", "[\"\xf0\x9f\xa6\x80\"]", "[218]",
+				"\"length\"", "null", "null"));
+		conclude(&dialect_vllm, 0);
+		ck_assert_uint_eq(candidate.n_ids, 3);
+		ck_assert(slice_eq_z(candidate.text, "\xf0\x9f\xa6\x80"));
+	}
+END_TEST
+
+START_TEST(vllm_a_stop_string_takes_its_ids_along)
+	{
+		sampling.stop = stop_strings;
+		sampling.n_stop = 1;
+		job.logprobs = false; /* asked for all the same: they have the texts */
+		facts.n_vocab = 0;
+		restart(1);
+		good(&dialect_vllm,
+			VLLM_EVENT(0, "", "[-1]", "[\"2\"]", "[34]", "null", "null", "[0,1,2]"));
+		good(&dialect_vllm,
+			VLLM_EVENT(0, "", "[-1,-1]", "[\" +\",\" \"]", "[1232,216]", "null", "null",
+				"null"));
+		good(&dialect_vllm,
+			VLLM_EVENT(0, "", "[-1]", "[\"6\"]", "[38]", "null", "null", "null"));
+		good(&dialect_vllm,
+			VLLM_EVENT(0, "2 + 6", "[-1]", "[\" equals\"]", "[16473]", "\"stop\"",
+				"\" equals\"", "null"));
+		conclude(&dialect_vllm, 0);
+		ck_assert_int_eq(candidate.finish, FINISH_STOP_STRING);
+		ck_assert_uint_eq(candidate.n_ids, 4);
+		ck_assert_ptr_null(candidate.logprobs);
+	}
+END_TEST
+
+START_TEST(vllm_events_that_make_no_sense)
+	{
+		bad(&dialect_vllm, "{\"index\":0}", "no list 'choices'");
+		bad(&dialect_vllm, "{\"choices\":[{\"index\":0}]}", "no 'text'");
+		bad(&dialect_vllm,
+			VLLM_EVENT(1, "a", "[-1]", "[\"a\"]", "[1]", "null", "null", "null"),
+			"of candidate 1");
+		bad(&dialect_vllm,
+			VLLM_EVENT(0, "a", "[-1]", "[\"a\"]", "[17]", "null", "null", "null"),
+			"not in the vocabulary");
+		bad(&dialect_vllm,
+			VLLM_EVENT(0, "a", "[-1]", "[\"a\"]", "[1,1]", "null", "null", "null"),
+			"2 ids and probabilities of 1");
+		bad(&dialect_vllm,
+			VLLM_EVENT(0, "a", "[1.5]", "[\"a\"]", "[1]", "null", "null", "null"),
+			"no valid number");
+		bad(&dialect_vllm, VLLM_EVENT(0, "a", "[-1]", "[7]", "[1]", "null", "null", "null"),
+			"has no text");
+		bad(&dialect_vllm,
+			VLLM_EVENT(0, "a", "[-1]", "[\"a\"]", "[1]", "null", "null", "[0,1]"),
+			"a prompt of 2 tokens");
+		bad(&dialect_vllm,
+			VLLM_EVENT(0, "a", "[-1]", "[\"a\"]", "[1]", "null", "null", "[0,1,3]"),
+			"another prompt");
+		bad(&dialect_vllm,
+			"{\"choices\":[{\"index\":0,\"text\":\"a\",\"token_ids\":[1],\"finish_"
+			"reason\":null}]}",
+			"probabilities of 0");
+		restart(1);
+		bad(&dialect_vllm, VLLM_EVENT(0, "", "[]", "[]", "[]", "\"stop\"", "null", "null"),
+			"not with the id");
+		job.logprobs = false;
+		restart(1);
+		for (int i = 0; i < 9; i++)
+			good(&dialect_vllm,
+				"{\"choices\":[{\"index\":0,\"text\":\"a\",\"token_ids\":[1],"
+				"\"finish_reason\":null}]}");
+		bad(&dialect_vllm,
+			"{\"choices\":[{\"index\":0,\"text\":\"a\",\"token_ids\":[1],\"finish_"
+			"reason\":null}]}",
+			"more ids came");
+		restart(1);
+		good(&dialect_vllm,
+			"{\"choices\":[{\"index\":0,\"text\":\"a\",\"token_ids\":[1],\"finish_"
+			"reason\":\"abort\"}]}");
+		conclude(&dialect_vllm, 0);
+		ck_assert_int_eq(candidate.reason, ENGINE_REJECTED);
+	}
+END_TEST
+
 #define CHUNK(delta, finish)                                                       \
 	"{\"choices\":[{\"index\":0,\"delta\":" delta ",\"finish_reason\":" finish \
 	"}],\"usage\":null}"
@@ -660,6 +796,10 @@ int main(void)
 	tcase_add_test(dialects_case, llamacpp_a_stop_string_takes_its_ids_along);
 	tcase_add_test(dialects_case, llamacpp_candidates_of_a_request_are_told_apart);
 	tcase_add_test(dialects_case, llamacpp_events_that_make_no_sense);
+	tcase_add_test(dialects_case, vllm_events_make_the_candidate);
+	tcase_add_test(dialects_case, vllm_no_id_of_a_character_is_hidden);
+	tcase_add_test(dialects_case, vllm_a_stop_string_takes_its_ids_along);
+	tcase_add_test(dialects_case, vllm_events_that_make_no_sense);
 	tcase_add_test(dialects_case, openai_events_make_the_candidate);
 	tcase_add_test(dialects_case, openai_ends_without_a_count);
 	tcase_add_test(dialects_case, openai_events_that_make_no_sense);

@@ -27,10 +27,10 @@ stages:
   - sample:
       sources: [{{path: rows.jsonl}}]
       template: template.yaml
-  - generate: {{engine: student, candidates: {candidates}, logprobs: true, truncated: score, sampling: {{max_tokens: {max_tokens}, temperature: 0.8, top_p: 0.95}}}}
+  - generate: {{engine: student, candidates: {candidates}, logprobs: true, truncated: score, sampling: {{max_tokens: {max_tokens}, temperature: 0.8, top_p: 0.95}}{more}}}
   - verify:
 {verifiers}
-  - select: {{per_prompt: {candidates}}}
+  - select: {{per_prompt: 3}}
   - pack: {{context: 1024}}
 accept: "1"
 '''
@@ -43,6 +43,9 @@ GENERATIVE = '''
       - safety: {{engine: student, template: {prompts}/safety-instruct.yaml, max_tokens: 8}}
       - reward: {{engine: scorer, template: {prompts}/reward-conversation.yaml, api: classify}}
       - reward: {{engine: scorer, template: {prompts}/reward-conversation.yaml, api: pooling, as: pooled}}
+'''
+LENGTH = '''
+      - length: {{}}
 '''
 WITH_HEAD = '''
       - reward: {{engine: scorer, template: {prompts}/reward-conversation.yaml}}
@@ -86,6 +89,7 @@ def write(name, text):
 def night(thresh, workdir, **words):
     prompts = os.path.join(os.environ['THRESH_SOURCE'], 'prompts')
     words['verifiers'] = words['verifiers'].format(prompts=prompts)
+    words.setdefault('more', '')
     write(workdir + '.yaml', PIPELINE.format(workdir=workdir, **words))
     online = subprocess.run([thresh, 'check', '--online', '--trial-time', '0s', workdir + '.yaml'], capture_output=True, text=True)
     run = subprocess.run([thresh, 'run', workdir + '.yaml', '--run-id', 'night', '--json'], capture_output=True, text=True)
@@ -133,36 +137,41 @@ def check_prompts(url, rows):
             check('the_prompt_has_the_ids_of_the_server', kept == theirs, kept, theirs)
 
 
-def check_candidates(thresh, url, model, rows, max_tokens):
+def check_candidates(thresh, url, model, workdir):
+    """
+    What is kept must be what the server could have sampled: its text is that of its ids, and the server gives these ids, behind this prompt,
+    the logprobs that were kept. (Asking with the same seed again is no test: what else is in a batch or a cache changes the numbers.)
+    """
+    rows = query(thresh, workdir, 'select c.id, c.finish, prompt_ids(c.prompt) as prompt, ids(c.id) as ids, text(c.id) as text from candidate c order by c.id')
     ended = 0
     for row in rows:
         prompt, kept = json.loads(row['prompt']), json.loads(row['ids'])
-        body = {'model': model, 'prompt': prompt, 'max_tokens': max_tokens, 'seed': row['seed'], 'temperature': 0.8, 'top_p': 0.95,
-                'top_k': -1, 'min_p': 0, 'repetition_penalty': 1, 'logprobs': 1, 'return_token_ids': True}
-        choice = ask(url, '/v1/completions', body)[1]['choices'][0]
-        check('the_same_seed_gives_the_ids_that_were_kept', kept == choice['token_ids'], row, choice)
-        check('and_the_text_and_the_finish', row['text'] == choice['text'] and row['finish'] == choice['finish_reason'], row, choice)
+        shown = ask(url, '/detokenize', {'tokens': kept[:-1] if row['finish'] == 'stop' else kept})[1]['prompt']
+        check('the_text_is_that_of_the_ids', shown.rstrip('\ufffd') == row['text'].rstrip('\ufffd'), shown, row)
         if row['finish'] == 'stop':
             ended += 1
             check('its_last_token_is_the_end_of_the_turn', ask(url, '/detokenize', {'tokens': kept[-1:]})[1]['prompt'].startswith('<'), kept)
-        check_sequence(thresh, row, prompt, kept, choice['logprobs']['token_logprobs'])
+        body = {'model': model, 'prompt': prompt + kept, 'max_tokens': 1, 'prompt_logprobs': 0}
+        told = ask(url, '/v1/completions', body)[1]['choices'][0]['prompt_logprobs'][len(prompt):]
+        check_sequence(thresh, workdir, row, prompt, kept, [entry[str(id)]['logprob'] for entry, id in zip(told, kept)])
     print(f'# {ended} of {len(rows)} candidates ended by themselves')
+    return len(rows)
 
 
-def check_sequence(thresh, row, prompt, kept, logprobs):
-    out = subprocess.run([thresh, 'inspect', 'night/shards/night', '--id', str(row['id']), '--tokens', '--json'], capture_output=True, text=True)
+def check_sequence(thresh, workdir, row, prompt, kept, logprobs):
+    out = subprocess.run([thresh, 'inspect', f'{workdir}/shards/night', '--id', str(row['id']), '--tokens', '--json'], capture_output=True, text=True)
     shown = json.loads(out.stdout or '{}')
     check('the_shard_has_these_ids', shown.get('ids') == prompt + kept, shown, out.stderr)
     check('and_trains_on_the_sampled_ones', shown.get('mask') == [0] * len(prompt) + [1] * len(kept), shown.get('mask'))
     told = shown.get('logprobs') or []
-    near = len(told) == len(kept) and all(b is None or abs(a - b) <= 0.05 + 0.02 * abs(b) for a, b in zip(told, logprobs))
+    near = len(told) == len(kept) and all(abs(a - b) <= 0.3 + 0.05 * abs(b) for a, b in zip(told, logprobs))
     check('with_the_logprobs_of_the_server', near, told, logprobs)
 
 
 def generating(thresh, url):
     status, models = ask(url, '/v1/models')
     model, max_tokens = models['data'][0]['id'], 16
-    online, summary = night(thresh, 'night', url=url, scorer=url, candidates=2, max_tokens=max_tokens, verifiers=GENERATIVE)
+    online, summary = night(thresh, 'night', url=url, scorer=url, candidates=2, max_tokens=max_tokens, verifiers=LENGTH)
     check('it_is_known_for_a_vllm_with_ids', 'vllm dialect' in online and 'ids yes, logprobs yes, n yes, seeds yes' in online, online)
     check('no_candidate_has_failed', summary['failed'] == 0 and summary['candidates'] == 4, summary)
     verified = subprocess.run([thresh, 'inspect', '--verify', 'night/shards/night'], capture_output=True, text=True)
@@ -170,17 +179,31 @@ def generating(thresh, url):
     rows = query(thresh, 'night', "select c.id, c.seed, c.finish, prompt_ids(c.prompt) as prompt, ids(c.id) as ids, text(c.id) as text, "
                  "json_extract(fields(c.prompt), '$.question') as question from candidate c order by c.id")
     check_prompts(url, [rows[0], rows[2]])
-    check_candidates(thresh, url, model, rows, max_tokens)
-    for score in scores_of(thresh, 'night', 'judge'):
+    check_candidates(thresh, url, model, 'night')
+
+
+def verifying(thresh, url):
+    _, summary = night(thresh, 'judged', url=url, scorer=url, candidates=2, max_tokens=16, verifiers=GENERATIVE)
+    check('nothing_but_scores_is_missing', summary['failed'] == 0 and summary['candidates'] == 4, summary)
+    for score in scores_of(thresh, 'judged', 'judge'):
         detail = json.loads(score['detail'] or '{}')
         check('the_judge_has_masses', score['reason'] in ('verdict', 'no_verdict') and 0 <= detail.get('yes', 0) + detail.get('no', 0) <= 1.01, score)
-    for score in scores_of(thresh, 'night', 'steps'):
+    for score in scores_of(thresh, 'judged', 'steps'):
         check('steps_are_asked_by_logprobs', score['reason'] in ('scored', 'no_verdict', 'too_many_steps', 'no_steps'), score)
-    for score in scores_of(thresh, 'night', 'safety'):
+    for score in scores_of(thresh, 'judged', 'safety'):
         check('safety_reads_what_it_says', score['reason'] not in ('engine', 'prompt', 'special'), score)
     for verifier in 'reward', 'pooled':
-        for score in asked_of(thresh, 'night', verifier):
+        for score in asked_of(thresh, 'judged', verifier):
             check('a_model_without_a_head_has_no_scores', score['value'] is None and score['reason'] == 'no_endpoint', score)
+
+
+def streaming(thresh, url):
+    """A guard, even one that never strikes, has candidates streamed; so has a request for several."""
+    model = ask(url, '/v1/models')[1]['data'][0]['id']
+    for workdir, per_request, more in ('streamed', 1, ', guard: {loop: 1000}'), ('several', 3, ''):
+        candidates = f'{{min: 3, max: 3, per_request: {per_request}}}'
+        night(thresh, workdir, url=url, scorer=url, candidates=candidates, max_tokens=24, verifiers=LENGTH, more=more)
+        check(f'{workdir}_all_came', check_candidates(thresh, url, model, workdir) == 6)
 
 
 def scoring(thresh, url, reward_url):
@@ -211,6 +234,8 @@ def main():
         write('rows.jsonl', ''.join(json.dumps(row) + '\n' for row in ROWS))
         if url:
             generating(thresh, url)
+            streaming(thresh, url)
+            verifying(thresh, url)
         if url and reward_url:
             scoring(thresh, url, reward_url)
         elif not reward_url:
