@@ -1,11 +1,10 @@
 /*
- * make_page FOLDER: a ledger of a small night in which everything that can be hostile is, its history, and the page of it in
- * FOLDER/report.html, for run_page.py.
+ * For run_page.py: `make_page ledger FOLDER` makes a ledger of a small night in which everything that can be hostile is, and
+ * `make_page page FOLDER` the page of it.
  */
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "ledger/history.h"
 #include "ledger/ledger.h"
 #include "registry.h"
 #include "report/report.h"
@@ -140,50 +139,52 @@ static void set_facts(struct ledger *l)
 	check(ledger_flush(l, &err));
 }
 
-/* Three nights, the last of them this one. */
-static void add_history(struct ledger *l, const char *dir, const char *ledger_path)
+/* FOLDER/summary.json: what history would have of the night, with members that other parts of thresh may put there. */
+static void write_summary(struct ledger *l, const char *dir)
 {
 	struct str summary;
 	str_init(&summary, STR_NO_CAP);
 	struct json_writer w = {.out = &summary};
-	AUTO_FREE char *path = file_join(dir, "history.db");
-	struct history *h = history_open(path, &err);
-	check(h);
 	check(summary_json(l, &w, &err));
-	summary.data[--summary.len] =
-		'\0'; /* the brace: facts of nights that others know are members as well */
+	summary.data[--summary.len] = '\0'; /* the brace */
 	str_append_z(&summary,
 		",\"figures\":{\"pass_at_1\":0.5,\"vote_at_k\":null},\"gate\":{\"conditions\":[{"
 		"\"sql\":"
 		"\"accepted > 1 and '<b>' = 'x'\",\"holds\":false,\"why\":\"<i>\"},{\"sql\":\"1\","
 		"\"holds\":true}]}}");
-	const char *const earlier = "{\"candidates\":100,\"accepted\":20,\"chosen\":20,"
-				    "\"tokens_generated\":9000,\"tokens_accepted\":1000,"
-				    "\"generate_ms\":100000}";
-	check(history_record(h, "first", 1, ledger_path, earlier, BEGAN_MS - 2, &err) &&
-		history_record(h, "<second>", 2, ledger_path, "not JSON", BEGAN_MS - 1, &err) &&
-		history_record(h, "night", 3, ledger_path, summary.data, BEGAN_MS, &err));
-	history_close(h);
+	check(file_publish(dir, "summary.json", summary.data, summary.len, &err));
 	str_release(&summary);
+}
+
+static void make_ledger(const char *dir, const char *path)
+{
+	struct ledger *l = ledger_open(path, LEDGER_CREATE, &err);
+	check(l);
+	add_all(l);
+	set_facts(l);
+	write_summary(l, dir);
+	ledger_close(l);
+}
+
+static void make_page(const char *dir, const char *path)
+{
+	AUTO_FREE char *page = file_join(dir, REPORT_FILE);
+	struct ledger *l = ledger_open(path, LEDGER_READ, &err);
+	check(l);
+	check(report_write(&(struct report_source){l, dir, "<x>.yaml"}, page, &err));
+	ledger_close(l);
 }
 
 int main(int argc, char **argv)
 {
 	static const struct stage_ops *const stages[] = {NULL};
 	static const struct verifier_ops *const verifiers[] = {NULL};
-	if (argc != 2) {
-		fprintf(stderr, "usage: make_page FOLDER\n");
+	if (argc != 3) {
+		fprintf(stderr, "usage: make_page ledger|page FOLDER\n");
 		return 2;
 	}
 	registry_set(stages, verifiers);
-	AUTO_FREE char *path = file_join(argv[1], "ledger.db");
-	AUTO_FREE char *page = file_join(argv[1], REPORT_FILE);
-	struct ledger *l = ledger_open(path, LEDGER_CREATE, &err);
-	check(l);
-	add_all(l);
-	set_facts(l);
-	add_history(l, argv[1], path);
-	check(report_write(&(struct report_source){l, argv[1], "<x>.yaml"}, page, &err));
-	ledger_close(l);
+	AUTO_FREE char *path = file_join(argv[2], "ledger.db");
+	(strcmp(argv[1], "ledger") == 0 ? make_ledger : make_page)(argv[2], path);
 	return 0;
 }

@@ -2,8 +2,10 @@
 
     run_page.py MAKE_PAGE          TAP; skipped where there is no Chromium (Debian: chromium-headless-shell or chromium)
 """
+import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -229,6 +231,20 @@ class Tests:
         assert page.run('document.querySelector("noscript").textContent.includes("needs JavaScript")')
 
 
+def make_page(program, folder):
+    """A night and the two before it, one of which has no summary that could be read."""
+    subprocess.run([program, 'ledger', folder], check=True)
+    with open(os.path.join(folder, 'summary.json')) as f:
+        summary = f.read()
+    earlier = {'candidates': 100, 'accepted': 20, 'chosen': 20, 'tokens_generated': 9000, 'tokens_accepted': 1000, 'generate_ms': 100000}
+    db = sqlite3.connect(os.path.join(folder, 'history.db'))
+    db.execute('CREATE TABLE run (run TEXT PRIMARY KEY, number INTEGER, ended_ms INTEGER, summary TEXT)')
+    db.executemany('INSERT INTO run VALUES (?, ?, ?, ?)', [('first', 1, 1, json.dumps(earlier)), ('<second>', 2, 2, 'not JSON'), ('night', 3, 3, summary)])
+    db.commit()
+    db.close()
+    subprocess.run([program, 'page', folder], check=True)
+
+
 def main():
     if not devtools.program():
         print('1..0 # SKIP there is no Chromium (Debian: chromium-headless-shell)')
@@ -236,7 +252,7 @@ def main():
     failed = False
     names = [n for n, v in vars(Tests).items() if not n.startswith('_') and n != 'open' and callable(v)]
     with tempfile.TemporaryDirectory(prefix='thresh-page-') as folder, devtools.Browser() as browser:
-        subprocess.run([os.path.abspath(sys.argv[1]), folder], check=True)
+        make_page(os.path.abspath(sys.argv[1]), folder)
         tests = Tests(browser, os.path.join(folder, 'report.html'))
         for i, name in enumerate(names, 1):
             try:
