@@ -91,15 +91,21 @@ static void tile_yield(struct page *p)
 	end_tile(p);
 }
 
+/* The time of the generating is written when a sitting ends; until then, how long it has been going on. */
+static double generating_ms(const struct page *p)
+{
+	double ms = page_num(p->summary, "generate_ms");
+	return ms > 0 ? ms : (double)(p->tally.extent.end_ms - p->tally.extent.begin_ms);
+}
+
 static void tile_speed(struct page *p)
 {
-	double ms = page_num(p->summary, "generate_ms"),
-	       tokens = page_num(p->summary, "tokens_generated");
+	double ms = generating_ms(p), tokens = page_num(p->summary, "tokens_generated");
 	begin_tile(p, "Speed",
 		ms > 0 ? arena_printf(&p->arena, "%s\xc2\xa0/s",
 				 page_count(p, (int64_t)(1000 * tokens / ms + 0.5)))
 		       : "\xe2\x80\x93");
-	html_textf(&p->h, "tokens, over %s of generating", page_duration(p, (int64_t)fmax(ms, 0)));
+	html_textf(&p->h, "tokens, over %s of generating", page_duration(p, (int64_t)ms));
 	end_tile(p);
 }
 
@@ -196,31 +202,36 @@ static void note_gate(struct notes *n)
 	}
 }
 
-static int64_t cut_candidates(struct page *p)
+static bool is_cut(const struct tally_stratum *s)
 {
 	static const char *const cuts[] = {
 		"token_limit", "context_limit", "loop", "after_answer", "length_outlier"};
-	int64_t n = 0;
-	for (size_t i = 0; i < p->tally.n_strata; i++) {
-		const struct tally_stratum *s = &p->tally.strata[i];
-		for (size_t k = 0; k < ARRAY_LEN(cuts); k++) {
-			n += s->state == STATE_REJECTED && strcmp(s->reason, cuts[k]) == 0 ? s->n
-											   : 0;
+	for (size_t i = 0; i < ARRAY_LEN(cuts); i++) {
+		if (s->state == STATE_REJECTED && strcmp(s->reason, cuts[i]) == 0) {
+			return true;
 		}
 	}
-	return n;
+	return false;
 }
 
 static void note_cut(struct notes *n)
 {
 	struct page *p = n->page;
-	int64_t cut = cut_candidates(p), all = page_int(p->summary, "candidates");
+	const char *reasons = "";
+	int64_t cut = 0, all = page_int(p->summary, "candidates");
+	for (size_t i = 0; i < p->tally.n_strata; i++) {
+		const struct tally_stratum *s = &p->tally.strata[i];
+		if (is_cut(s)) {
+			cut += s->n;
+			reasons = arena_printf(&p->arena, "%s%s%s %s", reasons,
+				reasons[0] ? ", " : "", s->reason, page_count(p, s->n));
+		}
+	}
 	if ((double)cut > CUT_MUCH * (double)all) {
 		note(n,
 			arena_printf(&p->arena,
 				"%s of the candidates were cut before their end: %s",
-				page_percent(p, (double)cut, (double)all),
-				page_reasons_of(p, "candidate", "rejected")));
+				page_percent(p, (double)cut, (double)all), reasons));
 	}
 }
 
