@@ -7,7 +7,6 @@
 #include <string.h>
 
 #define SOURCES_SHOWN 40
-#define BARS_MAX TALLY_BINS
 
 /* --- funnel --- */
 
