@@ -8,6 +8,7 @@
 #include "ledger/ledger.h"
 #include "measure.h"
 #include "progress.h"
+#include "report/report.h"
 #include "run.h"
 #include "runner.h"
 #include "summary.h"
@@ -21,7 +22,7 @@ struct run_flags {
 	struct cli_strings sets;
 	struct run_options options;
 	const char *log_level;
-	bool json;
+	bool json, no_report;
 };
 
 static bool set_log_level(const char *name, struct error *err)
@@ -82,16 +83,32 @@ static void print_held(const struct run *run, const char *pipeline)
 		pipeline, run->id, pipeline, run->id);
 }
 
-/* What somebody wants to type next. */
+/* The night is done with or without its page. */
+static void write_page(const struct run *run, const char *pipeline)
+{
+	struct error err = {0};
+	AUTO_FREE char *path = file_join(run->dir, REPORT_FILE);
+	const struct report_source source = {run->ledger, run->def->workdir, pipeline};
+	if (!report_write(&source, path, &err)) {
+		log_warn("the report could not be written; the run is done all the same", "reason",
+			err.msg, NULL);
+	}
+}
+
+/* What somebody wants to look at or type next. */
 static void print_next(const struct run *run, const char *pipeline)
 {
 	AUTO_FREE char *shards = xasprintf("%s/shards/%s", run->def->workdir, run->id);
+	AUTO_FREE char *page = file_join(run->dir, REPORT_FILE);
 	if (file_is_dir(shards)) {
 		printf("\nshards: %s\nnext:   thresh inspect %s\n", shards, shards);
 	} else {
 		printf("\nno shards were made\nnext:   thresh query %s \"select state, reason, "
 		       "count(*) from candidate group by 1, 2\"\n",
 			pipeline);
+	}
+	if (file_exists(page)) {
+		printf("report: %s\n", page);
 	}
 }
 
@@ -114,7 +131,7 @@ static int report(struct run *run, const char *pipeline, bool json, struct error
 	return facts.n_failed || facts.n_prompts_failed || facts.n_scores_failed ? 3 : 0;
 }
 
-static int work(struct run *run, const char *pipeline, bool json)
+static int work(struct run *run, const char *pipeline, const struct run_flags *flags)
 {
 	struct error err = {0};
 	struct progress progress;
@@ -140,7 +157,10 @@ static int work(struct run *run, const char *pipeline, bool json)
 		       "run, or is none that\n`sample` may draw (its log lines count why)\n");
 		return 0;
 	}
-	return report(run, pipeline, json, &err);
+	if (!flags->no_report) {
+		write_page(run, pipeline);
+	}
+	return report(run, pipeline, flags->json, &err);
 }
 
 static int already_done(struct run *run, bool held, const char *pipeline, bool json)
@@ -170,6 +190,8 @@ int cmd_run(int argc, char **argv)
 		{"set", "A.B=C", "override a value of the pipeline file", CLI_STRINGS, &flags.sets},
 		{"dry-run", NULL, "show what would be done, with three rendered prompts", CLI_FLAG,
 			&flags.options.dry},
+		{"no-report", NULL, "write no " REPORT_FILE " at the end", CLI_FLAG,
+			&flags.no_report},
 		{"json", NULL, "print the summary as JSON", CLI_FLAG, &flags.json},
 		{"log", "LEVEL", "error, warn, info or debug; default: info", CLI_STRING,
 			&flags.log_level},
@@ -203,7 +225,7 @@ int cmd_run(int argc, char **argv)
 	switch (opened) {
 	case RUN_OPENED:
 		exit_code = flags.options.dry ? dry_run(&run, &err) ? 0 : cli_fail(&err)
-					      : work(&run, pipeline, flags.json);
+					      : work(&run, pipeline, &flags);
 		break;
 	case RUN_ALREADY_DONE:
 	case RUN_HELD:

@@ -12,6 +12,7 @@ int cmd_check(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_why(int argc, char **argv);
+int cmd_report(int argc, char **argv);
 int cmd_query(int argc, char **argv);
 int cmd_stages(int argc, char **argv);
 int cmd_verifiers(int argc, char **argv);

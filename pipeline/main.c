@@ -17,6 +17,7 @@ static const struct command commands[] = {
 	{"status", "PIPELINE", "the funnel of a run, while it goes on or afterwards", cmd_status},
 	{"inspect", "SHARDS ...", "what is in a folder of shards", cmd_inspect},
 	{"why", "[PIPELINE] ID", "the life of one prompt or candidate", cmd_why},
+	{"report", "PIPELINE", "one HTML file: the morning after", cmd_report},
 	{"query", "PIPELINE SQL", "read-only SQL over the ledger", cmd_query},
 	{"history", "PIPELINE", "nights in a row, and the prompts by pass rate", cmd_history},
 	{"calibrate", "PIPELINE", "which threshold of a verifier to choose, against labels",

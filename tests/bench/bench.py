@@ -12,6 +12,7 @@
     bench.py billion   peak memory while 1,000,000,000 tokens are written
     bench.py rate      candidates/s of the client against wrk on a static server (bench_rate.py)
     bench.py near      near duplicates: recall, texts/s from text to persistent index against rensa, size of many signatures (bench_near.py)
+    bench.py report    time and memory of `thresh report` on a million candidates (bench_report.py)
     bench.py math      the math checker's pairs/s and verdicts, against Math-Verify (bench_math.py)
 
 Environment: THRESH, FAKE_ENGINE, BENCH_SHARD, BENCH_MATH, BENCH_NIGHT, BENCH_NEAR, THRESH_SOURCE (the checkout), THRESH_LLAMA_SERVER, THRESH_INTEROP_PYTHON, RENSA_PYTHON (one with rensa). BENCH_PROMPTS,
@@ -37,6 +38,7 @@ import time
 import bench_math
 import bench_near
 import bench_rate
+import bench_report
 import bench_waves
 
 THRESH = os.environ.get('THRESH', 'build/thresh')
@@ -506,6 +508,7 @@ if __name__ == '__main__':
          'math': lambda: bench_math.run(THRESH),
          'rate': lambda: bench_rate.run(THRESH),
          'deadline': deadline,
+         'report': lambda: bench_report.run(THRESH),
          'prefix': prefix,
          'waves': lambda: bench_waves.main(THRESH),
          'tail': lambda: bench_waves.tail(THRESH),
