@@ -814,7 +814,7 @@ struct fingerprint_visit {
 static void visit_param(void *ctx, const char *path, const char *value, const struct param *row)
 {
 	const struct fingerprint_visit *to = ctx;
-	if (row->no_fingerprint) {
+	if (row->no_fingerprint || (row->late && strcmp(value, row->def) == 0)) {
 		return;
 	}
 	to->visit(to->ctx, path, value);

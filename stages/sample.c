@@ -77,10 +77,10 @@ static const struct param source_params[] = {
 };
 
 static const struct param pass_rate_params[] = {
-	PARAM_DOUBLE("min", struct sample_config, rules.rate_min, .def = "0.1", .min = 0, .max = 1,
-		.help = "the lowest pass rate in it"),
-	PARAM_DOUBLE("max", struct sample_config, rules.rate_max, .def = "0.9", .min = 0, .max = 1,
-		.help = "the highest"),
+	PARAM_DOUBLE("min", struct sample_config, rules.rate_min, .def = "0.1", .late = true,
+		.min = 0, .max = 1, .help = "the lowest pass rate in it"),
+	PARAM_DOUBLE("max", struct sample_config, rules.rate_max, .def = "0.9", .late = true,
+		.min = 0, .max = 1, .help = "the highest"),
 	{0},
 };
 
@@ -97,14 +97,16 @@ static const struct param params[] = {
 			"in `pass_rate`; any: all"),
 	PARAM_GROUP("pass_rate", .table = pass_rate_params,
 		.help = "the window; below it a prompt is hard"),
-	PARAM_ENUM("unknown", struct sample_config, rules.unknown, .def = "last",
+	PARAM_ENUM("unknown", struct sample_config, rules.unknown, .def = "last", .late = true,
 		.names = unknown_names,
 		.help = "prompts without a pass rate are drawn when no others are left, before "
 			"all others, or not; with draw: window"),
-	PARAM_DOUBLE("retire", struct sample_config, rules.retire, .def = "0", .min = 0, .max = 1,
+	PARAM_DOUBLE("retire", struct sample_config, rules.retire, .def = "0", .late = true,
+		.min = 0, .max = 1,
 		.help = "draw no more what passes at least that often for certain (the lower end "
 			"of the 95 % interval); 0: never"),
-	PARAM_ENUM("retry", struct sample_config, rules.retry, .def = "never", .names = retry_names,
+	PARAM_ENUM("retry", struct sample_config, rules.retry, .def = "never", .late = true,
+		.names = retry_names,
 		.help = "model_changed: hard prompts are drawn again if another model tried them "
 			"last"),
 	{0},

@@ -36,6 +36,7 @@ static const struct param params[] = {
 	PARAM_U32("per_prompt", struct select_config, per_prompt, .def = "0", .min = 0,
 		.max = CANDIDATES_MAX, .help = "candidates of a prompt at most; 0: all"),
 	PARAM_ENUM("repeats", struct select_config, repeats, .def = "drop", .names = repeats_names,
+		.late = true,
 		.help = "drop: a candidate with the very tokens of another that this or an earlier "
 			"night has chosen for the prompt is left out; keep"),
 	{0},

@@ -37,6 +37,8 @@ static const struct {
 		{.settled = true, .model_decided = 4, .model_accepted = 1}, CHOICE_DRAW},
 	{"above it", {.draw = DRAW_WINDOW, .rate_min = 0.25, .rate_max = 0.75},
 		{.settled = true, .model_decided = 4, .model_accepted = 4}, CHOICE_OUTSIDE},
+	{"a little above it", {.draw = DRAW_WINDOW, .rate_min = 0.25, .rate_max = 0.75},
+		{.settled = true, .model_decided = 8, .model_accepted = 7}, CHOICE_OUTSIDE},
 	{"below it", {.draw = DRAW_WINDOW, .rate_min = 0.25, .rate_max = 0.75},
 		{.settled = true, .model_decided = 8, .model_accepted = 1}, CHOICE_OUTSIDE},
 	{"below it, for another model",
