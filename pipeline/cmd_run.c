@@ -4,10 +4,11 @@
 #include "cli.h"
 #include "commands.h"
 #include "dry_run.h"
+#include "hooks.h"
 #include "ledger/history.h"
 #include "ledger/ledger.h"
 #include "measure.h"
-#include "progress.h"
+#include "outside.h"
 #include "report/report.h"
 #include "run.h"
 #include "runner.h"
@@ -131,20 +132,14 @@ static int report(struct run *run, const char *pipeline, bool json, struct error
 	return facts.n_failed || facts.n_prompts_failed || facts.n_scores_failed ? 3 : 0;
 }
 
-static int work(struct run *run, const char *pipeline, const struct run_flags *flags)
+static int do_work(struct run *run, const char *pipeline, const struct run_flags *flags,
+	struct outside *outside, bool *out_nothing)
 {
 	struct error err = {0};
-	struct progress progress;
 	enum runner_outcome outcome = RUNNER_DONE;
-	log_set_run(run->id);
-	char stamp[40];
-	clock_stamp(clock_wall_ms(), stamp);
-	log_info(run->resumed ? "run resumes" : "run begins", "pipeline", run->def->name, "number",
-		log_fmt("%" PRId64, run->number), "time", stamp, "dir", run->dir, NULL);
-	progress_init(&progress);
-	bool ok = runner_run(run, &(struct runner_watch){progress_stage, progress_tick, &progress},
-		&outcome, &err);
-	progress_release(&progress);
+	bool ok = runner_run(
+		run, &(struct runner_watch){outside_stage, outside_tick, outside}, &outcome, &err);
+	outside_release(outside);
 	if (!ok) {
 		if (err.kind != FAIL_INTERRUPTED && !err.hint[0]) {
 			error_hint(
@@ -152,7 +147,8 @@ static int work(struct run *run, const char *pipeline, const struct run_flags *f
 		}
 		return cli_fail(&err);
 	}
-	if (outcome == RUNNER_NOTHING) {
+	*out_nothing = outcome == RUNNER_NOTHING;
+	if (*out_nothing) {
 		printf("nothing to do: every prompt of the sources has been settled by an earlier "
 		       "run, or is none that\n`sample` may draw (its log lines count why)\n");
 		return 0;
@@ -161,6 +157,77 @@ static int work(struct run *run, const char *pipeline, const struct run_flags *f
 		write_page(run, pipeline);
 	}
 	return report(run, pipeline, flags->json, &err);
+}
+
+/* For the hooks: the run's summary as a file. NULL: there is none, with a warning. */
+static char *write_summary(struct run *run)
+{
+	struct error err = {0};
+	struct str text;
+	str_init(&text, STR_NO_CAP);
+	struct json_writer w = {.out = &text};
+	bool ok = summary_json(run->ledger, &w, &err) &&
+		file_publish(run->dir, "summary.json", text.data, text.len, &err);
+	str_release(&text);
+	if (!ok) {
+		log_warn("the summary for hooks cannot be written", "error", err.msg, NULL);
+	}
+	return ok ? file_join(run->dir, "summary.json") : NULL;
+}
+
+static bool has_hooks(const struct definition *def)
+{
+	return def->hooks.on_success || def->hooks.on_failure || def->hooks.after;
+}
+
+/* The run is released before the hooks: the workdir must be free for them. */
+static void end_with_hooks(
+	struct run *run, const struct definition *def, const char *pipeline, bool opened, int code)
+{
+	bool known = opened && run->ledger;
+	AUTO_FREE char *id = known ? xstrdup(run->id) : NULL;
+	AUTO_FREE char *dir = known ? xstrdup(run->dir) : NULL;
+	AUTO_FREE char *shards = known ? xasprintf("%s/shards/%s", def->workdir, id) : NULL;
+	AUTO_FREE char *summary = known && has_hooks(def) ? write_summary(run) : NULL;
+	run_release(run);
+	if (has_hooks(def)) {
+		hooks_run(def,
+			&(struct hook_facts){.pipeline = pipeline,
+				.run = id,
+				.run_dir = dir,
+				.shards = shards && file_is_dir(shards) ? shards : NULL,
+				.summary = summary,
+				.exit_code = code});
+	}
+}
+
+static int work(struct run *run, const char *pipeline, const struct run_flags *flags)
+{
+	const struct definition *def = run->def;
+	struct outside outside;
+	char stamp[40];
+	bool nothing = false;
+	log_set_run(run->id);
+	clock_stamp(clock_wall_ms(), stamp);
+	log_info(run->resumed ? "run resumes" : "run begins", "pipeline", def->name, "number",
+		log_fmt("%" PRId64, run->number), "time", stamp, "dir", run->dir, NULL);
+	outside_init(&outside, run);
+	int code = do_work(run, pipeline, flags, &outside, &nothing);
+	outside_end(&outside, run, code);
+	end_with_hooks(run, def, pipeline, !nothing, code);
+	return code;
+}
+
+/* The night did not even begin: whoever waits for it is told as well. */
+static int not_opened(struct run *run, const struct definition *def, const char *pipeline, int code)
+{
+	if (run->lock.fd >= 0) { /* else they are those of the run that is at work */
+		struct metrics metrics;
+		metrics_init(&metrics, def);
+		metrics_end(&metrics, NULL, code);
+	}
+	end_with_hooks(run, def, pipeline, false, code);
+	return code;
 }
 
 static int already_done(struct run *run, bool held, const char *pipeline, bool json)
@@ -233,6 +300,8 @@ int cmd_run(int argc, char **argv)
 		break;
 	case RUN_FAILED:
 		exit_code = cli_fail(&err);
+		exit_code = flags.options.dry ? exit_code
+					      : not_opened(&run, &def, pipeline, exit_code);
 		break;
 	}
 	run_release(&run);

@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/text.h"
@@ -149,8 +150,14 @@ static void print_candidate(struct ledger *l, const struct ledger_candidate *c, 
 			s->detail ? " " : "", s->detail ? s->detail : "");
 	}
 	print_place(l, c, arena);
+	struct ledger_pruned pruned;
+	ledger_pruned(l, &pruned);
 	if (with_text && c->text.data) {
 		print_text("  | ", c->text);
+	} else if (with_text && pruned.at_ms && c->finish) {
+		char date[11];
+		clock_date(pruned.at_ms, date);
+		printf("  its text is gone: thresh prune, %s\n", date);
 	}
 }
 

@@ -685,6 +685,24 @@ static bool copy_run(
 		file_publish_dir(temp, run->dir, err) && open_ledger(run, err);
 }
 
+/* What is made again from `from` on must have its texts: pack takes those of the chosen, which are kept. */
+static bool check_not_pruned(struct run *run, const struct stage_def *from, struct error *err)
+{
+	struct ledger_pruned pruned;
+	ledger_pruned(run->ledger, &pruned);
+	if (!pruned.at_ms || from == &run->def->stages[run->def->n_stages - 1]) {
+		return true;
+	}
+	char date[11];
+	clock_date(pruned.at_ms, date);
+	error_set(err, FAIL_CONFIG,
+		"run '%s' was pruned on %s: the texts of %lld candidates are gone, and --from %s "
+		"needs them",
+		run->id, date, (long long)pruned.n_bodies, from->ops->name);
+	return error_hint(err, "--from %s works, with what was selected then; or take a later run",
+		run->def->stages[run->def->n_stages - 1].ops->name);
+}
+
 static bool nothing_changed(struct run *run)
 {
 	bool same = true;
@@ -739,6 +757,7 @@ static enum run_opened choose(struct run *run, const struct survey *s, struct er
 		run->resumed = in_place;
 		/* Checked before a copy is made: a refused command leaves nothing behind. */
 		if (!open_ledger(run, err) || !check_unchanged(run, from, err) ||
+			!check_not_pruned(run, from, err) ||
 			!(in_place ? reset_from(run, from, err)
 				   : copy_run(run, s->newest_id, from, err))) {
 			return RUN_FAILED;

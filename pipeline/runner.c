@@ -13,30 +13,14 @@
 #include "gate.h"
 #include "ledger/history.h"
 #include "ledger/ledger.h"
+#include "room.h"
 #include "run.h"
+#include "signals.h"
 #include "stage.h"
 #include "summary.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-/* Set by a signal while no event loop watches for it. */
-static volatile sig_atomic_t signal_came;
-
-static void on_signal(int number)
-{
-	signal_came = number;
-}
-
-/* Batch stages are short and end before we stop; whoever cannot wait sends the signal again, which kills: that is resumable, too. */
-static void watch_signals(void)
-{
-	struct sigaction action = {
-		.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
-}
 
 static bool is_done(struct run *run, const struct stage_def *s)
 {
@@ -82,11 +66,11 @@ static bool run_section(struct run *run, size_t from, size_t to, const struct ru
 {
 	bool backlog = false;
 	int64_t begun = clock_mono_ms();
-	bool ok = flow_run(
-		run, &run->def->stages[from], to - from, watch->tick, watch->ctx, &backlog, err);
+	bool ok = room_check(run, err) &&
+		flow_run(run, &run->def->stages[from], to - from, watch->tick, watch->ctx, &backlog,
+			err);
 	/* Before the stages are marked as done: a mismatch must be found again by the next sitting. */
-	ok = ok && ledger_check_books(run->ledger, err);
-	watch_signals(); /* the loop's own watch has put the default back */
+	ok = ok && ledger_check_books(run->ledger, err) && ledger_check_counts(run->ledger, err);
 	int64_t busy_ms = clock_mono_ms() - begun;
 	struct error ignored = {0};
 	/* The whole section's time stands at its first stage, as its stages work at the same time. */
@@ -147,8 +131,7 @@ bool runner_run(struct run *run, const struct runner_watch *watch, enum runner_o
 	struct error *err)
 {
 	const struct definition *def = run->def;
-	signal_came = 0;
-	watch_signals();
+	signals_watch();
 	if (!deadline_of_run(run, clock_wall_ms(), err)) {
 		struct error ignored;
 		return (run->resumed || run->options.from || run_discard(run, &ignored)) && false;
@@ -160,7 +143,8 @@ bool runner_run(struct run *run, const struct runner_watch *watch, enum runner_o
 			i = next;
 			continue;
 		}
-		if (signal_came) {
+		/* Batch stages are short and end before we stop. */
+		if (signals_count()) {
 			run->interrupted = true;
 			return error_set(err, FAIL_INTERRUPTED,
 				"interrupted before stage '%s'; the same command goes on where "

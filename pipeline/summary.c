@@ -661,7 +661,9 @@ static void print_budget(FILE *out, struct reading *r)
 		text = arena_printf(a, "%s; slots used %.1f %%", text,
 			100 * budget_number(r, "slot_ms_used") / slot_ms);
 	}
-	fprintf(out, "  %-22s %10s   %s\n", "budget", "", text);
+	if (text[0]) {
+		fprintf(out, "  %-22s %10s   %s\n", "budget", "", text);
+	}
 	if (thrown > 0) {
 		line(out, "  thrown away", (int64_t)thrown,
 			arena_printf(a, "candidates in flight, about %s tokens",

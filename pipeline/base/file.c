@@ -85,7 +85,8 @@ bool file_draft_open(struct file_draft *draft, const char *dir, const char *name
 	draft->dir = xstrdup(dir);
 	draft->name = xstrdup(name);
 	draft->path = file_join(dir, name);
-	AUTO_FREE char *temp_name = xasprintf(".tmp-%s", name);
+	AUTO_FREE char *temp_name = xasprintf(
+		".tmp-%s~", name); /* no collector takes it for the file by its ending */
 	draft->temp_path = file_join(dir, temp_name);
 	unlink(draft->temp_path);
 	draft->fd = open(draft->temp_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);

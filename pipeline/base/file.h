@@ -23,7 +23,7 @@ struct file_draft {
 	char *dir, *name, *temp_path, *path; /* own */
 };
 
-/* Opens DIR/.tmp-NAME (an older one is replaced). */
+/* Opens DIR/.tmp-NAME~ (an older one is replaced). */
 MUST_CHECK bool file_draft_open(
 	struct file_draft *draft, const char *dir, const char *name, struct error *err);
 MUST_CHECK bool file_draft_write(

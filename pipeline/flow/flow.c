@@ -13,6 +13,7 @@
 #include "engine/loop.h"
 #include "ledger/ledger.h"
 #include "run.h"
+#include "signals.h"
 #include "stage.h"
 
 #include <assert.h>
@@ -21,6 +22,7 @@
 
 #define TICK_MS 250
 #define TICKS_OF_BOOKS 20 /* between two writings of what the endpoints did */
+#define PACE_MS 1000
 
 void flow_finished(struct run *run)
 {
@@ -102,12 +104,35 @@ static void read_engine_stats(struct flow *f)
 	}
 }
 
+/* The pace of the last minute: a candidate counts when it is done, so a shorter time would jump. */
+static void read_pace(struct flow *f)
+{
+	struct flow_stats *s = &f->stats;
+	int64_t done = s->n_prompts - s->n_prompts_left - f->n_done_before;
+	size_t newest = (f->n_paces - 1) % FLOW_PACES;
+	if (!f->n_paces || s->ms_sitting - f->paces[newest].ms >= PACE_MS) {
+		newest = f->n_paces++ % FLOW_PACES;
+		f->paces[newest].ms = s->ms_sitting;
+		f->paces[newest].tokens = s->n_tokens_sitting;
+	}
+	size_t oldest = f->n_paces > FLOW_PACES ? f->n_paces % FLOW_PACES : 0;
+	int64_t ms = s->ms_sitting - f->paces[oldest].ms;
+	s->tokens_per_s = ms > 0
+		? 1000.0 * (double)(s->n_tokens_sitting - f->paces[oldest].tokens) / (double)ms
+		: 0;
+	s->eta_ms = done > 0 ? s->ms_sitting * s->n_prompts_left / done : -1;
+	s->paused = f->night->paused;
+	s->draining = f->night->draining;
+}
+
 static void show_tick(void *ctx)
 {
 	struct flow *f = ctx;
 	f->tick_timer = loop_after(f->run->loop, TICK_MS, show_tick, f);
 	f->stats.ms_sitting = clock_mono_ms() - f->started_ms;
 	read_engine_stats(f);
+	read_pace(f);
+	flow_heed_signals(f);
 	if (++f->n_ticks % TICKS_OF_BOOKS == 0) {
 		flow_write_endpoints(f);
 	}
@@ -217,7 +242,6 @@ static void engine_closed(void *ctx)
 	struct flow *f = ctx;
 	if (--f->n_engines_open == 0) {
 		close_stages(f);
-		flow_close_signals(f);
 	}
 }
 
@@ -226,6 +250,7 @@ static void close_all(struct flow *f)
 	struct run *run = f->run;
 	flow_write_endpoints(f);
 	f->closing = true;
+	flow_control_end(f);
 	flow_budget_close(f);
 	loop_timer_stop(f->commit_timer);
 	loop_timer_stop(f->tick_timer);
@@ -282,6 +307,7 @@ bool flow_run_phase(struct run *run, const struct stage_def *stages, size_t n,
 	if (!count_what_is_there(&f, err)) {
 		return false;
 	}
+	f.n_done_before = f.stats.n_prompts - f.stats.n_prompts_left;
 	f.states = xcalloc(n, sizeof(*f.states));
 	f.row = xcalloc(run->columns.n, sizeof(*f.row));
 	run->flow = &f;
@@ -290,8 +316,8 @@ bool flow_run_phase(struct run *run, const struct stage_def *stages, size_t n,
 	flow_read_endpoints(&f);
 	f.last_begun = ledger_last_begun(run->ledger);
 	flow_budget_open(&f);
-	flow_watch_signals(&f);
 	start_engines(&f);
+	flow_control_serve(&f);
 	commit_tick(&f);
 	show_tick(&f);
 	loop_run(run->loop);
@@ -309,6 +335,7 @@ bool flow_run_phase(struct run *run, const struct stage_def *stages, size_t n,
 		return false;
 	}
 	night->backlog = f.backlog;
+	run->interrupted = run->interrupted || signals_count() > f.n_signals;
 	if (f.failed) {
 		*err = f.err;
 		return false;

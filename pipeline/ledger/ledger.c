@@ -164,7 +164,8 @@ static bool create(struct ledger *l, struct error *err)
 	AUTO_FREE char *version = xasprintf("PRAGMA application_id = %d; PRAGMA user_version = %d;",
 		APPLICATION_ID, SCHEMA_VERSION);
 	return exec(l, "PRAGMA journal_mode = WAL", err) && exec(l, "BEGIN IMMEDIATE", err) &&
-		exec(l, schema_sql, err) && exec(l, version, err) && exec(l, "COMMIT", err);
+		exec(l, schema_sql, err) && exec(l, tally_sql, err) && exec(l, version, err) &&
+		exec(l, "COMMIT", err);
 }
 
 static bool check_version(struct ledger *l, struct error *err)
@@ -193,7 +194,7 @@ static bool set_up(struct ledger *l, struct error *err)
 	return (l->read_only ||
 		       exec(l,
 			       "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA "
-			       "foreign_keys = ON",
+			       "foreign_keys = ON; PRAGMA recursive_triggers = ON",
 			       err)) &&
 		exec(l,
 			"PRAGMA cache_size = -4096; PRAGMA temp_store = FILE; PRAGMA "
@@ -310,7 +311,8 @@ struct ledger *ledger_open(const char *path, enum ledger_mode mode, struct error
 	sqlite3_extended_result_codes(l->db, 0);
 	if ((mode == LEDGER_CREATE && !create(l, err)) || !check_version(l, err) ||
 		!set_up(l, err) || !add_audits(l, err) || !add_repeats(l, err) ||
-		!add_duplicates(l, err) || !load_dicts(l, err) || !ledger_add_functions(l, err)) {
+		!add_duplicates(l, err) || !ledger_open_tally(l, err) || !load_dicts(l, err) ||
+		!ledger_add_functions(l, err)) {
 		goto fail_open;
 	}
 	return l;

@@ -319,6 +319,25 @@ MUST_CHECK bool ledger_prompt_tokens(
 /* Rows that contradict each other (a settled prompt with a pending candidate, a plan row that was not chosen, ...); a mismatch
  * is FAIL_DATA naming the first. */
 MUST_CHECK bool ledger_check_books(struct ledger *l, struct error *err);
+/* Whether the counts (tally.sql) are those of the rows; reads all of them. A difference is FAIL_DATA. */
+MUST_CHECK bool ledger_check_counts(struct ledger *l, struct error *err);
+
+/* --- pruning; the run is finished and nobody else has the ledger --- */
+
+/* Bodies of candidates that were not shipped, and what they hold. */
+MUST_CHECK bool ledger_count_prunable(
+	struct ledger *l, int64_t *out_n, int64_t *out_bytes, struct error *err);
+/* Deletes them. May be stopped at any point and repeated. */
+MUST_CHECK bool ledger_prune(struct ledger *l, int64_t now_ms, struct error *err);
+/* Gives the space back to the file system; needs as much as is left, for a while. */
+MUST_CHECK bool ledger_compact(struct ledger *l, struct error *err);
+/* Whether the file has space to give back. */
+bool ledger_has_holes(struct ledger *l);
+struct ledger_pruned {
+	int64_t at_ms; /* when it was last pruned; 0: never */
+	int64_t n_bodies; /* that are gone, or were about to go when that was stopped */
+};
+void ledger_pruned(struct ledger *l, struct ledger_pruned *out);
 
 /* --- SQL for people --- */
 

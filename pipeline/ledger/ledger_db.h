@@ -36,6 +36,8 @@ void ledger_bind_z(sqlite3_stmt *stmt, int i, const char *z);
 void ledger_bind_dict(sqlite3_stmt *stmt, int i, int64_t dict);
 /* Column text copied into the arena; NULL for NULL. */
 const char *ledger_column_z(sqlite3_stmt *stmt, int i, struct arena *arena);
+/* Makes the counts of tally.sql if they are not there; on a connection that only reads, for itself alone. */
+bool ledger_open_tally(struct ledger *l, struct error *err);
 /* Registers text(), ids() and fields() on the connection. */
 bool ledger_add_functions(struct ledger *l, struct error *err);
 

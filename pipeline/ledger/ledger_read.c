@@ -248,7 +248,7 @@ static int64_t count(struct ledger *l, const char *sql)
 
 int64_t ledger_count_prompts(struct ledger *l)
 {
-	return count(l, "SELECT count(*) FROM prompt");
+	return count(l, "SELECT total(n) FROM tally WHERE what = 'prompt'");
 }
 
 int64_t ledger_last_begun(struct ledger *l)
@@ -768,18 +768,23 @@ enum ledger_found ledger_get_place(struct ledger *l, int64_t candidate, struct a
 
 /* --- books --- */
 
+/* The counts of tally.sql, and those of the candidates that are pending. */
+#define TALLY                                                                                      \
+	"(SELECT * FROM tally UNION ALL SELECT 'candidate', p.source, 'pending', '', count(*), "   \
+	"sum(c.n_tokens), count(c.n_read), total(CASE WHEN c.n_read IS NOT NULL THEN p.n_ids "     \
+	"END), total(c.n_read) FROM candidate c JOIN prompt p ON p.id = c.prompt WHERE c.state = " \
+	"'pending' GROUP BY p.source)"
+
 bool ledger_counts(struct ledger *l, struct arena *arena, struct ledger_count **out, size_t *out_n,
 	struct error *err)
 {
 	sqlite3_stmt *stmt = ledger_stmt(l,
-		"SELECT 1 AS part, 'prompt' AS what, state, reason, count(*), total(n_ids) FROM "
-		"prompt GROUP BY state, reason"
-		" UNION ALL SELECT 2, 'candidate', state, reason, count(*), total(n_tokens) FROM "
-		"candidate GROUP BY state, reason"
-		" UNION ALL SELECT 3, 'selection', outcome, NULL, count(*), total(n_tokens) FROM "
-		"selection JOIN candidate ON id = candidate GROUP BY outcome"
-		" UNION ALL SELECT 4, 'score:' || verifier, CASE WHEN value IS NULL THEN 'null' "
-		"ELSE 'known' END, reason, count(*), 0 FROM score GROUP BY verifier, 3, reason"
+		"SELECT CASE what WHEN 'prompt' THEN 1 WHEN 'candidate' THEN 2 ELSE 3 END, what, "
+		"state, nullif(reason, ''), sum(n), sum(n_tokens) FROM " TALLY
+		" GROUP BY what, state, "
+		"reason HAVING sum(n) > 0"
+		" UNION ALL SELECT 4, 'score:' || verifier, CASE WHEN known THEN 'known' ELSE "
+		"'null' END, reason, n, 0 FROM tally_score WHERE n > 0"
 		" ORDER BY 1, 2, 3, 5 DESC, 4",
 		err);
 	if (!stmt) {
@@ -808,8 +813,8 @@ bool ledger_prompt_tokens(
 	struct ledger *l, int64_t *out_sent, int64_t *out_read, int64_t *out_n, struct error *err)
 {
 	sqlite3_stmt *stmt = ledger_stmt(l,
-		"SELECT total(p.n_ids), total(c.n_read), count(*) FROM candidate c JOIN prompt p "
-		"ON p.id = c.prompt WHERE c.n_read IS NOT NULL",
+		"SELECT total(sent), total(read), total(told) FROM " TALLY
+		" WHERE what = 'candidate'",
 		err);
 	if (!stmt) {
 		return false;
@@ -865,6 +870,11 @@ static void take_change(sqlite3_stmt *stmt, struct arena *arena, void *row)
 bool ledger_changes(struct ledger *l, struct arena *arena, struct ledger_change **out,
 	size_t *out_n, struct error *err)
 {
+	*out = NULL;
+	*out_n = 0;
+	if (!count(l, "SELECT EXISTS (SELECT 1 FROM previous)")) {
+		return true;
+	}
 	sqlite3_stmt *stmt = ledger_stmt(l,
 		"SELECT 'kept' AS what, '' AS why, count(*), min(candidate) FROM previous p JOIN "
 		"selection s USING (candidate) WHERE p.outcome " IS_CHOSEN
@@ -876,8 +886,7 @@ bool ledger_changes(struct ledger *l, struct arena *arena, struct ledger_change 
 		" UNION ALL SELECT 'new', coalesce(p.outcome, 'not accepted'), count(*), "
 		"min(s.candidate) FROM selection s LEFT JOIN previous p ON p.candidate = "
 		"s.candidate WHERE s.outcome " IS_CHOSEN
-		" AND coalesce(p.outcome, '') NOT " IS_CHOSEN
-		" AND (SELECT count(*) FROM previous) > 0 GROUP BY 2 ORDER BY 1, 3 DESC, 2",
+		" AND coalesce(p.outcome, '') NOT " IS_CHOSEN " GROUP BY 2 ORDER BY 1, 3 DESC, 2",
 		err);
 	return read_rows(l, stmt, arena, sizeof(**out), take_change, out, out_n, err);
 }
@@ -904,9 +913,10 @@ bool ledger_verifiers(struct ledger *l, struct arena *arena, struct ledger_verif
 	size_t *out_n, struct error *err)
 {
 	sqlite3_stmt *stmt = ledger_stmt(l,
-		"SELECT verifier, count(*), count(value), sum(audit), sum(us), sum(n_tokens), "
-		"avg(value), min(value), max(value), total(value > 0 AND value < 1), verifier "
-		"IN " VERDICTS " FROM score GROUP BY verifier",
+		"SELECT verifier, sum(n), sum(n) FILTER (WHERE known), sum(n_audit), sum(us), "
+		"sum(n_tokens), sum(total) FILTER (WHERE known) / sum(n) FILTER (WHERE known), "
+		"min(low) FILTER (WHERE n > 0), max(high) FILTER (WHERE n > 0), sum(n_between), "
+		"verifier IN " VERDICTS " FROM tally_score GROUP BY verifier HAVING sum(n) > 0",
 		err);
 	return read_rows(l, stmt, arena, sizeof(**out), take_verifier, out, out_n, err);
 }
@@ -923,12 +933,10 @@ bool ledger_pairs(struct ledger *l, struct arena *arena, struct ledger_pair **ou
 	struct error *err)
 {
 	sqlite3_stmt *stmt = ledger_stmt(l,
-		"WITH likely AS MATERIALIZED (SELECT verifier FROM score WHERE verifier "
-		"IN " VERDICTS " GROUP BY verifier HAVING min(value) >= 0 AND max(value) <= 1)"
-		" SELECT a.verifier, b.verifier, count(*), sum((a.value >= 0.5) <> (b.value >= "
-		"0.5)) FROM score a JOIN score b ON b.candidate = a.candidate AND b.verifier > "
-		"a.verifier WHERE a.value IS NOT NULL AND b.value IS NOT NULL AND a.verifier IN "
-		"likely AND b.verifier IN likely GROUP BY 1, 2 ORDER BY 1, 2",
+		"WITH likely AS MATERIALIZED (SELECT verifier FROM tally_score WHERE verifier "
+		"IN " VERDICTS " AND n > 0 GROUP BY verifier HAVING min(low) >= 0 AND max(high) <= "
+		"1) SELECT a, b, n, n_apart FROM tally_pair WHERE n > 0 AND a IN likely AND b IN "
+		"likely ORDER BY 1, 2",
 		err);
 	return read_rows(l, stmt, arena, sizeof(**out), take_pair, out, out_n, err);
 }
@@ -937,11 +945,10 @@ bool ledger_sources(struct ledger *l, struct arena *arena, struct ledger_source 
 	size_t *out_n, struct error *err)
 {
 	sqlite3_stmt *stmt = ledger_stmt(l,
-		"SELECT p.source, count(DISTINCT p.id), count(c.id), coalesce(sum(c.state = "
-		"'accepted'), 0), coalesce(sum(s.outcome = 'chosen'), 0)"
-		" FROM prompt p LEFT JOIN candidate c ON c.prompt = p.id AND c.state <> 'failed' "
-		"LEFT JOIN selection s ON s.candidate = c.id"
-		" GROUP BY p.source ORDER BY p.source",
+		"SELECT source, sum(n * (what = 'prompt')), sum(n * (what = 'candidate' AND state "
+		"<> 'failed')), sum(n * (what = 'candidate' AND state = 'accepted')), sum(n * "
+		"(what = 'selection' AND state = 'chosen')) FROM " TALLY " GROUP BY source HAVING "
+		"sum(n) > 0 ORDER BY source",
 		err);
 	if (!stmt) {
 		return false;

@@ -10,6 +10,7 @@
     bench.py stream    processor time a token, streamed and in one piece (fake engine)
     bench.py shards    writing, packing, reading and verifying shards, against libzstd, zstd, MDSWriter and TRL
     bench.py billion   peak memory while 1,000,000,000 tokens are written
+    bench.py start     `status` and a resumed run's first request on a ledger of 1,000,000 candidates (bench_start.py)
     bench.py rate      candidates/s of the client against wrk on a static server (bench_rate.py)
     bench.py near      near duplicates: recall, texts/s from text to persistent index against rensa, size of many signatures (bench_near.py)
     bench.py report    time and memory of `thresh report` on a million candidates (bench_report.py)
@@ -39,6 +40,7 @@ import bench_math
 import bench_near
 import bench_rate
 import bench_report
+import bench_start
 import bench_waves
 
 THRESH = os.environ.get('THRESH', 'build/thresh')
@@ -509,6 +511,7 @@ if __name__ == '__main__':
          'rate': lambda: bench_rate.run(THRESH),
          'deadline': deadline,
          'report': lambda: bench_report.run(THRESH),
+         'start': lambda: bench_start.main(THRESH),
          'prefix': prefix,
          'waves': lambda: bench_waves.main(THRESH),
          'tail': lambda: bench_waves.tail(THRESH),

@@ -89,7 +89,7 @@ class Case:
             words['@PORT@'] = str(s.getsockname()[1])
         # Nothing of the caller's: a proxy or another server would make it another test.
         inherited = {k: v for k, v in os.environ.items() if not k.lower().endswith('_proxy') and not k.startswith(('THRESH_', 'FAKE_ENGINE_'))}
-        self.env = dict(inherited, TZ='UTC', LC_ALL='C', NO_COLOR='1', THRESH_TEST_NOW='1795500000', **self.case.get('env', {}))
+        self.env = {**inherited, 'TZ': 'UTC', 'LC_ALL': 'C', 'NO_COLOR': '1', 'THRESH_TEST_NOW': '1795500000', **self.case.get('env', {})}
         os.chdir(self.temp)
         for name, log in (('engine', 'engine.log'), ('engine2', 'engine2.log')):
             if name in self.case:

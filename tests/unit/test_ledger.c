@@ -277,6 +277,132 @@ static void select_as(uint32_t idx, const char *outcome)
 	ck_assert_ok(ledger_add_selection(ledger, CANDIDATES + idx, 1, outcome, NULL, &err), err);
 }
 
+static bool take_number(
+	void *ctx, const char *const *names, const struct ledger_cell *cells, size_t n)
+{
+	(void)names, (void)n;
+	*(int64_t *)ctx = cells[0].integer;
+	return true;
+}
+
+/* Whatever becomes of rows, scores put in place of others included. */
+START_TEST(counts_are_those_of_the_rows)
+	{
+		static const char *const verifiers[] = {"a", "b", "c"};
+		static const char *const outcomes[] = {"chosen", "where", "per_prompt"};
+		uint64_t random = 1;
+		ck_assert(ledger_set_meta(ledger, "verdicts", "[\"a\", \"b\"]", &err));
+		for (int64_t p = 1; p <= 40; p++) {
+			add_prompt(p);
+			ck_assert(ledger_set_prompt_ids(
+				ledger, p, (uint32_t[]){5, 6, 70000}, 3, &err));
+			for (uint32_t k = 0; k < 4; k++) {
+				add_candidate(p, k, "pending", NULL);
+			}
+		}
+		for (int i = 0; i < 2000; i++) {
+			random = random * 6364136223846793005u + 1442695040888963407u;
+			unsigned dice = (unsigned)(random >> 40);
+			int64_t candidate = (1 + (int64_t)(dice % 40)) * CANDIDATES +
+				(int64_t)(dice / 40 % 4);
+			const struct ledger_score score = {.verifier = verifiers[dice / 160 % 3],
+				.reason = dice & 1 ? "x" : "y",
+				.known = dice % 5 != 0,
+				.value = (double)(dice % 7) / 6,
+				.us = dice % 11};
+			switch (dice / 480 % 8) {
+			case 0:
+				ck_assert(ledger_clear_scores(ledger, candidate, &err));
+				break;
+			case 1:
+				ck_assert(ledger_set_candidate_state(
+					ledger, candidate, "accepted", "accept", NULL, &err));
+				ck_assert(ledger_add_selection(
+					ledger, candidate, 1, outcomes[dice % 3], NULL, &err));
+				break;
+			case 2:
+				ck_assert(ledger_settle_prompt(ledger, candidate / CANDIDATES,
+					"settled", dice & 1 ? "all" : "enough", NULL, &err));
+				break;
+			default:
+				ck_assert_ok(
+					ledger_add_score(ledger, candidate, &score, &err), err);
+			}
+			if (i % 500 == 499) {
+				int64_t n_wrong = -1;
+				ck_assert_ok(ledger_check_counts(ledger, &err), err);
+				ck_assert_ok(
+					ledger_query(ledger,
+						"SELECT count(*) FROM (SELECT a, b, n, n_apart "
+						"FROM counted_pair EXCEPT SELECT a, b, n, n_apart "
+						"FROM tally_pair)",
+						take_number, &n_wrong, &err),
+					err);
+				ck_assert_int_eq(n_wrong, 0);
+			}
+		}
+		ck_assert(ledger_reset_verify(ledger, "[\"b\"]", &err));
+		ck_assert_ok(ledger_check_counts(ledger, &err), err);
+	}
+END_TEST
+
+START_TEST(a_ledger_without_counts_is_counted_and_a_wrong_count_is_found)
+	{
+		struct arena arena = {0};
+		AUTO_FREE char *path = fixture_path("ledger.db");
+		add_prompt(1);
+		add_candidate(1, 0, "accepted", "accept");
+		for (int i = 0; i < 2; i++) {
+			const struct ledger_score score = {.verifier = i ? "b" : "a",
+				.reason = "x",
+				.known = true,
+				.value = i};
+			ck_assert(ledger_add_score(ledger, CANDIDATES, &score, &err));
+		}
+		ck_assert(ledger_set_meta(ledger, "verdicts", "[\"a\", \"b\"]", &err));
+		ledger_close(ledger);
+		sqlite3 *db;
+		ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+		ck_assert_int_eq(
+			sqlite3_exec(db,
+				"DROP TABLE tally; DROP TABLE tally_score; DROP TABLE tally_pair;"
+				"DROP TRIGGER prompt_in; DROP TRIGGER prompt_change; DROP TRIGGER "
+				"prompt_out; DROP TRIGGER candidate_in; DROP TRIGGER "
+				"candidate_decided; DROP TRIGGER candidate_reopened; DROP TRIGGER "
+				"candidate_out; DROP TRIGGER "
+				"selection_in; DROP TRIGGER selection_change; DROP TRIGGER "
+				"selection_out; DROP TRIGGER score_in; DROP TRIGGER score_out; "
+				"DROP TRIGGER pair_in; DROP TRIGGER pair_out; DROP INDEX "
+				"candidate_pending; "
+				"DROP TRIGGER score_change",
+				NULL, NULL, NULL),
+			SQLITE_OK);
+		sqlite3_close(db);
+		static const enum ledger_mode modes[] = {LEDGER_READ, LEDGER_WRITE, LEDGER_READ};
+		for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+			struct ledger_pair *pairs;
+			size_t n;
+			ledger = ledger_open(path, modes[i], &err);
+			ck_assert_ok(ledger != NULL, err);
+			ck_assert_ok(ledger_pairs(ledger, &arena, &pairs, &n, &err), err);
+			ck_assert_uint_eq(n, 1);
+			ck_assert_int_eq(pairs[0].n_apart, 1);
+			ck_assert_int_eq(ledger_count_prompts(ledger), 1);
+			ck_assert_ok(ledger_check_counts(ledger, &err), err);
+			ledger_close(ledger);
+		}
+		ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+		ck_assert_int_eq(sqlite3_exec(db, "UPDATE tally SET n = 2 WHERE what = 'candidate'",
+					 NULL, NULL, NULL),
+			SQLITE_OK);
+		sqlite3_close(db);
+		ledger = ledger_open(path, LEDGER_WRITE, &err);
+		ck_assert(ledger && !ledger_check_counts(ledger, &err));
+		ck_assert_int_eq(err.kind, FAIL_DATA);
+		arena_release(&arena);
+	}
+END_TEST
+
 START_TEST(changes_of_the_selection_are_told)
 	{
 		struct arena arena = {0};
@@ -720,6 +846,8 @@ int main(void)
 	tcase_add_test(t, books_that_do_not_balance_are_found);
 	tcase_add_test(t, reset_verify_forgets_scores_and_keeps_candidates);
 	tcase_add_test(t, reset_verify_keeps_known_scores_of_the_verifiers_named);
+	tcase_add_test(t, counts_are_those_of_the_rows);
+	tcase_add_test(t, a_ledger_without_counts_is_counted_and_a_wrong_count_is_found);
 	tcase_add_test(t, changes_of_the_selection_are_told);
 	tcase_add_test(t, a_ledger_without_costs_is_read_and_brought_up_to_date);
 	tcase_add_test(t, a_ledger_without_repeats_is_brought_up_to_date);
