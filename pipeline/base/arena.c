@@ -55,7 +55,8 @@ void arena_reset(struct arena *a)
 	a->used_bytes = a->head->size;
 }
 
-void *arena_alloc(struct arena *a, size_t bytes)
+/* Not zeroed. */
+static void *take(struct arena *a, size_t bytes)
 {
 	const size_t unit = alignof(max_align_t);
 	if (bytes > SIZE_MAX / 2) {
@@ -78,8 +79,12 @@ void *arena_alloc(struct arena *a, size_t bytes)
 	}
 	void *p = block->data + block->used;
 	block->used += need;
-	memset(p, 0, need);
 	return p;
+}
+
+void *arena_alloc(struct arena *a, size_t bytes)
+{
+	return memset(take(a, bytes), 0, bytes);
 }
 
 void *arena_alloc_array(struct arena *a, size_t n, size_t item_bytes)
@@ -90,12 +95,19 @@ void *arena_alloc_array(struct arena *a, size_t n, size_t item_bytes)
 	return arena_alloc(a, n * item_bytes);
 }
 
+void *arena_memdup(struct arena *a, const void *p, size_t bytes)
+{
+	void *copy = take(a, bytes);
+	return bytes ? memcpy(copy, p, bytes) : copy;
+}
+
 char *arena_memdup0(struct arena *a, const void *p, size_t bytes)
 {
-	char *copy = arena_alloc(a, bytes + 1);
+	char *copy = take(a, bytes + 1);
 	if (bytes) {
 		memcpy(copy, p, bytes);
 	}
+	copy[bytes] = '\0';
 	return copy;
 }
 

@@ -23,6 +23,7 @@ void arena_reset(struct arena *a);
 /* Aligned for any type, zeroed, never NULL; 0 bytes give a valid pointer. */
 void *arena_alloc(struct arena *a, size_t bytes);
 void *arena_alloc_array(struct arena *a, size_t n, size_t item_bytes);
+void *arena_memdup(struct arena *a, const void *p, size_t bytes);
 /* Copies with a NUL added. */
 char *arena_memdup0(struct arena *a, const void *p, size_t bytes);
 char *arena_strdup(struct arena *a, const char *z);

@@ -318,12 +318,8 @@ static bool take_items(struct reader *r, size_t from, struct json *v)
 	if (n > UINT32_MAX) {
 		return fail(r, "too many values");
 	}
-	struct json *items = arena_alloc_array(r->arena, MAX(n, 1), sizeof(*items));
-	if (n) {
-		memcpy(items, r->stack + from, n * sizeof(*items));
-	}
 	r->n = from;
-	v->items = items;
+	v->items = arena_memdup(r->arena, r->stack + from, n * sizeof(*r->stack));
 	v->n = (uint32_t)n;
 	return true;
 }

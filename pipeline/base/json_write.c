@@ -114,14 +114,20 @@ void json_put_int(struct json_writer *w, int64_t v)
 /* Token ids come by the thousand, so not through printf. */
 void json_put_uint(struct json_writer *w, uint64_t v)
 {
-	before_value(w);
-	char digits[20];
-	size_t at = sizeof(digits);
+	char text[24];
+	size_t at = sizeof(text);
 	do {
-		digits[--at] = (char)('0' + v % 10);
+		text[--at] = (char)('0' + v % 10);
 		v /= 10;
 	} while (v);
-	str_append(w->out, digits + at, sizeof(digits) - at);
+	if (w->need_comma && w->python) {
+		text[--at] = ' ';
+	}
+	if (w->need_comma) {
+		text[--at] = ',';
+	}
+	w->need_comma = true;
+	str_append(w->out, text + at, sizeof(text) - at);
 }
 
 void json_put_num(struct json_writer *w, double v)

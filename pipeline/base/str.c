@@ -72,7 +72,12 @@ void str_append_z(struct str *s, const char *z)
 
 void str_append_c(struct str *s, char c)
 {
-	str_append(s, &c, 1);
+	if (s->len + 1 >= s->size || s->len >= s->cap_bytes || s->full) {
+		str_append(s, &c, 1);
+		return;
+	}
+	s->data[s->len++] = c;
+	s->data[s->len] = '\0';
 }
 
 void str_vprintf(struct str *s, const char *fmt, va_list args)
