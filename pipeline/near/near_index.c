@@ -20,7 +20,6 @@
 #define TABLES_NAME "tables"
 #define TABLES_VERSION 1
 #define TABLES_OFFSET 4096 /* of the buckets: a page */
-#define AHEAD 8 /* records whose buckets are fetched before they are needed */
 
 static const char tables_magic[8] = "ThrNTab";
 
@@ -258,16 +257,17 @@ static bool create_tables(struct near_index *ix, struct error *err)
 	return true;
 }
 
-static void add_part(struct near_index *ix, const struct part *p)
+/* From the one of that number on. */
+static void add_parts(struct near_index *ix, size_t from)
 {
-	const struct near_record *records = p->segment.records;
-	for (uint64_t i = 0; i < p->segment.n; i++) {
-		if (i + AHEAD < p->segment.n) {
-			near_table_prefetch(&ix->table, records[i + AHEAD].places);
+	for (size_t band = 0; band < NEAR_BANDS; band++) {
+		for (size_t i = from; i < ix->n_parts; i++) {
+			const struct part *p = &ix->parts[i];
+			near_table_add_band(&ix->table, band, (uint32_t)p->first,
+				p->segment.records, p->segment.n);
 		}
-		near_table_add(&ix->table, (uint32_t)(p->first + i), records[i].places);
 	}
-	ix->n_added += p->segment.n;
+	ix->n_added = ix->n_records - (from < ix->n_parts ? ix->parts[from].first : ix->n_records);
 }
 
 static void write_head(struct near_index *ix)
@@ -299,9 +299,7 @@ static bool bring_up_to_date(struct near_index *ix, struct error *err)
 	if (fits && covered == ix->n_parts) {
 		return true;
 	}
-	for (size_t i = covered; i < ix->n_parts; i++) {
-		add_part(ix, &ix->parts[i]);
-	}
+	add_parts(ix, covered);
 	write_head(ix);
 	return true;
 }

@@ -8,6 +8,8 @@
 #include <assert.h>
 #include <string.h>
 
+#define AHEAD 16 /* records whose buckets are fetched before they are needed */
+
 struct key {
 	uint32_t bucket; /* within its band */
 	uint8_t tag;
@@ -34,27 +36,37 @@ uint32_t near_table_buckets(uint64_t n_records)
 	return (uint32_t)n;
 }
 
-void near_table_prefetch(const struct near_table *t, const uint8_t *places)
+static void add_to_band(struct near_table *t, size_t band, uint32_t no, const uint8_t *places)
 {
-	for (size_t band = 0; band < NEAR_BANDS; band++) {
-		__builtin_prefetch(band_of(t, band) + key_of(t, places, band).bucket, 1);
+	struct key key = key_of(t, places, band);
+	struct near_bucket *buckets = band_of(t, band);
+	for (unsigned run = 0; run < NEAR_RUN_MAX; run++) {
+		struct near_bucket *b = &buckets[key.bucket];
+		if (b->n < NEAR_BUCKET_SLOTS) {
+			b->no[b->n] = no;
+			b->tag[b->n++] = key.tag;
+			return;
+		}
+		key.bucket = key.bucket + 1 == t->n_band_buckets ? 0 : key.bucket + 1;
 	}
 }
 
 void near_table_add(struct near_table *t, uint32_t no, const uint8_t *places)
 {
 	for (size_t band = 0; band < NEAR_BANDS; band++) {
-		struct key key = key_of(t, places, band);
-		struct near_bucket *buckets = band_of(t, band);
-		for (unsigned run = 0; run < NEAR_RUN_MAX; run++) {
-			struct near_bucket *b = &buckets[key.bucket];
-			if (b->n < NEAR_BUCKET_SLOTS) {
-				b->no[b->n] = no;
-				b->tag[b->n++] = key.tag;
-				break;
-			}
-			key.bucket = key.bucket + 1 == t->n_band_buckets ? 0 : key.bucket + 1;
+		add_to_band(t, band, no, places);
+	}
+}
+
+void near_table_add_band(struct near_table *t, size_t band, uint32_t first,
+	const struct near_record *records, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (i + AHEAD < n) {
+			struct key ahead = key_of(t, records[i + AHEAD].places, band);
+			__builtin_prefetch(band_of(t, band) + ahead.bucket, 1);
 		}
+		add_to_band(t, band, first + (uint32_t)i, records[i].places);
 	}
 }
 
@@ -72,7 +84,9 @@ static size_t find_in_bucket(const struct near_bucket *b, uint8_t tag, uint32_t 
 size_t near_table_find(const struct near_table *t, const uint8_t *places, uint32_t *out)
 {
 	size_t n = 0;
-	near_table_prefetch(t, places);
+	for (size_t band = 0; band < NEAR_BANDS; band++) {
+		__builtin_prefetch(band_of(t, band) + key_of(t, places, band).bucket);
+	}
 	for (size_t band = 0; band < NEAR_BANDS; band++) {
 		struct key key = key_of(t, places, band);
 		const struct near_bucket *buckets = band_of(t, band);

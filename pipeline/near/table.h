@@ -38,8 +38,12 @@ static inline size_t near_table_bytes(uint32_t n_band_buckets)
 	return (size_t)NEAR_BANDS * n_band_buckets * sizeof(struct near_bucket);
 }
 void near_table_add(struct near_table *t, uint32_t no, const uint8_t *places);
-/* Fetches what near_table_add and near_table_find of these places will touch. */
-void near_table_prefetch(const struct near_table *t, const uint8_t *places);
+/*
+ * For many records, numbered from `first` on: once for each band, and to be called for all records before the next band. Then what
+ * is written to at random is a twelfth of the table, and no page of a file is dirtied again and again.
+ */
+void near_table_add_band(struct near_table *t, size_t band, uint32_t first,
+	const struct near_record *records, size_t n);
 /*
  * Numbers of records that share a band with these places, some of them several times and some by mistake, into out
  * (NEAR_FOUND_MAX); returns how many.
