@@ -58,7 +58,7 @@ MUST_CHECK bool file_pread(
 	int fd, const char *path, void *buf, size_t len, uint64_t offset, struct error *err);
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
-/* mkdir -p. */
+/* mkdir -p; the names of what is made are durable when it returns. */
 MUST_CHECK bool file_make_dirs(const char *path, struct error *err);
 /* Malloc'd "DIR/NAME"; an absolute NAME or an empty DIR gives NAME. */
 char *file_join(const char *dir, const char *name);

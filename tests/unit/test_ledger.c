@@ -3,8 +3,10 @@
 #include "ledger/ledger.h"
 #include "ledger/wide.h"
 
+#include <signal.h>
 #include <sqlite3.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define CANDIDATES 4096
 
@@ -146,6 +148,28 @@ START_TEST(states_and_reasons_are_closed_lists)
 	}
 END_TEST
 
+START_TEST(after_a_failed_commit_nothing_more_is_written)
+	{
+		AUTO_FREE char *path = fixture_path("ledger.db");
+		struct rlimit room, none;
+		ck_assert_ok(ledger_flush(ledger, &err), err);
+		add_prompt(1);
+		signal(SIGXFSZ, SIG_IGN);
+		ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &room), 0);
+		none = (struct rlimit){.rlim_cur = 1024, .rlim_max = room.rlim_max};
+		ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
+		ck_assert(!ledger_flush(ledger, &err));
+		ck_assert_int_eq(err.kind, FAIL_IO);
+		ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &room), 0);
+		ck_assert(!ledger_set_meta(ledger, "state", "finished", &err));
+		ck_assert(!ledger_flush(ledger, &err));
+		ledger_close(ledger);
+		ledger = ledger_open(path, LEDGER_WRITE, &err);
+		ck_assert_msg(ledger, "%s", err.msg);
+		ck_assert_int_eq(ledger_count_prompts(ledger), 0);
+	}
+END_TEST
+
 START_TEST(a_newer_or_foreign_file_is_refused)
 	{
 		AUTO_FREE char *path = fixture_path("newer.db");
@@ -154,10 +178,13 @@ START_TEST(a_newer_or_foreign_file_is_refused)
 		sqlite3 *db;
 		ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
 		sqlite3_exec(db, "PRAGMA user_version = 99", NULL, NULL, NULL);
-		sqlite3_close(db);
 		ck_assert_ptr_null(ledger_open(path, LEDGER_WRITE, &err));
 		ck_assert_int_eq(err.kind, FAIL_DATA);
 		ck_assert_ptr_nonnull(strstr(err.msg, "99"));
+		sqlite3_exec(db, "PRAGMA user_version = 0", NULL, NULL, NULL);
+		sqlite3_close(db);
+		ck_assert_ptr_null(ledger_open(path, LEDGER_WRITE, &err));
+		ck_assert_int_eq(err.kind, FAIL_DATA);
 		fixture_write("text.db",
 			"this is no database, but a text that is long enough to be looked at as "
 			"one ..............................");
@@ -492,6 +519,7 @@ int main(void)
 	tcase_add_test(t, what_was_committed_survives_and_what_was_not_does_not);
 	tcase_add_test(t, rows_are_committed_at_the_limit);
 	tcase_add_test(t, states_and_reasons_are_closed_lists);
+	tcase_add_test(t, after_a_failed_commit_nothing_more_is_written);
 	tcase_add_test(t, a_newer_or_foreign_file_is_refused);
 	tcase_add_test(t, books_that_do_not_balance_are_found);
 	tcase_add_test(t, reset_verify_forgets_scores_and_keeps_candidates);
