@@ -19,5 +19,6 @@ int cmd_engines(int argc, char **argv);
 int cmd_schema(int argc, char **argv);
 int cmd_math(int argc, char **argv);
 int cmd_calibrate(int argc, char **argv);
+int cmd_fsck(int argc, char **argv);
 
 #endif

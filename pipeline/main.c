@@ -20,6 +20,8 @@ static const struct command commands[] = {
 	{"query", "PIPELINE SQL", "read-only SQL over the ledger", cmd_query},
 	{"calibrate", "PIPELINE", "which threshold of a verifier to choose, against labels",
 		cmd_calibrate},
+	{"fsck", "PIPELINE", "ledgers, shards and files checked against each other; --repair",
+		cmd_fsck},
 	{"math", "GOLD PRED", "the math checker by hand", cmd_math},
 	{"stages", "[NAME]", "the stages and their parameters", cmd_stages},
 	{"verifiers", "[NAME]", "the verifiers and their parameters", cmd_verifiers},

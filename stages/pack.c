@@ -288,6 +288,12 @@ static bool run_pack(void *state, struct run *run, struct error *err)
 		file_remove_tree(s->staging, err);
 }
 
+static bool mend_merged(struct run *run, struct error *err)
+{
+	struct pack_state s = {.run = run};
+	return pack_publish_merged(&s, err);
+}
+
 const struct stage_ops pack_stage = {
 	.name = "pack",
 	.summary = "packs the chosen tokens into zstd shards that StreamingDataset opens",
@@ -297,5 +303,6 @@ const struct stage_ops pack_stage = {
 	.check = check,
 	.open = open_pack,
 	.run = run_pack,
+	.mend = mend_merged,
 	.close = close_pack,
 };

@@ -5,6 +5,7 @@
 
 #include <sqlite3.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define APPLICATION_ID 0x54687248 /* "ThrH" */
 #define HISTORY_VERSION 1
@@ -142,8 +143,7 @@ static bool bind_and_run(struct history *h, const char *sql, const char *run, in
 	return ok;
 }
 
-bool history_record(struct history *h, const char *run, int64_t number, const char *ledger_path,
-	const char *summary_json, int64_t ended_ms, struct error *err)
+static bool attach_night(struct history *h, const char *ledger_path, struct error *err)
 {
 	sqlite3_stmt *attach;
 	if (sqlite3_prepare_v2(h->db, "ATTACH ? AS night", -1, &attach, NULL) != SQLITE_OK) {
@@ -152,10 +152,16 @@ bool history_record(struct history *h, const char *run, int64_t number, const ch
 	sqlite3_bind_text(attach, 1, ledger_path, -1, SQLITE_STATIC);
 	bool ok = sqlite3_step(attach) == SQLITE_DONE || db_error(h, err);
 	sqlite3_finalize(attach);
-	if (!ok) {
+	return ok;
+}
+
+bool history_record(struct history *h, const char *run, int64_t number, const char *ledger_path,
+	const char *summary_json, int64_t ended_ms, struct error *err)
+{
+	if (!attach_night(h, ledger_path, err)) {
 		return false;
 	}
-	ok = exec(h, "BEGIN IMMEDIATE", err) &&
+	bool ok = exec(h, "BEGIN IMMEDIATE", err) &&
 		bind_and_run(h, "INSERT INTO run VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", run,
 			number, ended_ms, summary_json, err);
 	if (ok && sqlite3_changes(h->db) == 1) {
@@ -184,6 +190,83 @@ bool history_record(struct history *h, const char *run, int64_t number, const ch
 	if (!ok) {
 		(void)exec(h, "ROLLBACK", &ignored);
 	}
+	return exec(h, "DETACH night", ok ? err : &ignored) && ok;
+}
+
+/* --- checking --- */
+
+void history_check_file(struct history *h, void (*tell)(void *ctx, const char *what), void *ctx)
+{
+	sqlite3_stmt *stmt = NULL;
+	int rc = sqlite3_prepare_v2(h->db, "PRAGMA integrity_check(20)", -1, &stmt, NULL);
+	while (rc == SQLITE_OK || rc == SQLITE_ROW) {
+		rc = sqlite3_step(stmt);
+		const char *text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0)
+						    : NULL;
+		if (text && strcmp(text, "ok") != 0) {
+			tell(ctx, text);
+		}
+	}
+	if (rc != SQLITE_DONE) {
+		tell(ctx, sqlite3_errmsg(h->db));
+	}
+	sqlite3_finalize(stmt);
+}
+
+/* The number that the statement, whose one parameter is the run, gives; -1 with err. */
+static int64_t count_of(struct history *h, const char *sql, const char *run, struct error *err)
+{
+	sqlite3_stmt *stmt = NULL;
+	int64_t n = -1;
+	if (sqlite3_prepare_v2(h->db, sql, -1, &stmt, NULL) == SQLITE_OK) {
+		sqlite3_bind_text(stmt, 1, run, -1, SQLITE_STATIC);
+		if (sqlite3_step(stmt) == SQLITE_ROW) {
+			n = sqlite3_column_int64(stmt, 0);
+		}
+	}
+	if (n < 0) {
+		db_error(h, err);
+	}
+	sqlite3_finalize(stmt);
+	return n;
+}
+
+static bool check_record(struct history *h, const char *run, bool *out_recorded,
+	void (*tell)(void *ctx, const char *what), void *ctx, struct error *err)
+{
+	static const struct {
+		const char *sql, *what;
+	} rules[] = {
+		{"SELECT count(*) FROM night.plan WHERE candidate NOT IN (SELECT candidate FROM "
+		 "shipped WHERE run = ?)",
+			"packed candidates that it does not know as shipped"},
+		{"SELECT count(*) FROM shipped WHERE run = ? AND candidate NOT IN (SELECT "
+		 "candidate FROM night.plan)",
+			"candidates shipped that its ledger has not packed"},
+		{"SELECT count(*) FROM night.prompt WHERE ?1 NOT NULL AND state <> 'pending' AND "
+		 "prompt_id NOT IN (SELECT prompt_id FROM main.prompt)",
+			"prompts that it does not know"},
+	};
+	int64_t n = count_of(h, "SELECT count(*) FROM run WHERE run = ?", run, err);
+	*out_recorded = n > 0;
+	for (size_t i = 0; *out_recorded && n >= 0 && i < ARRAY_LEN(rules); i++) {
+		n = count_of(h, rules[i].sql, run, err);
+		if (n > 0) {
+			AUTO_FREE char *line = xasprintf("%lld %s", (long long)n, rules[i].what);
+			tell(ctx, line);
+		}
+	}
+	return n >= 0;
+}
+
+bool history_check(struct history *h, const char *run, const char *ledger_path, bool *out_recorded,
+	void (*tell)(void *ctx, const char *what), void *ctx, struct error *err)
+{
+	struct error ignored;
+	if (!attach_night(h, ledger_path, err)) {
+		return false;
+	}
+	bool ok = check_record(h, run, out_recorded, tell, ctx, err);
 	return exec(h, "DETACH night", ok ? err : &ignored) && ok;
 }
 

@@ -7,7 +7,7 @@
 `--kills N` and `--at-most N` (points tried of each kind, spread evenly; 0: all) set the size, `--seed N` the random ones. Environment: THRESH,
 FAKE_ENGINE, FAULT_LIBRARY (absolute); FAULT_EFFECTS="no malloc" where a sanitizer has the allocations.
 
-After each death: the same command ends with 0; shards and sidecars are those of an undisturbed night, byte for byte; each candidate is in
+After each death: the same command ends with 0, and `thresh fsck` finds nothing; shards and sidecars are those of an undisturbed night, byte for byte; each candidate is in
 the ledger once; and `random` holds the engine's log against it: no kill has more candidates asked for again than were in flight.
 """
 import argparse
@@ -112,6 +112,12 @@ class Night:
         if code != 0:
             raise Wrong(f'the same command ended with {code}: {said}')
         self.must_be(wanted)
+        self.must_be_whole()
+
+    def must_be_whole(self):
+        check = subprocess.run([THRESH, 'fsck', 'pipeline.yaml'], cwd=self.dir, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if check.returncode != 0:
+            raise Wrong(f'fsck is not content: {check.stdout.decode(errors="replace")}')
 
     def must_be(self, wanted):
         made = files_of(self.out)
@@ -206,6 +212,7 @@ class Random:
                     self.most = max(self.most, asked - known - lost)
                 lost = asked - known
             night.must_be(self.wanted)
+            night.must_be_whole()
             asked = night.asked()
             if asked.keys() != self.wanted.asked.keys():
                 raise Wrong('other candidates were asked for than in an undisturbed night')

@@ -206,6 +206,96 @@ START_TEST(books_that_do_not_balance_are_found)
 	}
 END_TEST
 
+static void collect(void *ctx, const char *what)
+{
+	struct str *text = ctx;
+	str_printf(text, "%s\n", what);
+}
+
+/* Rows that no function of ours writes. */
+static void plant(const char *sql)
+{
+	AUTO_FREE char *path = fixture_path("ledger.db");
+	sqlite3 *db;
+	ck_assert_ok(ledger_flush(ledger, &err), err);
+	ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+	ck_assert_msg(
+		sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK, "%s", sqlite3_errmsg(db));
+	sqlite3_close(db);
+}
+
+static const struct {
+	const char *sql, *words;
+} broken_books[] = {
+	{"DELETE FROM candidate WHERE id = 4096", "lack one of their candidates: 1"},
+	{"INSERT INTO candidate_body VALUES (99, x'', NULL, NULL, NULL, NULL)",
+		"bodies without a candidate: 99"},
+	{"DELETE FROM candidate_body WHERE candidate = 4097", "without a text that are chosen"},
+	{"UPDATE candidate SET state = 'rejected' WHERE id = 4097",
+		"were selected on and are not accepted: 4097"},
+	{"DELETE FROM selection WHERE candidate = 4098", "not selected on: 4098"},
+	{"UPDATE selection SET outcome = 'where' WHERE candidate = 4097", "were not chosen: 4097"},
+	{"DELETE FROM plan WHERE candidate = 4097", "not in the packing plan: 4097"},
+	{"UPDATE plan SET pos = 2 WHERE pos = 1", "with a gap: 0"},
+	{"UPDATE plan SET row = 5", "one is missing in the packing plan: 5"},
+	{"INSERT INTO shard VALUES ('meta', 1, 3, 1, 1, 1, '', '', '')", "the one before: 1"},
+	{"UPDATE candidate SET state = 'pending', reason = NULL; WITH RECURSIVE n (i) AS (SELECT 3 "
+	 "UNION ALL SELECT i + 1 FROM n WHERE i < 9) INSERT INTO candidate SELECT 4096 + i, 1, i, "
+	 "0, 0, 'pending', NULL, NULL, NULL, 0, 'none', NULL, 1, 1, 1, NULL FROM n",
+		": 4096, 4097, 4098, 4099, 4100 and 5 more"},
+};
+
+START_TEST(each_rule_of_the_books_names_its_rows)
+	{
+		add_prompt(1);
+		for (uint32_t i = 0; i < 3; i++) {
+			add_candidate(1, i, "accepted", "accept");
+		}
+		ck_assert(ledger_settle_prompt(ledger, 1, "settled", "all", NULL, &err));
+		ck_assert(ledger_add_selection(ledger, 4096, 1, "chosen", &err));
+		ck_assert(ledger_add_selection(ledger, 4097, 2, "chosen", &err));
+		ck_assert(ledger_add_selection(ledger, 4098, 3, "per_prompt", &err));
+		ck_assert(ledger_add_plan(ledger, 0, 0, 4096, &err));
+		ck_assert(ledger_add_plan(ledger, 0, 1, 4097, &err));
+		struct ledger_shard shard = {.n_rows = 1};
+		ck_assert(ledger_add_shard(ledger, "meta", &shard, &err));
+		ck_assert_ok(ledger_check_books(ledger, &err), err);
+		plant(broken_books[_i].sql);
+		struct str text;
+		str_init(&text, STR_NO_CAP);
+		ck_assert_ok(ledger_each_mismatch(ledger, collect, &text, &err), err);
+		ck_assert_msg(strstr(text.data, broken_books[_i].words), "%s", text.data);
+		str_release(&text);
+		ck_assert(!ledger_check_books(ledger, &err));
+		ck_assert_int_eq(err.kind, FAIL_DATA);
+	}
+END_TEST
+
+START_TEST(bodies_that_do_not_unpack_or_count_otherwise_are_told)
+	{
+		struct ledger_bodies n;
+		struct str text;
+		str_init(&text, STR_NO_CAP);
+		add_prompt(1);
+		add_candidate(1, 0, "pending", NULL);
+		add_candidate(1, 1, "pending", NULL);
+		ck_assert_ok(ledger_flush(ledger, &err), err);
+		ck_assert_ok(ledger_check_bodies(ledger, collect, &text, &n, &err), err);
+		ck_assert_uint_eq(text.len, 0);
+		ck_assert_int_eq(n.n_prompts, 1);
+		ck_assert_int_eq(n.n_bodies, 2);
+		plant("UPDATE candidate_body SET text = x'00' WHERE candidate = 4096; UPDATE "
+		      "candidate SET n_tokens = 5 WHERE id = 4097; UPDATE prompt SET fields = "
+		      "x'28b52ffd'");
+		ck_assert_ok(ledger_check_bodies(ledger, collect, &text, &n, &err), err);
+		ck_assert_ptr_nonnull(strstr(text.data, "candidate 4096: text: "));
+		ck_assert_ptr_nonnull(
+			strstr(text.data, "candidate 4097: it has 6 token ids, and counts 5"));
+		ck_assert_ptr_nonnull(strstr(text.data, "prompt 1: fields: "));
+		str_release(&text);
+	}
+END_TEST
+
 START_TEST(reset_verify_forgets_scores_and_keeps_candidates)
 	{
 		add_prompt(1);
@@ -522,6 +612,8 @@ int main(void)
 	tcase_add_test(t, after_a_failed_commit_nothing_more_is_written);
 	tcase_add_test(t, a_newer_or_foreign_file_is_refused);
 	tcase_add_test(t, books_that_do_not_balance_are_found);
+	tcase_add_loop_test(t, each_rule_of_the_books_names_its_rows, 0, ARRAY_LEN(broken_books));
+	tcase_add_test(t, bodies_that_do_not_unpack_or_count_otherwise_are_told);
 	tcase_add_test(t, reset_verify_forgets_scores_and_keeps_candidates);
 	tcase_add_test(t, reset_verify_keeps_known_scores_of_the_verifiers_named);
 	tcase_add_test(t, changes_of_the_selection_are_told);
