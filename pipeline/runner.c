@@ -51,25 +51,24 @@ static bool is_done(struct run *run, const struct stage_def *s)
  */
 static bool check_books(struct run *run, const char *when, struct error *err)
 {
-	struct summary_facts f;
-	if (!summary_read(run->ledger, &f, err)) {
+	struct ledger_funnel f;
+	if (!ledger_funnel(run->ledger, &f, err)) {
 		return false;
 	}
 	AUTO_FREE char *prompts = xasprintf("%lld = %lld settled + %lld failed + %lld pending",
 		(long long)f.n_prompts, (long long)f.n_settled, (long long)f.n_prompts_failed,
-		(long long)f.n_pending);
+		(long long)f.n_prompts_pending);
 	AUTO_FREE char *candidates = xasprintf("%lld = %lld accepted + %lld rejected + %lld "
 					       "undecided + %lld failed + %lld pending",
-		(long long)(f.n_candidates + f.n_failed), (long long)f.n_accepted,
-		(long long)f.n_rejected, (long long)f.n_undecided, (long long)f.n_failed,
-		(long long)f.n_candidates_pending);
+		(long long)f.n_candidates, (long long)f.n_accepted, (long long)f.n_rejected,
+		(long long)f.n_undecided, (long long)f.n_failed, (long long)f.n_pending);
 	log_info("books", "at", when, "prompts", prompts, "candidates", candidates, "chosen",
 		log_fmt("%lld", (long long)f.n_chosen), NULL);
-	if (f.n_prompts != f.n_settled + f.n_prompts_failed + f.n_pending ||
+	if (f.n_prompts != f.n_settled + f.n_prompts_failed + f.n_prompts_pending ||
 		f.n_candidates !=
-			f.n_accepted + f.n_rejected + f.n_undecided + f.n_candidates_pending) {
+			f.n_accepted + f.n_rejected + f.n_undecided + f.n_failed + f.n_pending) {
 		return error_set(err, FAIL_DATA,
-			"the books of ledger '%s' do not balance: %s prompts, %s candidates",
+			"the books of ledger '%s' do not balance: prompts %s, candidates %s",
 			run->ledger_path, prompts, candidates);
 	}
 	return ledger_check_books(run->ledger, err);

@@ -253,6 +253,13 @@ MUST_CHECK bool ledger_sources(struct ledger *l, struct arena *arena, struct led
 MUST_CHECK bool ledger_prompt_tokens(
 	struct ledger *l, int64_t *out_sent, int64_t *out_read, int64_t *out_n, struct error *err);
 
+/* Each prompt and candidate is in one state; all of them, failed ones too. One pass over either. */
+struct ledger_funnel {
+	int64_t n_prompts, n_settled, n_prompts_failed, n_prompts_pending;
+	int64_t n_candidates, n_accepted, n_rejected, n_undecided, n_failed, n_pending;
+	int64_t n_chosen;
+};
+MUST_CHECK bool ledger_funnel(struct ledger *l, struct ledger_funnel *out, struct error *err);
 /* What is wrong, in one line; valid during the call. */
 typedef void ledger_tell(void *ctx, const char *what);
 /*
