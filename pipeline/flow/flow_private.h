@@ -88,7 +88,8 @@ struct flow {
 	struct flow_group *groups;
 	size_t n_groups;
 	struct flow_group *due, **due_end;
-	struct loop_timer *turn, *commit_timer, *tick_timer, *drain_timer;
+	struct loop_timer *turn, *commit_timer, *commit_soon, *tick_timer, *drain_timer;
+	int64_t commit_next_ms; /* not before, by the monotonic clock */
 	uv_signal_t sigint, sigterm;
 	size_t n_signals_open, n_signals;
 	struct flow_order order;
@@ -113,6 +114,8 @@ struct flow {
 
 /* A turn of the loop will be taken: due steps, admission, the end. */
 void flow_turn_soon(struct flow *f);
+/* A row was written that a kill should not take along. */
+void flow_commit_soon(struct flow *f);
 
 /* --- flow_groups.c --- */
 
