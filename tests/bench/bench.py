@@ -11,6 +11,8 @@
     bench.py shards    writing, packing, reading and verifying shards, against libzstd, zstd, MDSWriter and TRL
     bench.py billion   peak memory while 1,000,000,000 tokens are written
     bench.py rate      candidates/s of the client against wrk on a static server (bench_rate.py)
+    bench.py crash     kill -9 at random instants: lost, twice, asked for again; beside a home-made loop (bench_crash.py)
+    bench.py durability  candidates/s with and without syncs (bench_crash.py)
     bench.py math      the math checker's pairs/s and verdicts, against Math-Verify (bench_math.py)
 
 Environment: THRESH, FAKE_ENGINE, BENCH_SHARD, BENCH_MATH, BENCH_NIGHT, THRESH_SOURCE (the checkout), THRESH_LLAMA_SERVER, THRESH_INTEROP_PYTHON. BENCH_PROMPTS,
@@ -33,6 +35,7 @@ import tempfile
 import threading
 import time
 
+import bench_crash
 import bench_math
 import bench_rate
 import bench_waves
@@ -488,7 +491,7 @@ def deadline():
 
 if __name__ == '__main__':
     SOURCE, THRESH = os.path.abspath(SOURCE), os.path.abspath(THRESH)
-    for key in ('BENCH_SHARD', 'BENCH_MATH', 'THRESH_INTEROP_PYTHON', 'THRESH_SHARED', 'MATH_VERIFY_PYTHON', 'OPENAI_PYTHON', 'BENCH_NIGHT', 'FAKE_ENGINE'):
+    for key in ('BENCH_SHARD', 'BENCH_MATH', 'THRESH_INTEROP_PYTHON', 'THRESH_SHARED', 'MATH_VERIFY_PYTHON', 'OPENAI_PYTHON', 'BENCH_NIGHT', 'FAKE_ENGINE', 'FAULT_LIBRARY'):
         if key in os.environ:
             os.environ[key] = os.path.abspath(os.environ[key])
     with tempfile.TemporaryDirectory(prefix='thresh-bench-') as folder:
@@ -503,6 +506,8 @@ if __name__ == '__main__':
          'math': lambda: bench_math.run(THRESH),
          'rate': lambda: bench_rate.run(THRESH),
          'deadline': deadline,
+         'crash': lambda: bench_crash.crash(THRESH),
+         'durability': lambda: bench_crash.durability(THRESH),
          'prefix': prefix,
          'waves': lambda: bench_waves.main(THRESH),
          'tail': lambda: bench_waves.tail(THRESH),

@@ -5,7 +5,8 @@
  *	FAULT=CALLS:N:EFFECT	N: which of the calls, from 1; `N+`: that one and all after it
  *	  CALLS			open, write, fsync (and fdatasync), rename, ftruncate, unlink, mkdir; file: all of these; durable: fsync and rename;
  *				connect, send, recv; http: these three; malloc
- *	  EFFECT		kill (before the call), torn (after half of a write), short (half of it is done), or an errno: ENOSPC, EIO, ...
+ *	  EFFECT		kill (before the call), torn (after half of a write), short (half of it is done), skip (fsync: not done, and
+ *				no error), or an errno: ENOSPC, EIO, ...
  *	FAULT_ROOT=FOLDER	calls count if their file is below it
  *	FAULT_REPORT=FILE	"hit WHAT" when the fault strikes, "calls N" when the process ends by itself
  *	FAULT_TRACE=FILE	each change of files below FAULT_ROOT, for crash.py: a line and, for a write, its bytes
@@ -109,6 +110,7 @@ static void read_fault(const char *text)
 	fault.kill = strcmp(effect, "kill") == 0;
 	fault.effect = strcmp(effect, "torn") == 0 ? FAULT_TORN
 		: strcmp(effect, "short") == 0     ? FAULT_SHORT
+		: strcmp(effect, "skip") == 0      ? FAULT_SKIPPED
 						   : FAULT_FAILS;
 	if (!fault.calls || (fault.effect == FAULT_FAILS && !fault.kill && !fault.error)) {
 		refuse(text);
@@ -193,6 +195,12 @@ static bool below_root(const char *path)
 {
 	size_t len = fault.root ? strlen(fault.root) : 0;
 	return len && strncmp(path, fault.root, len) == 0 && (path[len] == '/' || !path[len]);
+}
+
+/* Whether a call of this kind is of any interest; looking its file up costs more than many a call. */
+static bool is_wanted(enum fault_call call)
+{
+	return fault.trace_fd >= 0 || (fault.calls & (unsigned)call);
 }
 
 /* The file's present name, absolute. False if it is not below the root, or has none any more. */
@@ -297,7 +305,7 @@ OPEN(openat64, (int dir, const char *path, int flags, ...), dir)
 static ssize_t write_watched(int fd, const void *bytes, size_t len, off_t offset)
 {
 	char name[PATH_MAX];
-	bool watched = fd > 2 && name_of(fd, name) && !is_memory(name);
+	bool watched = fd > 2 && is_wanted(FAULT_WRITE) && name_of(fd, name) && !is_memory(name);
 	enum fault_effect effect = watched ? fault_meets(FAULT_WRITE, name) : FAULT_PASSES;
 	if (effect == FAULT_FAILS) {
 		return -1;
@@ -344,9 +352,10 @@ ssize_t pwrite64(int fd, const void *bytes, size_t len, off64_t offset)
 static int sync_watched(int fd, long number)
 {
 	char name[PATH_MAX];
-	bool watched = name_of(fd, name) && !is_memory(name);
-	if (watched && fault_meets(FAULT_SYNC, name) == FAULT_FAILS) {
-		return -1;
+	bool watched = is_wanted(FAULT_SYNC) && name_of(fd, name) && !is_memory(name);
+	enum fault_effect effect = watched ? fault_meets(FAULT_SYNC, name) : FAULT_PASSES;
+	if (effect == FAULT_FAILS || effect == FAULT_SKIPPED) {
+		return effect == FAULT_FAILS ? -1 : 0;
 	}
 	int rc = (int)syscall(number, fd);
 	if (watched && !rc && traced(name)) {

@@ -24,6 +24,7 @@ enum fault_call {
 enum fault_effect {
 	FAULT_PASSES,
 	FAULT_FAILS, /* errno is set */
+	FAULT_SKIPPED, /* it is not done, and says that it was */
 	FAULT_SHORT, /* half of it is done */
 	FAULT_TORN, /* half of it is done, then the process dies */
 };
