@@ -25,5 +25,6 @@ int cmd_schema(int argc, char **argv);
 int cmd_math(int argc, char **argv);
 int cmd_calibrate(int argc, char **argv);
 int cmd_history(int argc, char **argv);
+int cmd_fsck(int argc, char **argv);
 
 #endif

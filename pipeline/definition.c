@@ -159,8 +159,10 @@ static const struct param hook_params[] = {
 
 static const struct param ledger_params[] = {
 	PARAM_DURATION("commit_every", struct definition, ledger.commit_ms, .def = "64ms", .min = 1,
-		.max = 60000, .help = "longest time that a result waits for its commit"),
-	PARAM_U32("commit_rows", struct definition, ledger.commit_rows, .def = "256", .min = 1,
+		.max = 60000,
+		.help = "longest time that a result waits for its commit; where commits are "
+			"fast, less"),
+	PARAM_U32("commit_rows", struct definition, ledger.commit_rows, .def = "4096", .min = 1,
 		.max = 100000, .help = "rows of one commit"),
 	{0},
 };

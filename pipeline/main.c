@@ -26,6 +26,8 @@ static const struct command commands[] = {
 	{"history", "PIPELINE", "nights in a row, and the prompts by pass rate", cmd_history},
 	{"calibrate", "PIPELINE", "which threshold of a verifier to choose, against labels",
 		cmd_calibrate},
+	{"fsck", "PIPELINE", "ledgers, shards and files checked against each other; --repair",
+		cmd_fsck},
 	{"math", "GOLD PRED", "the math checker by hand", cmd_math},
 	{"stages", "[NAME]", "the stages and their parameters", cmd_stages},
 	{"verifiers", "[NAME]", "the verifiers and their parameters", cmd_verifiers},

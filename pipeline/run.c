@@ -322,43 +322,68 @@ static void comparison_release(struct comparison *c)
 	str_release(&c->text);
 }
 
+/* A model is known by its hash, and told by its name. */
+static void compare_model(
+	struct comparison *c, const char *name_before, const char *hash, const char *name)
+{
+	const char *before = "";
+	for (size_t i = 0; i < c->n; i++) {
+		before = strcmp(c->stored[i].path, "model") == 0 ? c->stored[i].value : before;
+	}
+	if (strcmp(before, hash) != 0) {
+		AUTO_FREE char *was = xasprintf("'%s' (%.8s)", name_before, before);
+		AUTO_FREE char *is = xasprintf("'%s' (%.8s)", name, hash);
+		difference(c, "model", was, is);
+	}
+}
+
+static bool store_engine(
+	struct run *run, const char *stage, const struct pair *facts, size_t n, struct error *err)
+{
+	bool ok = true;
+	for (size_t i = 0; ok && i < n; i++) {
+		ok = ledger_set_fingerprint(run->ledger, stage, facts[i].path, facts[i].value, err);
+	}
+	return ok;
+}
+
 bool run_check_engine(
 	struct run *run, const char *name, const struct engine_info *info, struct error *err)
 {
 	AUTO_FREE char *stage = xasprintf("engine:%s", name);
+	AUTO_FREE char *model_key = xasprintf("engine.%s.model", name);
 	AUTO_FREE char *can = xasprintf("ids %s, logprobs %s, n %s, seeds %s",
 		info->has_ids ? "yes" : "no", info->has_logprobs ? "yes" : "no",
 		info->has_n ? "yes" : "no", info->has_seed ? "yes" : "no");
+	const char *model = info->model ? info->model : "";
 	const struct pair now[] = {{"dialect", info->dialect, false}, {"can", can, false},
-		{"model", info->model_hash, false},
-		{"chat_template", info->chat_template_hash, false}};
+		{"chat_template", info->chat_template_hash, false},
+		{"model", info->model_hash, false}};
 	struct comparison c = {0};
 	str_init(&c.text, 512);
 	ledger_each_fingerprint(run->ledger, stage, collect_stored, &c);
-	bool first = c.n == 0, ok = true;
-	commit_together(run, true);
-	for (size_t i = 0; i < ARRAY_LEN(now); i++) {
-		if (first) {
-			ok = ok &&
-				ledger_set_fingerprint(run->ledger, stage, now[i].path,
-					now[i].value ? now[i].value : "", err);
-		} else {
-			compare_one(&c, now[i].path, now[i].value ? now[i].value : "");
+	bool first = c.n == 0;
+	if (!first) {
+		const char *before = ledger_meta(run->ledger, model_key, &c.arena);
+		compare_model(&c, before ? before : "", info->model_hash, model);
+		for (size_t i = 0; i < ARRAY_LEN(now) - 1; i++) {
+			compare_one(&c, now[i].path, now[i].value);
 		}
 	}
-	ok = ok &&
-		ledger_set_meta(run->ledger, log_fmt("engine.%s.model", name),
-			info->model ? info->model : "", err) &&
-		ledger_set_meta(run->ledger, log_fmt("engine.%s.build", name),
-			info->build ? info->build : "", err);
-	commit_together(run, false);
-	if (ok && c.n_different) {
-		ok = error_set(err, FAIL_REMOTE,
+	bool ok = !c.n_different ||
+		error_set(err, FAIL_REMOTE,
 			"engine '%s' is not the one that this run began with: %s", name,
 			c.text.data);
+	if (!ok) {
 		error_hint(err,
 			"bring the old one back, or start a new run: thresh run --run-id NAME");
 	}
+	commit_together(run, true);
+	ok = ok && (!first || store_engine(run, stage, now, ARRAY_LEN(now), err)) &&
+		ledger_set_meta(run->ledger, model_key, model, err) &&
+		ledger_set_meta(run->ledger, log_fmt("engine.%s.build", name),
+			info->build ? info->build : "", err);
+	commit_together(run, false);
 	comparison_release(&c);
 	return ok;
 }

@@ -31,6 +31,35 @@ static bool is_done(struct run *run, const struct stage_def *s)
 	return row.done;
 }
 
+/*
+ * The funnel, and whether each row is in exactly one place of it: at the end of a stage, and before a resumed run spends
+ * anything on top of what does not fit together.
+ */
+static bool check_books(struct run *run, const char *when, struct error *err)
+{
+	struct ledger_funnel f;
+	if (!ledger_funnel(run->ledger, &f, err)) {
+		return false;
+	}
+	AUTO_FREE char *prompts = xasprintf("%lld = %lld settled + %lld failed + %lld pending",
+		(long long)f.n_prompts, (long long)f.n_settled, (long long)f.n_prompts_failed,
+		(long long)f.n_prompts_pending);
+	AUTO_FREE char *candidates = xasprintf("%lld = %lld accepted + %lld rejected + %lld "
+					       "undecided + %lld failed + %lld pending",
+		(long long)f.n_candidates, (long long)f.n_accepted, (long long)f.n_rejected,
+		(long long)f.n_undecided, (long long)f.n_failed, (long long)f.n_pending);
+	log_info("books", "at", when, "prompts", prompts, "candidates", candidates, "chosen",
+		log_fmt("%lld", (long long)f.n_chosen), NULL);
+	if (f.n_prompts != f.n_settled + f.n_prompts_failed + f.n_prompts_pending ||
+		f.n_candidates !=
+			f.n_accepted + f.n_rejected + f.n_undecided + f.n_failed + f.n_pending) {
+		return error_set(err, FAIL_DATA,
+			"the books of ledger '%s' do not balance: prompts %s, candidates %s",
+			run->ledger_path, prompts, candidates);
+	}
+	return ledger_check_books(run->ledger, err);
+}
+
 static bool run_batch(struct run *run, const struct stage_def *s, struct error *err)
 {
 	int64_t begun = clock_mono_ms();
@@ -70,7 +99,8 @@ static bool run_section(struct run *run, size_t from, size_t to, const struct ru
 		flow_run(run, &run->def->stages[from], to - from, watch->tick, watch->ctx, &backlog,
 			err);
 	/* Before the stages are marked as done: a mismatch must be found again by the next sitting. */
-	ok = ok && ledger_check_books(run->ledger, err) && ledger_check_counts(run->ledger, err);
+	ok = ok && check_books(run, run->def->stages[to - 1].ops->name, err) &&
+		ledger_check_counts(run->ledger, err);
 	int64_t busy_ms = clock_mono_ms() - begun;
 	struct error ignored = {0};
 	/* The whole section's time stands at its first stage, as its stages work at the same time. */
@@ -136,6 +166,9 @@ bool runner_run(struct run *run, const struct runner_watch *watch, enum runner_o
 		struct error ignored;
 		return (run->resumed || run->options.from || run_discard(run, &ignored)) && false;
 	}
+	if (run->resumed && !check_books(run, "resume", err)) {
+		return false;
+	}
 	for (size_t i = 0; i < def->n_stages;) {
 		bool flow = !def->stages[i].ops->run;
 		size_t next = flow ? end_of_section(def, i) : i + 1;
@@ -164,8 +197,8 @@ bool runner_run(struct run *run, const struct runner_watch *watch, enum runner_o
 		}
 		log_info("stage begins", "stage", def->stages[i].ops->name, NULL);
 		if (!(flow ? run_section(run, i, next, watch, err)
-			   : run_batch(run, &def->stages[i], err)) ||
-			!ledger_check_books(run->ledger, err)) {
+			   : run_batch(run, &def->stages[i], err) &&
+					    check_books(run, def->stages[i].ops->name, err))) {
 			return false;
 		}
 		if (i == 0 && ledger_count_prompts(run->ledger) == 0) {

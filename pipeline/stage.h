@@ -107,6 +107,12 @@ struct stage_ops {
 	/* Flow: nobody wants the answers any more; what is out is still answered (cancelled), soon. Optional. */
 	void (*cancel)(void *state, struct group *group);
 
+	/*
+	 * Makes anew what the stage keeps beside the runs' own folders, out of what is published; of `run` there is the definition, and the
+	 * id of the newest run that is. For `thresh fsck --repair`. Optional.
+	 */
+	bool (*mend)(struct run *run, struct error *err);
+
 	/* Nothing is in flight. Accepts a state whose open() failed. Optional. */
 	void (*close)(void *state);
 };

@@ -60,7 +60,7 @@ MUST_CHECK bool file_pread(
 MUST_CHECK bool file_reserve(int fd, const char *path, uint64_t bytes, struct error *err);
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
-/* mkdir -p. */
+/* mkdir -p; the names of what is made are durable when it returns. */
 MUST_CHECK bool file_make_dirs(const char *path, struct error *err);
 /* Malloc'd "DIR/NAME"; an absolute NAME or an empty DIR gives NAME. */
 char *file_join(const char *dir, const char *name);

@@ -25,11 +25,12 @@
 bool ledger_db_error(struct ledger *l, struct error *err)
 {
 	int code = sqlite3_errcode(l->db);
-	if (l->in_transaction && sqlite3_get_autocommit(l->db)) {
-		/* A full disk may have taken the whole transaction back: later rows would rest on what is not there. */
-		l->in_transaction = false;
-		l->broken = true;
-	}
+	/*
+	 * What is in the transaction may lack a row, or SQLite has taken it back as a whole: later rows would rest on what is not
+	 * there. So it is never committed; the next sitting makes again what was in it. A row that a constraint refuses is
+	 * another matter: that statement alone has left nothing.
+	 */
+	l->broken = l->broken || (l->in_transaction && code != SQLITE_CONSTRAINT);
 	enum fail kind = code == SQLITE_CORRUPT || code == SQLITE_NOTADB ||
 			code == SQLITE_CONSTRAINT
 		? FAIL_DATA
@@ -67,12 +68,18 @@ sqlite3_stmt *ledger_stmt(struct ledger *l, const char *sql, struct error *err)
 	return stmt;
 }
 
+static bool refuse_broken(struct ledger *l, struct error *err)
+{
+	return !l->broken ||
+		error_set(err, FAIL_IO, "ledger '%s' cannot be written after an earlier failure",
+			l->path);
+}
+
 bool ledger_begin(struct ledger *l, struct error *err)
 {
 	assert(!l->read_only);
-	if (l->broken) {
-		return error_set(err, FAIL_IO,
-			"ledger '%s' cannot be written after an earlier failure", l->path);
+	if (!refuse_broken(l, err)) {
+		return false;
 	}
 	if (l->in_transaction) {
 		return true;
@@ -89,7 +96,7 @@ bool ledger_flush(struct ledger *l, struct error *err)
 	if (!l->in_transaction) {
 		return true;
 	}
-	if (!exec(l, "COMMIT", err)) {
+	if (!refuse_broken(l, err) || !exec(l, "COMMIT", err)) {
 		return false;
 	}
 	l->in_transaction = false;
@@ -184,8 +191,10 @@ static bool check_version(struct ledger *l, struct error *err)
 			(long long)version, THRESH_VERSION, SCHEMA_VERSION);
 		return error_hint(err, "use the thresh that made it, or a newer one");
 	}
-	assert(version == SCHEMA_VERSION); /* there is no older one; migrations go here */
-	return true;
+	/* There is no older one; migrations go here. */
+	return version == SCHEMA_VERSION ||
+		error_set(err, FAIL_DATA, "ledger '%s' has version %lld, which no thresh has made",
+			l->path, (long long)version);
 }
 
 static bool set_up(struct ledger *l, struct error *err)

@@ -316,11 +316,35 @@ MUST_CHECK bool ledger_sources(struct ledger *l, struct arena *arena, struct led
 /* Tokens of prompts, of those candidates whose server told: sent to it, and read by it; *out_n of them. */
 MUST_CHECK bool ledger_prompt_tokens(
 	struct ledger *l, int64_t *out_sent, int64_t *out_read, int64_t *out_n, struct error *err);
-/* Rows that contradict each other (a settled prompt with a pending candidate, a plan row that was not chosen, ...); a mismatch
- * is FAIL_DATA naming the first. */
+
+/* Each prompt and candidate is in one state; all of them, failed ones too. One pass over either. */
+struct ledger_funnel {
+	int64_t n_prompts, n_settled, n_prompts_failed, n_prompts_pending;
+	int64_t n_candidates, n_accepted, n_rejected, n_undecided, n_failed, n_pending;
+	int64_t n_chosen;
+};
+MUST_CHECK bool ledger_funnel(struct ledger *l, struct ledger_funnel *out, struct error *err);
+/* What is wrong, in one line; valid during the call. */
+typedef void ledger_tell(void *ctx, const char *what);
+/*
+ * Rows that contradict each other: "candidates that are pending while their prompt is not: 4097, 4098 and 10 more". A line a rule
+ * that is broken. False: the ledger cannot be read.
+ */
+MUST_CHECK bool ledger_each_mismatch(
+	struct ledger *l, ledger_tell *tell, void *ctx, struct error *err);
+/* The same, where any mismatch ends the run: FAIL_DATA with the first. */
 MUST_CHECK bool ledger_check_books(struct ledger *l, struct error *err);
 /* Whether the counts (tally.sql) are those of the rows; reads all of them. A difference is FAIL_DATA. */
 MUST_CHECK bool ledger_check_counts(struct ledger *l, struct error *err);
+
+/* What SQLite finds wrong with pages, indices and references; reads the whole file. */
+void ledger_check_file(struct ledger *l, ledger_tell *tell, void *ctx);
+struct ledger_bodies {
+	int64_t n_prompts, n_bodies;
+};
+/* Unpacks all that is stored compressed, and counts it. *out is how much there was. */
+MUST_CHECK bool ledger_check_bodies(struct ledger *l, ledger_tell *tell, void *ctx,
+	struct ledger_bodies *out, struct error *err);
 
 /* --- pruning; the run is finished and nobody else has the ledger --- */
 

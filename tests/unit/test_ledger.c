@@ -3,8 +3,10 @@
 #include "ledger/ledger.h"
 #include "ledger/wide.h"
 
+#include <signal.h>
 #include <sqlite3.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define CANDIDATES 4096
 
@@ -146,6 +148,28 @@ START_TEST(states_and_reasons_are_closed_lists)
 	}
 END_TEST
 
+START_TEST(after_a_failed_commit_nothing_more_is_written)
+	{
+		AUTO_FREE char *path = fixture_path("ledger.db");
+		struct rlimit room, none;
+		ck_assert_ok(ledger_flush(ledger, &err), err);
+		add_prompt(1);
+		signal(SIGXFSZ, SIG_IGN);
+		ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &room), 0);
+		none = (struct rlimit){.rlim_cur = 1024, .rlim_max = room.rlim_max};
+		ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
+		ck_assert(!ledger_flush(ledger, &err));
+		ck_assert_int_eq(err.kind, FAIL_IO);
+		ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &room), 0);
+		ck_assert(!ledger_set_meta(ledger, "state", "finished", &err));
+		ck_assert(!ledger_flush(ledger, &err));
+		ledger_close(ledger);
+		ledger = ledger_open(path, LEDGER_WRITE, &err);
+		ck_assert_msg(ledger, "%s", err.msg);
+		ck_assert_int_eq(ledger_count_prompts(ledger), 0);
+	}
+END_TEST
+
 START_TEST(a_newer_or_foreign_file_is_refused)
 	{
 		AUTO_FREE char *path = fixture_path("newer.db");
@@ -154,10 +178,13 @@ START_TEST(a_newer_or_foreign_file_is_refused)
 		sqlite3 *db;
 		ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
 		sqlite3_exec(db, "PRAGMA user_version = 99", NULL, NULL, NULL);
-		sqlite3_close(db);
 		ck_assert_ptr_null(ledger_open(path, LEDGER_WRITE, &err));
 		ck_assert_int_eq(err.kind, FAIL_DATA);
 		ck_assert_ptr_nonnull(strstr(err.msg, "99"));
+		sqlite3_exec(db, "PRAGMA user_version = 0", NULL, NULL, NULL);
+		sqlite3_close(db);
+		ck_assert_ptr_null(ledger_open(path, LEDGER_WRITE, &err));
+		ck_assert_int_eq(err.kind, FAIL_DATA);
 		fixture_write("text.db",
 			"this is no database, but a text that is long enough to be looked at as "
 			"one ..............................");
@@ -176,6 +203,94 @@ START_TEST(books_that_do_not_balance_are_found)
 		ck_assert_ok(ledger_settle_prompt(ledger, 1, "settled", "all", NULL, &err), err);
 		ck_assert(!ledger_check_books(ledger, &err));
 		ck_assert_ptr_nonnull(strstr(err.msg, "4096"));
+	}
+END_TEST
+
+static void collect(void *ctx, const char *what)
+{
+	struct str *text = ctx;
+	str_printf(text, "%s\n", what);
+}
+
+/* Rows that no function of ours writes. */
+static void plant(const char *sql)
+{
+	AUTO_FREE char *path = fixture_path("ledger.db");
+	sqlite3 *db;
+	ck_assert_ok(ledger_flush(ledger, &err), err);
+	ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+	ck_assert_msg(
+		sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK, "%s", sqlite3_errmsg(db));
+	sqlite3_close(db);
+}
+
+static const struct {
+	const char *sql, *words;
+} broken_books[] = {
+	{"DELETE FROM candidate WHERE id = 4096", "lack one of their candidates: 1"},
+	{"DELETE FROM candidate_body WHERE candidate = 4097", "without a text that are chosen"},
+	{"UPDATE candidate SET state = 'rejected' WHERE id = 4097",
+		"were selected on and are not accepted: 4097"},
+	{"DELETE FROM selection WHERE candidate = 4098", "not selected on: 4098"},
+	{"UPDATE selection SET outcome = 'where' WHERE candidate = 4097", "were not chosen: 4097"},
+	{"DELETE FROM plan WHERE candidate = 4097", "not in the packing plan: 4097"},
+	{"UPDATE plan SET pos = 2 WHERE pos = 1", "with a gap: 0"},
+	{"UPDATE plan SET row = 5", "one is missing in the packing plan: 5"},
+	{"INSERT INTO shard VALUES ('meta', 1, 3, 1, 1, 1, '', '', '')", "the one before: 1"},
+	{"UPDATE candidate SET state = 'pending', reason = NULL; WITH RECURSIVE n (i) AS (SELECT 3 "
+	 "UNION ALL SELECT i + 1 FROM n WHERE i < 9) INSERT INTO candidate SELECT 4096 + i, 1, i, "
+	 "0, 0, 'pending', NULL, NULL, NULL, 0, 'none', NULL, 1, 1, 1, NULL FROM n",
+		": 4096, 4097, 4098, 4099, 4100 and 5 more"},
+};
+
+START_TEST(each_rule_of_the_books_names_its_rows)
+	{
+		add_prompt(1);
+		for (uint32_t i = 0; i < 3; i++) {
+			add_candidate(1, i, "accepted", "accept");
+		}
+		ck_assert(ledger_settle_prompt(ledger, 1, "settled", "all", NULL, &err));
+		ck_assert(ledger_add_selection(ledger, 4096, 1, "chosen", NULL, &err));
+		ck_assert(ledger_add_selection(ledger, 4097, 2, "chosen", NULL, &err));
+		ck_assert(ledger_add_selection(ledger, 4098, 3, "per_prompt", NULL, &err));
+		ck_assert(ledger_add_plan(ledger, 0, 0, 4096, &err));
+		ck_assert(ledger_add_plan(ledger, 0, 1, 4097, &err));
+		struct ledger_shard shard = {.n_rows = 1};
+		ck_assert(ledger_add_shard(ledger, "meta", &shard, &err));
+		ck_assert_ok(ledger_check_books(ledger, &err), err);
+		plant(broken_books[_i].sql);
+		struct str text;
+		str_init(&text, STR_NO_CAP);
+		ck_assert_ok(ledger_each_mismatch(ledger, collect, &text, &err), err);
+		ck_assert_msg(strstr(text.data, broken_books[_i].words), "%s", text.data);
+		str_release(&text);
+		ck_assert(!ledger_check_books(ledger, &err));
+		ck_assert_int_eq(err.kind, FAIL_DATA);
+	}
+END_TEST
+
+START_TEST(bodies_that_do_not_unpack_or_count_otherwise_are_told)
+	{
+		struct ledger_bodies n;
+		struct str text;
+		str_init(&text, STR_NO_CAP);
+		add_prompt(1);
+		add_candidate(1, 0, "pending", NULL);
+		add_candidate(1, 1, "pending", NULL);
+		ck_assert_ok(ledger_flush(ledger, &err), err);
+		ck_assert_ok(ledger_check_bodies(ledger, collect, &text, &n, &err), err);
+		ck_assert_uint_eq(text.len, 0);
+		ck_assert_int_eq(n.n_prompts, 1);
+		ck_assert_int_eq(n.n_bodies, 2);
+		plant("UPDATE candidate_body SET text = x'00' WHERE candidate = 4096; UPDATE "
+		      "candidate SET n_tokens = 5 WHERE id = 4097; UPDATE prompt SET fields = "
+		      "x'28b52ffd'");
+		ck_assert_ok(ledger_check_bodies(ledger, collect, &text, &n, &err), err);
+		ck_assert_ptr_nonnull(strstr(text.data, "candidate 4096: text: "));
+		ck_assert_ptr_nonnull(
+			strstr(text.data, "candidate 4097: it has 6 token ids, and counts 5"));
+		ck_assert_ptr_nonnull(strstr(text.data, "prompt 1: fields: "));
+		str_release(&text);
 	}
 END_TEST
 
@@ -640,15 +755,15 @@ START_TEST(books_of_duplicates_must_balance)
 		select_four();
 		ck_assert_ok(ledger_add_selection(ledger, 4096, 2, "duplicate", NULL, &err), err);
 		ck_assert(!ledger_check_books(ledger, &err));
-		ck_assert_ptr_nonnull(strstr(err.msg, "4096 is a duplicate of nothing"));
+		ck_assert_ptr_nonnull(
+			strstr(err.msg, "duplicates of nothing, or not marked as such: 4096"));
 		ck_assert_ok(ledger_add_duplicate(ledger, 4096, &of_better, &err), err);
 		ck_assert_ok(ledger_check_books(ledger, &err), err);
 		ck_assert_ok(ledger_add_duplicate(ledger, 4097,
 				     &(struct ledger_duplicate){NULL, 8192, 1, true, 0}, &err),
 			err);
 		ck_assert(!ledger_check_books(ledger, &err));
-		ck_assert_ptr_nonnull(
-			strstr(err.msg, "4096 is a duplicate of one that was not kept"));
+		ck_assert_ptr_nonnull(strstr(err.msg, "duplicates of one that was not kept: 4096"));
 	}
 END_TEST
 
@@ -842,8 +957,11 @@ int main(void)
 	tcase_add_test(t, what_was_committed_survives_and_what_was_not_does_not);
 	tcase_add_test(t, rows_are_committed_at_the_limit);
 	tcase_add_test(t, states_and_reasons_are_closed_lists);
+	tcase_add_test(t, after_a_failed_commit_nothing_more_is_written);
 	tcase_add_test(t, a_newer_or_foreign_file_is_refused);
 	tcase_add_test(t, books_that_do_not_balance_are_found);
+	tcase_add_loop_test(t, each_rule_of_the_books_names_its_rows, 0, ARRAY_LEN(broken_books));
+	tcase_add_test(t, bodies_that_do_not_unpack_or_count_otherwise_are_told);
 	tcase_add_test(t, reset_verify_forgets_scores_and_keeps_candidates);
 	tcase_add_test(t, reset_verify_keeps_known_scores_of_the_verifiers_named);
 	tcase_add_test(t, counts_are_those_of_the_rows);
