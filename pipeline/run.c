@@ -596,10 +596,12 @@ static bool check_unchanged(struct run *run, const struct stage_def *from, struc
 /* A resume: a change in what generates is refused, anything later is made again from the first changed stage on. */
 static bool reconcile(struct run *run, struct error *err)
 {
+	bool published = is_published(run, run->id);
 	for (const struct stage_def *s = run->def->stages;
 		s < run->def->stages + run->def->n_stages; s++) {
 		struct comparison c;
-		bool changed = differs(run, s, &c), ok = true;
+		/* A stage that had no part in what is public must not have one afterwards. */
+		bool changed = differs(run, s, &c) || (published && !c.n), ok = true;
 		if (changed && (s->ops->plan || s == run->def->stages)) {
 			ok = error_set(err, FAIL_CONFIG,
 				"run '%s': stage '%s': %s: nothing it has made can be reused",
@@ -607,11 +609,11 @@ static bool reconcile(struct run *run, struct error *err)
 			error_hint(err,
 				"take the change back to finish this run, or begin another: thresh "
 				"run --run-id NAME");
-		} else if (changed && is_published(run, run->id)) {
+		} else if (changed && published) {
 			ok = error_set(err, FAIL_CONFIG,
 				"run '%s' has published its shards, and stage '%s' has changed "
 				"since: %s",
-				run->id, s->ops->name, c.text.data);
+				run->id, s->ops->name, c.text.len ? c.text.data : "it is new");
 			error_hint(err,
 				"take the change back and run once more, then --from %s makes a "
 				"run of its own",
