@@ -25,6 +25,7 @@
 bool ledger_db_error(struct ledger *l, struct error *err)
 {
 	int code = sqlite3_errcode(l->db);
+	tally_doubt(l);
 	/*
 	 * What is in the transaction may lack a row, or SQLite has taken it back as a whole: later rows would rest on what is not
 	 * there. So it is never committed; the next sitting makes again what was in it. A row that a constraint refuses is
@@ -96,7 +97,7 @@ bool ledger_flush(struct ledger *l, struct error *err)
 	if (!l->in_transaction) {
 		return true;
 	}
-	if (!refuse_broken(l, err) || !exec(l, "COMMIT", err)) {
+	if (!refuse_broken(l, err) || !tally_write(l, err) || !exec(l, "COMMIT", err)) {
 		return false;
 	}
 	l->in_transaction = false;
@@ -108,6 +109,7 @@ void ledger_rollback(struct ledger *l)
 {
 	if (l->in_transaction) {
 		sqlite3_exec(l->db, "ROLLBACK", NULL, NULL, NULL);
+		tally_drop(l);
 		l->in_transaction = false;
 		l->dirty_rows = 0;
 	}
@@ -203,7 +205,7 @@ static bool set_up(struct ledger *l, struct error *err)
 	return (l->read_only ||
 		       exec(l,
 			       "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA "
-			       "foreign_keys = ON; PRAGMA recursive_triggers = ON",
+			       "foreign_keys = ON",
 			       err)) &&
 		exec(l,
 			"PRAGMA cache_size = -4096; PRAGMA temp_store = FILE; PRAGMA "
@@ -320,7 +322,7 @@ struct ledger *ledger_open(const char *path, enum ledger_mode mode, struct error
 	sqlite3_extended_result_codes(l->db, 0);
 	if ((mode == LEDGER_CREATE && !create(l, err)) || !check_version(l, err) ||
 		!set_up(l, err) || !add_audits(l, err) || !add_repeats(l, err) ||
-		!add_duplicates(l, err) || !ledger_open_tally(l, err) || !load_dicts(l, err) ||
+		!add_duplicates(l, err) || !tally_open(l, err) || !load_dicts(l, err) ||
 		!ledger_add_functions(l, err)) {
 		goto fail_open;
 	}
@@ -345,6 +347,7 @@ void ledger_close(struct ledger *l)
 	}
 	sqlite3_close(l->db);
 	body_codec_release(&l->codec);
+	tally_free(l);
 	free(l->path);
 	free(l);
 }
@@ -376,6 +379,9 @@ bool ledger_set_meta(struct ledger *l, const char *key, const char *value, struc
 	}
 	ledger_bind_z(stmt, 1, key);
 	ledger_bind_z(stmt, 2, value);
+	if (strcmp(key, "verdicts") == 0) {
+		tally_forget_verdicts(l);
+	}
 	return ledger_step(l, stmt, err);
 }
 
@@ -497,6 +503,7 @@ bool ledger_add_prompt(struct ledger *l, const struct ledger_prompt *p, struct e
 	if (!stmt || !ledger_begin(l, err)) {
 		return false;
 	}
+	tally_prompt_in(l, p->source);
 	sqlite3_bind_int64(stmt, 1, p->id);
 	ledger_bind_z(stmt, 2, p->prompt_id);
 	ledger_bind_z(stmt, 3, p->source);
@@ -535,8 +542,9 @@ static bool set_state(struct ledger *l, const char *sql, int64_t id, const char 
 bool ledger_settle_prompt(struct ledger *l, int64_t id, const char *state, const char *reason,
 	const char *detail, struct error *err)
 {
-	return set_state(l, "UPDATE prompt SET state = ?, reason = ?, detail = ? WHERE id = ?", id,
-		state, reason, detail, err);
+	return ledger_begin(l, err) && tally_prompt_change(l, id, state, reason, err) &&
+		set_state(l, "UPDATE prompt SET state = ?, reason = ?, detail = ? WHERE id = ?", id,
+			state, reason, detail, err);
 }
 
 /* --- candidates --- */
@@ -573,7 +581,7 @@ bool ledger_add_candidate(struct ledger *l, const struct ledger_candidate *c, st
 		" attempts, latency_ms, created_ms, n_read) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
 		"?, ?, ?, ?, ?, ?)",
 		err);
-	if (!stmt || !ledger_begin(l, err)) {
+	if (!stmt || !ledger_begin(l, err) || !tally_candidate_in(l, c, err)) {
 		return false;
 	}
 	sqlite3_bind_int64(stmt, 1, c->id);
@@ -615,7 +623,7 @@ bool ledger_add_score(
 {
 	sqlite3_stmt *stmt = ledger_stmt(
 		l, "INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?, ?, ?, ?)", err);
-	if (!stmt || !ledger_begin(l, err)) {
+	if (!stmt || !ledger_begin(l, err) || !tally_score_change(l, candidate, score, err)) {
 		return false;
 	}
 	sqlite3_bind_int64(stmt, 1, candidate);
@@ -637,7 +645,7 @@ bool ledger_add_score(
 bool ledger_clear_scores(struct ledger *l, int64_t candidate, struct error *err)
 {
 	sqlite3_stmt *stmt = ledger_stmt(l, "DELETE FROM score WHERE candidate = ?", err);
-	if (!stmt || !ledger_begin(l, err)) {
+	if (!stmt || !ledger_begin(l, err) || !tally_scores_out(l, candidate, err)) {
 		return false;
 	}
 	sqlite3_bind_int64(stmt, 1, candidate);
@@ -650,17 +658,18 @@ bool ledger_clear_scores(struct ledger *l, int64_t candidate, struct error *err)
 bool ledger_set_candidate_state(struct ledger *l, int64_t id, const char *state, const char *reason,
 	const char *detail, struct error *err)
 {
-	return set_state(l, "UPDATE candidate SET state = ?, reason = ?, detail = ? WHERE id = ?",
-		id, state, reason, detail, err);
+	return ledger_begin(l, err) && tally_candidate_change(l, id, state, reason, err) &&
+		set_state(l, "UPDATE candidate SET state = ?, reason = ?, detail = ? WHERE id = ?",
+			id, state, reason, detail, err);
 }
 
 /* --- taking back --- */
 
-/* Several statements that are only right together, in a transaction of their own. */
+/* Several statements about the selection that are only right together, in a transaction of their own. */
 static bool exec_together(struct ledger *l, const char *sql, struct error *err)
 {
 	return ledger_flush(l, err) && ledger_begin(l, err) && exec(l, sql, err) &&
-		ledger_flush(l, err);
+		tally_recount_selection(l, err) && ledger_flush(l, err);
 }
 
 static bool drop_scores(struct ledger *l, const char *keep, struct error *err)
@@ -696,7 +705,7 @@ bool ledger_reset_verify(struct ledger *l, const char *keep, struct error *err)
 		       "'settled' OR reason = 'unverifiable';"
 		       "UPDATE stage SET state = 'open' WHERE name <> 'sample'",
 		       err) &&
-		ledger_flush(l, err);
+		tally_recount(l, err) && ledger_flush(l, err);
 }
 
 bool ledger_keep_selection(struct ledger *l, struct error *err)
@@ -742,7 +751,7 @@ bool ledger_add_selection(struct ledger *l, int64_t candidate, uint32_t rank, co
 		"INSERT INTO selection VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET outcome = "
 		"excluded.outcome",
 		err);
-	if (!stmt || !ledger_begin(l, err)) {
+	if (!stmt || !ledger_begin(l, err) || !tally_selection_change(l, candidate, outcome, err)) {
 		return false;
 	}
 	sqlite3_bind_int64(stmt, 1, candidate);
@@ -762,7 +771,8 @@ bool ledger_add_duplicate(
 	sqlite3_stmt *stmt = mark
 		? ledger_stmt(l, "INSERT INTO duplicate VALUES (?, ?, ?, ?, ?, NULL)", err)
 		: NULL;
-	if (!stmt || !ledger_begin(l, err)) {
+	if (!stmt || !ledger_begin(l, err) ||
+		!tally_selection_change(l, candidate, "duplicate", err)) {
 		return false;
 	}
 	sqlite3_bind_int64(mark, 1, candidate);
@@ -787,7 +797,8 @@ bool ledger_choose_stand_in(
 					      "* 4096 + 4095 AND d.stand_in IS NULL)",
 					      err)
 				    : NULL;
-	if (!note || !ledger_begin(l, err)) {
+	if (!note || !ledger_begin(l, err) ||
+		!tally_selection_change(l, candidate, "chosen", err)) {
 		return false;
 	}
 	sqlite3_bind_int64(choose, 1, candidate);

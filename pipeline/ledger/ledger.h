@@ -334,8 +334,10 @@ MUST_CHECK bool ledger_each_mismatch(
 	struct ledger *l, ledger_tell *tell, void *ctx, struct error *err);
 /* The same, where any mismatch ends the run: FAIL_DATA with the first. */
 MUST_CHECK bool ledger_check_books(struct ledger *l, struct error *err);
-/* Whether the counts (tally.sql) are those of the rows; reads all of them. A difference is FAIL_DATA. */
-MUST_CHECK bool ledger_check_counts(struct ledger *l, struct error *err);
+/* Whether the counts (tally.sql) are those of the rows; reads all of them. */
+MUST_CHECK bool ledger_check_counts(struct ledger *l, bool *out_same, struct error *err);
+/* Counts them again: for whoever has changed rows by other statements than those of this header. */
+MUST_CHECK bool ledger_count_again(struct ledger *l, struct error *err);
 
 /* What SQLite finds wrong with pages, indices and references; reads the whole file. */
 void ledger_check_file(struct ledger *l, ledger_tell *tell, void *ctx);

@@ -238,7 +238,7 @@ enum ledger_found ledger_find_prompt(
 static int64_t count(struct ledger *l, const char *sql)
 {
 	struct error ignored;
-	sqlite3_stmt *stmt = ledger_stmt(l, sql, &ignored);
+	sqlite3_stmt *stmt = ledger_counting_stmt(l, sql, &ignored);
 	int64_t n = stmt && sqlite3_step(stmt) == SQLITE_ROW ? sqlite3_column_int64(stmt, 0) : 0;
 	if (stmt) {
 		sqlite3_reset(stmt);
@@ -778,7 +778,7 @@ enum ledger_found ledger_get_place(struct ledger *l, int64_t candidate, struct a
 bool ledger_counts(struct ledger *l, struct arena *arena, struct ledger_count **out, size_t *out_n,
 	struct error *err)
 {
-	sqlite3_stmt *stmt = ledger_stmt(l,
+	sqlite3_stmt *stmt = ledger_counting_stmt(l,
 		"SELECT CASE what WHEN 'prompt' THEN 1 WHEN 'candidate' THEN 2 ELSE 3 END, what, "
 		"state, nullif(reason, ''), sum(n), sum(n_tokens) FROM " TALLY
 		" GROUP BY what, state, "
@@ -812,7 +812,7 @@ bool ledger_counts(struct ledger *l, struct arena *arena, struct ledger_count **
 bool ledger_prompt_tokens(
 	struct ledger *l, int64_t *out_sent, int64_t *out_read, int64_t *out_n, struct error *err)
 {
-	sqlite3_stmt *stmt = ledger_stmt(l,
+	sqlite3_stmt *stmt = ledger_counting_stmt(l,
 		"SELECT total(sent), total(read), total(told) FROM " TALLY
 		" WHERE what = 'candidate'",
 		err);
@@ -912,7 +912,7 @@ static void take_verifier(sqlite3_stmt *stmt, struct arena *arena, void *row)
 bool ledger_verifiers(struct ledger *l, struct arena *arena, struct ledger_verifier **out,
 	size_t *out_n, struct error *err)
 {
-	sqlite3_stmt *stmt = ledger_stmt(l,
+	sqlite3_stmt *stmt = ledger_counting_stmt(l,
 		"SELECT verifier, sum(n), sum(n) FILTER (WHERE known), sum(n_audit), sum(us), "
 		"sum(n_tokens), sum(total) FILTER (WHERE known) / sum(n) FILTER (WHERE known), "
 		"min(low) FILTER (WHERE n > 0), max(high) FILTER (WHERE n > 0), sum(n_between), "
@@ -932,7 +932,7 @@ static void take_pair(sqlite3_stmt *stmt, struct arena *arena, void *row)
 bool ledger_pairs(struct ledger *l, struct arena *arena, struct ledger_pair **out, size_t *out_n,
 	struct error *err)
 {
-	sqlite3_stmt *stmt = ledger_stmt(l,
+	sqlite3_stmt *stmt = ledger_counting_stmt(l,
 		"WITH likely AS MATERIALIZED (SELECT verifier FROM tally_score WHERE verifier "
 		"IN " VERDICTS " AND n > 0 GROUP BY verifier HAVING min(low) >= 0 AND max(high) <= "
 		"1) SELECT a, b, n, n_apart FROM tally_pair WHERE n > 0 AND a IN likely AND b IN "
@@ -944,7 +944,7 @@ bool ledger_pairs(struct ledger *l, struct arena *arena, struct ledger_pair **ou
 bool ledger_sources(struct ledger *l, struct arena *arena, struct ledger_source **out,
 	size_t *out_n, struct error *err)
 {
-	sqlite3_stmt *stmt = ledger_stmt(l,
+	sqlite3_stmt *stmt = ledger_counting_stmt(l,
 		"SELECT source, sum(n * (what = 'prompt')), sum(n * (what = 'candidate' AND state "
 		"<> 'failed')), sum(n * (what = 'candidate' AND state = 'accepted')), sum(n * "
 		"(what = 'selection' AND state = 'chosen')) FROM " TALLY " GROUP BY source HAVING "
