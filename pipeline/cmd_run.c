@@ -9,6 +9,7 @@
 #include "ledger/ledger.h"
 #include "measure.h"
 #include "outside.h"
+#include "report/report.h"
 #include "run.h"
 #include "runner.h"
 #include "summary.h"
@@ -22,7 +23,7 @@ struct run_flags {
 	struct cli_strings sets;
 	struct run_options options;
 	const char *log_level;
-	bool json;
+	bool json, no_report;
 };
 
 static bool set_log_level(const char *name, struct error *err)
@@ -75,16 +76,40 @@ static bool print_uncalibrated(const struct run *run, const char *pipeline, stru
 	return ok;
 }
 
-/* What somebody wants to type next. */
+static void print_held(const struct run *run, const char *pipeline)
+{
+	printf("\nnothing was published; the same command asks again once `gate:` is another\nto "
+	       "choose anew:          thresh run %s --run-id %s --from select\nto publish it as it "
+	       "is: thresh run %s --run-id %s --no-gate\n",
+		pipeline, run->id, pipeline, run->id);
+}
+
+/* The night is done with or without its page. */
+static void write_page(const struct run *run, const char *pipeline)
+{
+	struct error err = {0};
+	AUTO_FREE char *path = file_join(run->dir, REPORT_FILE);
+	const struct report_source source = {run->ledger, run->def->workdir, pipeline};
+	if (!report_write(&source, path, &err)) {
+		log_warn("the report could not be written; the run is done all the same", "reason",
+			err.msg, NULL);
+	}
+}
+
+/* What somebody wants to look at or type next. */
 static void print_next(const struct run *run, const char *pipeline)
 {
 	AUTO_FREE char *shards = xasprintf("%s/shards/%s", run->def->workdir, run->id);
+	AUTO_FREE char *page = file_join(run->dir, REPORT_FILE);
 	if (file_is_dir(shards)) {
 		printf("\nshards: %s\nnext:   thresh inspect %s\n", shards, shards);
 	} else {
 		printf("\nno shards were made\nnext:   thresh query %s \"select state, reason, "
 		       "count(*) from candidate group by 1, 2\"\n",
 			pipeline);
+	}
+	if (file_exists(page)) {
+		printf("report: %s\n", page);
 	}
 }
 
@@ -99,13 +124,16 @@ static int report(struct run *run, const char *pipeline, bool json, struct error
 		if (!print_uncalibrated(run, pipeline, err)) {
 			return cli_fail(err);
 		}
-		print_next(run, pipeline);
+		(facts.held ? print_held : print_next)(run, pipeline);
+	}
+	if (facts.held) {
+		return 4;
 	}
 	return facts.n_failed || facts.n_prompts_failed || facts.n_scores_failed ? 3 : 0;
 }
 
-static int do_work(struct run *run, const char *pipeline, bool json, struct outside *outside,
-	bool *out_nothing)
+static int do_work(struct run *run, const char *pipeline, const struct run_flags *flags,
+	struct outside *outside, bool *out_nothing)
 {
 	struct error err = {0};
 	enum runner_outcome outcome = RUNNER_DONE;
@@ -122,10 +150,13 @@ static int do_work(struct run *run, const char *pipeline, bool json, struct outs
 	*out_nothing = outcome == RUNNER_NOTHING;
 	if (*out_nothing) {
 		printf("nothing to do: every prompt of the sources has been settled by an earlier "
-		       "run\n");
+		       "run, or is none that\n`sample` may draw (its log lines count why)\n");
 		return 0;
 	}
-	return report(run, pipeline, json, &err);
+	if (!flags->no_report) {
+		write_page(run, pipeline);
+	}
+	return report(run, pipeline, flags->json, &err);
 }
 
 /* For the hooks: the run's summary as a file. NULL: there is none, with a warning. */
@@ -170,7 +201,7 @@ static void end_with_hooks(
 	}
 }
 
-static int work(struct run *run, const char *pipeline, bool json)
+static int work(struct run *run, const char *pipeline, const struct run_flags *flags)
 {
 	const struct definition *def = run->def;
 	struct outside outside;
@@ -181,7 +212,7 @@ static int work(struct run *run, const char *pipeline, bool json)
 	log_info(run->resumed ? "run resumes" : "run begins", "pipeline", def->name, "number",
 		log_fmt("%" PRId64, run->number), "time", stamp, "dir", run->dir, NULL);
 	outside_init(&outside, run);
-	int code = do_work(run, pipeline, json, &outside, &nothing);
+	int code = do_work(run, pipeline, flags, &outside, &nothing);
 	outside_end(&outside, run, code);
 	end_with_hooks(run, def, pipeline, !nothing, code);
 	return code;
@@ -199,10 +230,14 @@ static int not_opened(struct run *run, const struct definition *def, const char 
 	return code;
 }
 
-static int already_done(struct run *run, const char *pipeline, bool json)
+static int already_done(struct run *run, bool held, const char *pipeline, bool json)
 {
 	struct error err = {0};
-	fprintf(stderr, "run %s is done; --new starts another today\n", run->id);
+	fprintf(stderr,
+		held ? "run %s is held back by its gate; --no-gate publishes it, --new starts "
+		       "another today\n"
+		     : "run %s is done; --new starts another today\n",
+		run->id);
 	return report(run, pipeline, json, &err);
 }
 
@@ -217,9 +252,13 @@ int cmd_run(int argc, char **argv)
 			&flags.options.run_id},
 		{"new", NULL, "start the next run although today's is done", CLI_FLAG,
 			&flags.options.start_next},
+		{"no-gate", NULL, "publish whatever the definition's `gate` says", CLI_FLAG,
+			&flags.options.no_gate},
 		{"set", "A.B=C", "override a value of the pipeline file", CLI_STRINGS, &flags.sets},
 		{"dry-run", NULL, "show what would be done, with three rendered prompts", CLI_FLAG,
 			&flags.options.dry},
+		{"no-report", NULL, "write no " REPORT_FILE " at the end", CLI_FLAG,
+			&flags.no_report},
 		{"json", NULL, "print the summary as JSON", CLI_FLAG, &flags.json},
 		{"log", "LEVEL", "error, warn, info or debug; default: info", CLI_STRING,
 			&flags.log_level},
@@ -228,8 +267,9 @@ int cmd_run(int argc, char **argv)
 	struct cli cli = {"run", "PIPELINE",
 		"Runs a pipeline: resumes its open run, or starts the next.", options, 1, 1,
 		"Exit codes: 0 done, 1 failed, 2 bad usage or definition, 3 done with failed "
-		"items,\n130 interrupted; after 1 and 130 the "
-		"same command goes on where it stopped.",
+		"items,\n4 the gate said no and nothing was published, 130 interrupted; after 1 "
+		"and 130 the "
+		"same command\ngoes on where it stopped.",
 		NULL, 0};
 	int exit_code;
 	if (!cli_parse(&cli, argc, argv, &exit_code)) {
@@ -248,13 +288,15 @@ int cmd_run(int argc, char **argv)
 		goto done_definition;
 	}
 	struct run run;
-	switch (run_open(&run, &def, &flags.options, &err)) {
+	enum run_opened opened = run_open(&run, &def, &flags.options, &err);
+	switch (opened) {
 	case RUN_OPENED:
 		exit_code = flags.options.dry ? dry_run(&run, &err) ? 0 : cli_fail(&err)
-					      : work(&run, pipeline, flags.json);
+					      : work(&run, pipeline, &flags);
 		break;
 	case RUN_ALREADY_DONE:
-		exit_code = already_done(&run, pipeline, flags.json);
+	case RUN_HELD:
+		exit_code = already_done(&run, opened == RUN_HELD, pipeline, flags.json);
 		break;
 	case RUN_FAILED:
 		exit_code = cli_fail(&err);

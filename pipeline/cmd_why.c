@@ -6,7 +6,9 @@
 #include "commands.h"
 #include "definition.h"
 #include "group.h"
+#include "ledger/history.h"
 #include "ledger/ledger.h"
+#include "measure.h"
 #include "run.h"
 
 #include <glob.h>
@@ -32,7 +34,31 @@ static void print_text(const char *indent, struct slice text)
 	putchar('\n');
 }
 
-static void print_prompt(const struct ledger_prompt *p)
+/* What all nights that are over know of it. */
+static void print_history(struct history *h, const char *prompt_id)
+{
+	struct history_prompt p = {0};
+	double low, high;
+	if (h) {
+		history_prompt(h, prompt_id, &p);
+	}
+	if (!p.known) {
+		return;
+	}
+	printf("  over %" PRId64 " night%s: %" PRId64 " candidates, %" PRId64 " of %" PRId64
+	       " decided ones accepted",
+		p.n_runs, p.n_runs == 1 ? "" : "s", p.n_candidates, p.n_accepted, p.n_decided);
+	if (p.model_decided) {
+		measured_interval(
+			(uint64_t)p.model_accepted, (uint64_t)p.model_decided, &low, &high);
+		printf("; pass rate %.1f %% (95 %% interval %.1f to %.1f) of %" PRId64 " by %s",
+			100 * (double)p.model_accepted / (double)p.model_decided, 100 * low,
+			100 * high, p.model_decided, p.model[0] ? p.model : "a model not known");
+	}
+	printf("; last in %s\n", p.last_run);
+}
+
+static void print_prompt(const struct ledger_prompt *p, struct history *h)
 {
 	printf("prompt %" PRId64 " (%s)\n", p->id, p->prompt_id);
 	printf("  drawn from %s, line %" PRIu64 "; %s%s%s%s%s\n", p->source, p->row_no, p->state, p->reason ? ", reason " : "",
@@ -40,6 +66,7 @@ static void print_prompt(const struct ledger_prompt *p)
 	if (p->ids) {
 		printf("  %zu tokens\n", p->n_ids);
 	}
+	print_history(h, p->prompt_id);
 	print_text("  | ", p->fields);
 }
 
@@ -51,6 +78,9 @@ static const char *outcome_note(const char *outcome)
 	} notes[] = {
 		{"where", " (select.where is not true)"},
 		{"per_prompt", " (better ones fill select.per_prompt)"},
+		{"repeat", " (the very tokens of a better one of this prompt)"},
+		{"shipped_before", " (an earlier night has shipped the very tokens for this prompt)"},
+		{"duplicate", " (its text was there before)"},
 		{"over_long", " (longer than pack.context)"},
 		{"empty", " (no sampled token to train on)"},
 	};
@@ -62,6 +92,26 @@ static const char *outcome_note(const char *outcome)
 	return "";
 }
 
+/* "duplicate of 17.3, shipped by run 2026-11-24.1, 0.86 of 5-word runs in common" */
+static void print_duplicate(struct ledger *l, int64_t candidate, struct arena *arena)
+{
+	struct ledger_duplicate d;
+	struct error err = {0};
+	if (ledger_get_duplicate(l, candidate, arena, &d, &err) != LEDGER_FOUND) {
+		return;
+	}
+	printf("  duplicate of %" PRId64 ".%" PRId64 "%s%s, ", d.original / CANDIDATES_MAX, d.original % CANDIDATES_MAX,
+		d.run ? ", shipped by run " : ", which is kept", d.run ? d.run : "");
+	if (d.same) {
+		printf("in the same words\n");
+	} else {
+		printf("%.2f of 5-word runs in common\n", d.likeness);
+	}
+	if (d.stand_in) {
+		printf("  %" PRId64 ".%" PRId64 " is chosen in its place\n", d.stand_in / CANDIDATES_MAX, d.stand_in % CANDIDATES_MAX);
+	}
+}
+
 static void print_place(struct ledger *l, const struct ledger_candidate *c, struct arena *arena)
 {
 	struct ledger_place place;
@@ -70,6 +120,11 @@ static void print_place(struct ledger *l, const struct ledger_candidate *c, stru
 		return;
 	}
 	printf("  selection: %s%s, rank %u of its prompt's accepted\n", place.outcome, outcome_note(place.outcome), place.rank);
+	print_duplicate(l, c->id, arena);
+	if (place.instead_of) {
+		printf("  in the place of %" PRId64 ".%" PRId64 ", a duplicate\n", place.instead_of / CANDIDATES_MAX,
+			place.instead_of % CANDIDATES_MAX);
+	}
 	if (place.row >= 0) {
 		printf("  packed: row %" PRId64 ", sequence %" PRId64 " of the row", place.row, place.pos);
 		if (place.shard >= 0) {
@@ -106,14 +161,14 @@ static void print_candidate(struct ledger *l, const struct ledger_candidate *c, 
 	}
 }
 
-static bool show_candidate(struct ledger *l, int64_t id, struct error *err)
+static bool show_candidate(struct ledger *l, struct history *h, int64_t id, struct error *err)
 {
 	struct arena arena = {0};
 	struct ledger_candidate c;
 	struct ledger_prompt p;
 	enum ledger_found found = ledger_get_candidate(l, id, &arena, &c, &p, err);
 	if (found == LEDGER_FOUND) {
-		print_prompt(&p);
+		print_prompt(&p, h);
 		putchar('\n');
 		print_candidate(l, &c, true, &arena);
 	}
@@ -122,7 +177,7 @@ static bool show_candidate(struct ledger *l, int64_t id, struct error *err)
 								id / CANDIDATES_MAX, id % CANDIDATES_MAX));
 }
 
-static bool show_prompt(struct ledger *l, int64_t id, struct error *err)
+static bool show_prompt(struct ledger *l, struct history *h, int64_t id, struct error *err)
 {
 	struct arena arena = {0};
 	struct ledger_prompt p;
@@ -131,7 +186,7 @@ static bool show_prompt(struct ledger *l, int64_t id, struct error *err)
 	enum ledger_found found = ledger_get_prompt(l, id, &arena, &p, err);
 	bool ok = found == LEDGER_FOUND && ledger_get_candidates(l, id, &arena, &list, &n, err);
 	if (ok) {
-		print_prompt(&p);
+		print_prompt(&p, h);
 	}
 	for (size_t i = 0; ok && i < n; i++) {
 		putchar('\n');
@@ -142,21 +197,21 @@ static bool show_prompt(struct ledger *l, int64_t id, struct error *err)
 }
 
 /* "17" a prompt, "17.3" a candidate, a number above any prompt's a candidate's id, 32 hex digits or their beginning a prompt. */
-static bool show(struct ledger *l, const char *id, struct error *err)
+static bool show(struct ledger *l, struct history *h, const char *id, struct error *err)
 {
 	int64_t number, found_id;
 	uint64_t idx;
 	const char *dot = strchr(id, '.');
 	AUTO_FREE char *before = xmemdup0(id, dot ? (size_t)(dot - id) : strlen(id));
 	if (dot && text_parse_i64(before, &number) && text_parse_u64(dot + 1, &idx) && idx < CANDIDATES_MAX) {
-		return show_candidate(l, number * CANDIDATES_MAX + (int64_t)idx, err);
+		return show_candidate(l, h, number * CANDIDATES_MAX + (int64_t)idx, err);
 	}
 	if (!dot && strlen(id) < 18 && text_parse_i64(id, &number)) {
-		return number > ledger_count_prompts(l) && number >= CANDIDATES_MAX ? show_candidate(l, number, err) : show_prompt(l, number, err);
+		return number > ledger_count_prompts(l) && number >= CANDIDATES_MAX ? show_candidate(l, h, number, err) : show_prompt(l, h, number, err);
 	}
 	switch (ledger_find_prompt(l, id, &found_id, err)) {
 	case LEDGER_FOUND:
-		return show_prompt(l, found_id, err);
+		return show_prompt(l, h, found_id, err);
 	case LEDGER_FAILED:
 		return false;
 	case LEDGER_END:
@@ -190,6 +245,15 @@ static char *newest_ledger(struct error *err)
 	return path;
 }
 
+/* WORKDIR/history.db of a WORKDIR/runs/ID/ledger.db. NULL: none, or not to be read, which is no reason to tell nothing. */
+static struct history *open_history(const char *ledger_path)
+{
+	struct error ignored;
+	AUTO_FREE char *run = file_dirname(ledger_path);
+	AUTO_FREE char *path = xasprintf("%s/../../history.db", run);
+	return file_exists(path) ? history_open(path, &ignored) : NULL;
+}
+
 int cmd_why(int argc, char **argv)
 {
 	const char *run_id = NULL;
@@ -211,9 +275,11 @@ int cmd_why(int argc, char **argv)
 	} else {
 		path = newest_ledger(&err);
 	}
-	bool ok = path && (l = ledger_open(path, LEDGER_READ, &err)) && show(l, cli.args[cli.n_args - 1], &err);
+	struct history *h = path ? open_history(path) : NULL;
+	bool ok = path && (l = ledger_open(path, LEDGER_READ, &err)) && show(l, h, cli.args[cli.n_args - 1], &err);
 	exit_code = ok ? 0 : cli_fail(&err);
 	ledger_close(l);
+	history_close(h);
 	definition_release(&def);
 	return cli_finish_stdout(exit_code);
 }

@@ -16,6 +16,7 @@ int cmd_drain(int argc, char **argv);
 int cmd_prune(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_why(int argc, char **argv);
+int cmd_report(int argc, char **argv);
 int cmd_query(int argc, char **argv);
 int cmd_stages(int argc, char **argv);
 int cmd_verifiers(int argc, char **argv);
@@ -23,5 +24,7 @@ int cmd_engines(int argc, char **argv);
 int cmd_schema(int argc, char **argv);
 int cmd_math(int argc, char **argv);
 int cmd_calibrate(int argc, char **argv);
+int cmd_history(int argc, char **argv);
+int cmd_fsck(int argc, char **argv);
 
 #endif

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "columns.h"
 #include "deadline.h"
+#include "gate.h"
 #include "ledger/wide.h"
 #include "power.h"
 #include "registry.h"
@@ -158,8 +159,10 @@ static const struct param hook_params[] = {
 
 static const struct param ledger_params[] = {
 	PARAM_DURATION("commit_every", struct definition, ledger.commit_ms, .def = "64ms", .min = 1,
-		.max = 60000, .help = "longest time that a result waits for its commit"),
-	PARAM_U32("commit_rows", struct definition, ledger.commit_rows, .def = "256", .min = 1,
+		.max = 60000,
+		.help = "longest time that a result waits for its commit; where commits are "
+			"fast, less"),
+	PARAM_U32("commit_rows", struct definition, ledger.commit_rows, .def = "4096", .min = 1,
 		.max = 100000, .help = "rows of one commit"),
 	{0},
 };
@@ -183,6 +186,9 @@ const struct param definition_params[] = {
 	PARAM_STR("label", struct definition, label,
 		.help = "field or verifier that says what is right (0 or 1): verifiers are "
 			"measured against it"),
+	PARAM_STRINGS("gate", struct definition, gate, .max = 100,
+		.help = "SQL conditions over the night's figures, see docs/history.md: where one "
+			"does not hold, nothing is published and the exit code is 4"),
 	PARAM_GROUP("budget", .table = budget_params, .help = "when to stop"),
 	PARAM_GROUP("hooks", .table = hook_params,
 		.help = "what to start when a run has ended, see docs/runbook.md"),
@@ -788,6 +794,7 @@ void definition_read(struct definition *def, const char *path, const char *const
 	check_metrics(def, errors);
 	check_all(def, errors);
 	check_label(def, errors);
+	gate_check(def, errors);
 }
 
 bool definition_for_reading(struct definition *def, const char *path, struct error *err)
@@ -846,7 +853,7 @@ struct fingerprint_visit {
 static void visit_param(void *ctx, const char *path, const char *value, const struct param *row)
 {
 	const struct fingerprint_visit *to = ctx;
-	if (row->no_fingerprint) {
+	if (row->no_fingerprint || (row->late && strcmp(value, row->def) == 0)) {
 		return;
 	}
 	to->visit(to->ctx, path, value);

@@ -43,6 +43,7 @@ struct definition {
 	struct tree tree;
 	char *name, *workdir, *accept;
 	char *audit, *label; /* as written; NULL: none */
+	struct param_strings gate; /* conditions for publishing a night (gate.h) */
 	double audit_share; /* 0 to 1 */
 	uint64_t seed;
 	struct {

@@ -146,13 +146,13 @@ void measures_release(struct measures *m)
 }
 
 /* Wilson's interval: unlike the usual normal one it stays within 0..1, and 3 of 3 does not make it a point. */
-static void set_interval(struct outcome *o)
+void measured_interval(uint64_t k, uint64_t n_all, double *out_low, double *out_high)
 {
-	const double z = 1.959964, n = (double)o->n_kept, p = o->precision;
+	const double z = 1.959964, n = (double)n_all, p = (double)k / n;
 	double whole = 1 + z * z / n, centre = p + z * z / (2 * n);
 	double half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n));
-	o->precision_low = o->n_kept ? fmax(0, (centre - half) / whole) : NAN;
-	o->precision_high = o->n_kept ? fmin(1, (centre + half) / whole) : NAN;
+	*out_low = fmax(0, (centre - half) / whole);
+	*out_high = fmin(1, (centre + half) / whole);
 }
 
 struct outcome measured_at(const struct measured *m, double threshold)
@@ -164,7 +164,10 @@ struct outcome measured_at(const struct measured *m, double threshold)
 	o.precision = o.n_kept ? (double)o.n_right_kept / (double)o.n_kept : NAN;
 	o.recall = m->n_right ? (double)o.n_right_kept / (double)m->n_right : NAN;
 	o.kept = m->n ? (double)o.n_kept / (double)m->n : NAN;
-	set_interval(&o);
+	o.precision_low = o.precision_high = NAN;
+	if (o.n_kept) {
+		measured_interval(o.n_right_kept, o.n_kept, &o.precision_low, &o.precision_high);
+	}
 	return o;
 }
 

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct ledger;
 
@@ -44,6 +45,9 @@ struct outcome {
 struct outcome measured_at(const struct measured *m, double threshold);
 /* The chance that a right one scores higher than a wrong one, equal scores half; NaN without both. */
 double measured_auc(const struct measured *m);
+
+/* Wilson's interval of 95 % for a share of which k of n are known; n > 0. */
+void measured_interval(uint64_t k, uint64_t n, double *out_low, double *out_high);
 
 /* What the ledger's scores of a verifier were made with, without `when`: 32 hex digits. */
 void measured_fingerprint(struct ledger *l, const char *verifier, char out[33]);

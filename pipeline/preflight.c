@@ -370,21 +370,24 @@ static bool run_trial(struct preflight *p, struct run *run, struct error *err)
 		(outcome == RUNNER_NOTHING || read_trial(p, run->ledger, err));
 }
 
-/* In a workdir of its own, without budget: what would end the night early would end the trial. */
+/* In a workdir of its own, without budget or gate: what would end the night early would end the trial. */
 static bool try_night(struct preflight *p, char *dir)
 {
 	struct error err = {0};
 	struct run run;
 	char *workdir = p->def->workdir;
 	typeof(p->def->budget) budget = p->def->budget;
+	struct param_strings gate = p->def->gate;
 	p->def->workdir = dir;
 	memset(&p->def->budget, 0, sizeof(p->def->budget));
+	memset(&p->def->gate, 0, sizeof(p->def->gate));
 	bool ok = run_open(&run, p->def, &(struct run_options){.limit = n_trial_prompts(p)},
 			  &err) == RUN_OPENED &&
 		run_trial(p, &run, &err);
 	run_release(&run);
 	p->def->workdir = workdir;
 	p->def->budget = budget;
+	p->def->gate = gate;
 	if (!ok) {
 		error_context(&err, "trial night");
 		return fail(p, &err);

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "gate.h"
 #include "ledger/history.h"
 #include "ledger/ledger.h"
 #include "registry.h"
@@ -83,6 +84,7 @@ static void free_list(char **ids, size_t n)
 /* What run_open must know of the runs that are there. */
 struct survey {
 	char *open_id, *newest_id; /* own; NULL: none */
+	bool newest_held; /* by its gate */
 	int64_t last_number;
 };
 
@@ -115,6 +117,7 @@ static bool survey_runs(
 			out->last_number = MAX(out->last_number, value);
 			free(out->newest_id);
 			out->newest_id = xstrdup(ids[i]);
+			out->newest_held = strcmp(state, "held") == 0;
 			if (strcmp(state, "open") == 0) {
 				free(out->open_id);
 				out->open_id = xstrdup(ids[i]);
@@ -319,43 +322,68 @@ static void comparison_release(struct comparison *c)
 	str_release(&c->text);
 }
 
+/* A model is known by its hash, and told by its name. */
+static void compare_model(
+	struct comparison *c, const char *name_before, const char *hash, const char *name)
+{
+	const char *before = "";
+	for (size_t i = 0; i < c->n; i++) {
+		before = strcmp(c->stored[i].path, "model") == 0 ? c->stored[i].value : before;
+	}
+	if (strcmp(before, hash) != 0) {
+		AUTO_FREE char *was = xasprintf("'%s' (%.8s)", name_before, before);
+		AUTO_FREE char *is = xasprintf("'%s' (%.8s)", name, hash);
+		difference(c, "model", was, is);
+	}
+}
+
+static bool store_engine(
+	struct run *run, const char *stage, const struct pair *facts, size_t n, struct error *err)
+{
+	bool ok = true;
+	for (size_t i = 0; ok && i < n; i++) {
+		ok = ledger_set_fingerprint(run->ledger, stage, facts[i].path, facts[i].value, err);
+	}
+	return ok;
+}
+
 bool run_check_engine(
 	struct run *run, const char *name, const struct engine_info *info, struct error *err)
 {
 	AUTO_FREE char *stage = xasprintf("engine:%s", name);
+	AUTO_FREE char *model_key = xasprintf("engine.%s.model", name);
 	AUTO_FREE char *can = xasprintf("ids %s, logprobs %s, n %s, seeds %s",
 		info->has_ids ? "yes" : "no", info->has_logprobs ? "yes" : "no",
 		info->has_n ? "yes" : "no", info->has_seed ? "yes" : "no");
+	const char *model = info->model ? info->model : "";
 	const struct pair now[] = {{"dialect", info->dialect, false}, {"can", can, false},
-		{"model", info->model_hash, false},
-		{"chat_template", info->chat_template_hash, false}};
+		{"chat_template", info->chat_template_hash, false},
+		{"model", info->model_hash, false}};
 	struct comparison c = {0};
 	str_init(&c.text, 512);
 	ledger_each_fingerprint(run->ledger, stage, collect_stored, &c);
-	bool first = c.n == 0, ok = true;
-	commit_together(run, true);
-	for (size_t i = 0; i < ARRAY_LEN(now); i++) {
-		if (first) {
-			ok = ok &&
-				ledger_set_fingerprint(run->ledger, stage, now[i].path,
-					now[i].value ? now[i].value : "", err);
-		} else {
-			compare_one(&c, now[i].path, now[i].value ? now[i].value : "");
+	bool first = c.n == 0;
+	if (!first) {
+		const char *before = ledger_meta(run->ledger, model_key, &c.arena);
+		compare_model(&c, before ? before : "", info->model_hash, model);
+		for (size_t i = 0; i < ARRAY_LEN(now) - 1; i++) {
+			compare_one(&c, now[i].path, now[i].value);
 		}
 	}
-	ok = ok &&
-		ledger_set_meta(run->ledger, log_fmt("engine.%s.model", name),
-			info->model ? info->model : "", err) &&
-		ledger_set_meta(run->ledger, log_fmt("engine.%s.build", name),
-			info->build ? info->build : "", err);
-	commit_together(run, false);
-	if (ok && c.n_different) {
-		ok = error_set(err, FAIL_REMOTE,
+	bool ok = !c.n_different ||
+		error_set(err, FAIL_REMOTE,
 			"engine '%s' is not the one that this run began with: %s", name,
 			c.text.data);
+	if (!ok) {
 		error_hint(err,
 			"bring the old one back, or start a new run: thresh run --run-id NAME");
 	}
+	commit_together(run, true);
+	ok = ok && (!first || store_engine(run, stage, now, ARRAY_LEN(now), err)) &&
+		ledger_set_meta(run->ledger, model_key, model, err) &&
+		ledger_set_meta(run->ledger, log_fmt("engine.%s.build", name),
+			info->build ? info->build : "", err);
+	commit_together(run, false);
 	comparison_release(&c);
 	return ok;
 }
@@ -517,10 +545,7 @@ static bool reset_from(struct run *run, const struct stage_def *stage, struct er
 	if (!ledger_keep_selection(run->ledger, err)) {
 		return false;
 	}
-	if (from_flow ? !reset_verify(run, stage, err)
-			: stage == &run->def->stages[run->def->n_stages - 1]
-			? !ledger_clear_plan(run->ledger, err)
-			: !ledger_clear_selection(run->ledger, err)) {
+	if (!(from_flow ? reset_verify(run, stage, err) : stage->ops->reset(run->ledger, err))) {
 		return false;
 	}
 	for (const struct stage_def *s = stage; s < run->def->stages + run->def->n_stages; s++) {
@@ -530,7 +555,10 @@ static bool reset_from(struct run *run, const struct stage_def *stage, struct er
 			return false;
 		}
 	}
-	return ledger_set_meta(run->ledger, "state", "open", err) && ledger_flush(run->ledger, err);
+	return ledger_clear_meta(run->ledger, "figures", err) &&
+		ledger_clear_meta(run->ledger, "gate", err) &&
+		ledger_set_meta(run->ledger, "state", "open", err) &&
+		ledger_flush(run->ledger, err);
 }
 
 /* An open run whose shards are public was killed right before it was marked as finished. */
@@ -538,6 +566,11 @@ static bool is_published(const struct run *run, const char *id)
 {
 	AUTO_FREE char *shards = xasprintf("%s/shards/%s", run->def->workdir, id);
 	return file_exists(shards);
+}
+
+bool run_is_published(const struct run *run)
+{
+	return is_published(run, run->id);
 }
 
 /* With --from, nothing before that stage may have changed: what it rests on would not be what the definition says. */
@@ -563,10 +596,12 @@ static bool check_unchanged(struct run *run, const struct stage_def *from, struc
 /* A resume: a change in what generates is refused, anything later is made again from the first changed stage on. */
 static bool reconcile(struct run *run, struct error *err)
 {
+	bool published = is_published(run, run->id);
 	for (const struct stage_def *s = run->def->stages;
 		s < run->def->stages + run->def->n_stages; s++) {
 		struct comparison c;
-		bool changed = differs(run, s, &c), ok = true;
+		/* A stage that had no part in what is public must not have one afterwards. */
+		bool changed = differs(run, s, &c) || (published && !c.n), ok = true;
 		if (changed && (s->ops->plan || s == run->def->stages)) {
 			ok = error_set(err, FAIL_CONFIG,
 				"run '%s': stage '%s': %s: nothing it has made can be reused",
@@ -574,11 +609,11 @@ static bool reconcile(struct run *run, struct error *err)
 			error_hint(err,
 				"take the change back to finish this run, or begin another: thresh "
 				"run --run-id NAME");
-		} else if (changed && is_published(run, run->id)) {
+		} else if (changed && published) {
 			ok = error_set(err, FAIL_CONFIG,
 				"run '%s' has published its shards, and stage '%s' has changed "
 				"since: %s",
-				run->id, s->ops->name, c.text.data);
+				run->id, s->ops->name, c.text.len ? c.text.data : "it is new");
 			error_hint(err,
 				"take the change back and run once more, then --from %s makes a "
 				"run of its own",
@@ -706,6 +741,28 @@ static bool nothing_changed(struct run *run)
 	return same;
 }
 
+static bool is_held(struct run *run)
+{
+	struct arena arena = {0};
+	const char *state = ledger_meta(run->ledger, "state", &arena);
+	bool held = state && strcmp(state, "held") == 0;
+	arena_release(&arena);
+	return held;
+}
+
+/* A run whose gate said no is opened again once the answer may be another; else it stays what it is. */
+static enum run_opened choose_held(struct run *run, struct error *err)
+{
+	if (!run->options.no_gate && !gate_changed(run) && nothing_changed(run)) {
+		return RUN_HELD;
+	}
+	run->resumed = true;
+	/* Reconciled first: a change that is refused leaves it held. */
+	return reconcile(run, err) && ledger_set_meta(run->ledger, "state", "open", err)
+		? RUN_OPENED
+		: RUN_FAILED;
+}
+
 static enum run_opened choose(struct run *run, const struct survey *s, struct error *err)
 {
 	const char *wanted = run->options.run_id;
@@ -719,12 +776,12 @@ static enum run_opened choose(struct run *run, const struct survey *s, struct er
 				run->options.from);
 			return RUN_FAILED;
 		}
-		bool in_place = s->open_id && !is_published(run, s->open_id);
-		set_id(run, xstrdup(s->newest_id));
-		if (in_place) {
-			set_id(run, xstrdup(s->open_id));
-			run->resumed = true;
-		}
+		/* Nothing of an open or a held run is public, so nothing of it need stay. */
+		bool of_held = s->newest_held && (!wanted || strcmp(wanted, s->newest_id) == 0);
+		const char *unpublished = s->open_id ? s->open_id : of_held ? s->newest_id : NULL;
+		bool in_place = unpublished && !is_published(run, unpublished);
+		set_id(run, xstrdup(in_place ? unpublished : s->newest_id));
+		run->resumed = in_place;
 		/* Checked before a copy is made: a refused command leaves nothing behind. */
 		if (!open_ledger(run, err) || !check_unchanged(run, from, err) ||
 			!check_not_pruned(run, from, err) ||
@@ -752,11 +809,19 @@ static enum run_opened choose(struct run *run, const struct survey *s, struct er
 		if (!open_ledger(run, err)) {
 			return RUN_FAILED;
 		}
+		if (is_held(run)) {
+			return choose_held(run, err);
+		}
 		if (wanted || nothing_changed(run)) {
 			return RUN_ALREADY_DONE;
 		}
 		ledger_close(run->ledger);
 		run->ledger = NULL;
+	}
+	if (s->newest_held && !done) {
+		log_warn("the run before this one is held back by its gate and stays so", "before",
+			s->newest_id, "to_publish_it",
+			log_fmt("--run-id %s --no-gate", s->newest_id), NULL);
 	}
 	run->number = MAX(s->last_number, history_last_number(run->history)) + 1;
 	set_id(run, wanted ? xstrdup(wanted) : next_id(run->def->workdir));

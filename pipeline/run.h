@@ -24,6 +24,7 @@ struct run_options {
 	const char *from; /* name of a stage; NULL: go on */
 	uint64_t limit; /* prompts to draw at most; 0: as defined */
 	bool start_next; /* start a new run although today's is done */
+	bool no_gate; /* publish whatever the gate says */
 	bool dry; /* draw into a temporary folder that run_release removes */
 };
 
@@ -50,6 +51,7 @@ struct run {
 enum run_opened {
 	RUN_OPENED,
 	RUN_ALREADY_DONE, /* today's run is done and nothing has changed; id says which */
+	RUN_HELD, /* likewise, but its gate holds it back */
 	RUN_FAILED,
 };
 
@@ -61,6 +63,9 @@ MUST_CHECK enum run_opened run_open(struct run *run, struct definition *def,
 void run_release(struct run *run);
 /* Removes a run that has drawn nothing: folder and ledger. */
 MUST_CHECK bool run_discard(struct run *run, struct error *err);
+
+/* Its shards have their public name already. */
+bool run_is_published(const struct run *run);
 
 /* Stores what the stage's results are made from, once, when it begins. */
 MUST_CHECK bool run_store_fingerprint(

@@ -9,6 +9,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "deadline.h"
+#include "definition.h"
+#include "gate.h"
 #include "ledger/history.h"
 #include "ledger/ledger.h"
 #include "room.h"
@@ -27,6 +29,35 @@ static bool is_done(struct run *run, const struct stage_def *s)
 	ledger_stage(run->ledger, s->ops->name, &arena, &row);
 	arena_release(&arena);
 	return row.done;
+}
+
+/*
+ * The funnel, and whether each row is in exactly one place of it: at the end of a stage, and before a resumed run spends
+ * anything on top of what does not fit together.
+ */
+static bool check_books(struct run *run, const char *when, struct error *err)
+{
+	struct ledger_funnel f;
+	if (!ledger_funnel(run->ledger, &f, err)) {
+		return false;
+	}
+	AUTO_FREE char *prompts = xasprintf("%lld = %lld settled + %lld failed + %lld pending",
+		(long long)f.n_prompts, (long long)f.n_settled, (long long)f.n_prompts_failed,
+		(long long)f.n_prompts_pending);
+	AUTO_FREE char *candidates = xasprintf("%lld = %lld accepted + %lld rejected + %lld "
+					       "undecided + %lld failed + %lld pending",
+		(long long)f.n_candidates, (long long)f.n_accepted, (long long)f.n_rejected,
+		(long long)f.n_undecided, (long long)f.n_failed, (long long)f.n_pending);
+	log_info("books", "at", when, "prompts", prompts, "candidates", candidates, "chosen",
+		log_fmt("%lld", (long long)f.n_chosen), NULL);
+	if (f.n_prompts != f.n_settled + f.n_prompts_failed + f.n_prompts_pending ||
+		f.n_candidates !=
+			f.n_accepted + f.n_rejected + f.n_undecided + f.n_failed + f.n_pending) {
+		return error_set(err, FAIL_DATA,
+			"the books of ledger '%s' do not balance: prompts %s, candidates %s",
+			run->ledger_path, prompts, candidates);
+	}
+	return ledger_check_books(run->ledger, err);
 }
 
 static bool run_batch(struct run *run, const struct stage_def *s, struct error *err)
@@ -81,7 +112,8 @@ static bool run_section(struct run *run, size_t from, size_t to, const struct ru
 		flow_run(run, &run->def->stages[from], to - from, watch->tick, watch->ctx, &backlog,
 			err);
 	/* Before the stages are marked as done: a mismatch must be found again by the next sitting. */
-	ok = ok && ledger_check_books(run->ledger, err) && check_counts(run, err);
+	ok = ok && check_books(run, run->def->stages[to - 1].ops->name, err) &&
+		check_counts(run, err);
 	int64_t busy_ms = clock_mono_ms() - begun;
 	struct error ignored = {0};
 	/* The whole section's time stands at its first stage, as its stages work at the same time. */
@@ -93,7 +125,26 @@ static bool run_section(struct run *run, size_t from, size_t to, const struct ru
 	return ledger_flush(run->ledger, ok ? err : &ignored) && ok;
 }
 
-static bool finish(struct run *run, struct error *err)
+/* Whose model history will say has written the candidates. */
+static bool name_writer(struct run *run, struct error *err)
+{
+	const char *writer = definition_writer(run->def);
+	return !writer || ledger_set_meta(run->ledger, "writer", writer, err);
+}
+
+static bool tell_stages(struct run *run, struct error *err)
+{
+	bool ok = true;
+	for (size_t i = 0; ok && i < run->def->n_stages; i++) {
+		const struct stage_def *s = &run->def->stages[i];
+		ok = !s->ops->published || s->ops->published(s->config, run, err) ||
+			error_context(err, "stage '%s'", s->ops->name);
+	}
+	return ok;
+}
+
+/* Stages and history first: they may be told twice, while a run that is over is not opened again. */
+static bool end_run(struct run *run, bool held, struct error *err)
 {
 	char ended[24];
 	int64_t now = clock_wall_ms();
@@ -101,15 +152,22 @@ static bool finish(struct run *run, struct error *err)
 	struct str json;
 	str_init(&json, STR_NO_CAP);
 	struct json_writer w = {.out = &json};
-	/* History first: it may be told twice, while a finished run is not opened again. */
-	bool ok = summary_json(run->ledger, &w, err) && ledger_flush(run->ledger, err) &&
-		history_record(run->history, run->id, run->number, run->ledger_path, json.data, now,
-			err) &&
+	bool ok = name_writer(run, err) && (held || tell_stages(run, err)) &&
+		summary_json(run->ledger, &w, err) && ledger_flush(run->ledger, err);
+	const struct history_run row = {run->id, run->number, now, held, json.data};
+	ok = ok && history_record(run->history, &row, run->ledger_path, err) &&
 		ledger_set_meta(run->ledger, "ended_ms", ended, err) &&
-		ledger_set_meta(run->ledger, "state", "finished", err) &&
+		ledger_set_meta(run->ledger, "state", held ? "held" : "finished", err) &&
 		ledger_flush(run->ledger, err);
 	str_release(&json);
 	return ok;
+}
+
+/* Before the first stage that publishes, or at the end if none does. */
+static bool ask_gate(struct run *run, bool *out_open, struct error *err)
+{
+	return (gate_ask(run, out_open, err) && ledger_flush(run->ledger, err)) ||
+		error_context(err, "the gate");
 }
 
 bool runner_run(struct run *run, const struct runner_watch *watch, enum runner_outcome *out,
@@ -120,6 +178,9 @@ bool runner_run(struct run *run, const struct runner_watch *watch, enum runner_o
 	if (!deadline_of_run(run, clock_wall_ms(), err)) {
 		struct error ignored;
 		return (run->resumed || run->options.from || run_discard(run, &ignored)) && false;
+	}
+	if (run->resumed && !check_books(run, "resume", err)) {
+		return false;
 	}
 	for (size_t i = 0; i < def->n_stages;) {
 		bool flow = !def->stages[i].ops->run;
@@ -136,13 +197,21 @@ bool runner_run(struct run *run, const struct runner_watch *watch, enum runner_o
 				"this run stopped",
 				def->stages[i].ops->name);
 		}
+		bool open = true;
+		if (def->stages[i].ops->publishes && !ask_gate(run, &open, err)) {
+			return false;
+		}
+		if (!open) {
+			*out = RUNNER_HELD;
+			return end_run(run, true, err);
+		}
 		if (watch->stage) {
 			watch->stage(watch->ctx, def->stages[i].ops->name);
 		}
 		log_info("stage begins", "stage", def->stages[i].ops->name, NULL);
 		if (!(flow ? run_section(run, i, next, watch, err)
-			   : run_batch(run, &def->stages[i], err)) ||
-			!ledger_check_books(run->ledger, err)) {
+			   : run_batch(run, &def->stages[i], err) &&
+					    check_books(run, def->stages[i].ops->name, err))) {
 			return false;
 		}
 		if (i == 0 && ledger_count_prompts(run->ledger) == 0) {
@@ -151,6 +220,11 @@ bool runner_run(struct run *run, const struct runner_watch *watch, enum runner_o
 		}
 		i = next;
 	}
-	*out = RUNNER_DONE;
-	return finish(run, err);
+	/* Nothing is asked twice. */
+	bool open;
+	if (!ask_gate(run, &open, err)) {
+		return false;
+	}
+	*out = open ? RUNNER_DONE : RUNNER_HELD;
+	return end_run(run, !open, err);
 }

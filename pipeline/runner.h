@@ -10,6 +10,7 @@ struct run;
 enum runner_outcome {
 	RUNNER_DONE,
 	RUNNER_NOTHING, /* no prompt was left to draw; the run was discarded */
+	RUNNER_HELD, /* the gate said no: nothing is published, and the run is closed until it may be asked again */
 };
 
 struct runner_watch {

@@ -32,6 +32,12 @@ struct reading {
 	struct summary_facts facts;
 };
 
+static bool is_repeat(const struct ledger_count *c)
+{
+	return strcmp(c->what, "selection") == 0 &&
+		(strcmp(c->state, "repeat") == 0 || strcmp(c->state, "shipped_before") == 0);
+}
+
 static void add(struct summary_facts *f, const struct ledger_count *c)
 {
 	if (strcmp(c->what, "prompt") == 0) {
@@ -62,6 +68,8 @@ static void add(struct summary_facts *f, const struct ledger_count *c)
 	} else if (strcmp(c->what, "selection") == 0 && strcmp(c->state, "chosen") == 0) {
 		f->n_chosen += c->n;
 		f->tokens_chosen += c->n_tokens;
+	} else if (is_repeat(c)) {
+		f->n_repeats += c->n;
 	}
 }
 
@@ -103,6 +111,7 @@ static bool read_books(struct ledger *l, struct reading *r, struct error *err)
 	}
 	const char *state = ledger_meta(l, "state", &r->arena);
 	r->facts.finished = state && strcmp(state, "finished") == 0;
+	r->facts.held = state && strcmp(state, "held") == 0;
 	struct error ignored;
 	r->budget = ledger_meta(l, "budget", &r->arena);
 	r->budget_read = r->budget ? json_parse(r->budget, strlen(r->budget), &ignored) : NULL;
@@ -282,12 +291,13 @@ static void put_changes(struct json_writer *w, const struct reading *r)
 	json_end_object(w);
 }
 
-/* As the flow wrote it; nothing if no engine has several endpoints. */
-static void put_endpoints(struct json_writer *w, struct ledger *l, struct arena *arena)
+/* JSON that somebody else wrote into the ledger; nothing if nobody did. */
+static void put_meta(struct json_writer *w, struct ledger *l, struct arena *arena, const char *meta,
+	const char *key)
 {
-	const char *text = ledger_meta(l, "endpoints", arena);
+	const char *text = ledger_meta(l, meta, arena);
 	if (text) {
-		json_key(w, "engines");
+		json_key(w, key);
 		json_put_raw(w, text, strlen(text));
 	}
 }
@@ -346,12 +356,10 @@ bool summary_json(struct ledger *l, struct json_writer *w, struct error *err)
 	}
 	json_end_object(w);
 	put_stages(w, l, &r.arena);
-	put_endpoints(w, l, &r.arena);
-	const char *switches = ledger_meta(l, "engine_switches", &r.arena);
-	if (switches) {
-		json_key(w, "engine_switches");
-		json_put_raw(w, switches, strlen(switches));
-	}
+	put_meta(w, l, &r.arena, "endpoints", "engines");
+	put_meta(w, l, &r.arena, "engine_switches", "engine_switches");
+	put_meta(w, l, &r.arena, "figures", "figures");
+	put_meta(w, l, &r.arena, "gate", "gate");
 	if (r.budget_read) {
 		json_key(w, "budget");
 		json_put_raw(w, r.budget, strlen(r.budget));
@@ -560,6 +568,24 @@ static const char *change_text(struct reading *r, const char *what)
 	return text;
 }
 
+/* What would have been chosen, had it not been chosen before. */
+static void print_repeats(FILE *out, struct reading *r)
+{
+	const char *text = "";
+	for (size_t i = 0; i < r->n_counts; i++) {
+		const struct ledger_count *c = &r->counts[i];
+		if (is_repeat(c)) {
+			text = arena_printf(&r->arena, "%s%s%s %lld", text, text[0] ? ", " : "",
+				strcmp(c->state, "repeat") == 0 ? "of this night"
+								: "shipped by an earlier one",
+				(long long)c->n);
+		}
+	}
+	if (r->facts.n_repeats) {
+		line(out, "  repeats left out", r->facts.n_repeats, text);
+	}
+}
+
 /* What --from has changed in the selection. */
 static void print_changes(FILE *out, struct reading *r)
 {
@@ -695,19 +721,53 @@ static const char *packing_note(struct arena *arena, const struct json *facts)
 }
 
 /* A stage that tells of rows and sequences has packed. */
-static void print_packed(FILE *out, struct ledger *l, struct reading *r)
+static void print_packed(FILE *out, struct reading *r, const struct json *facts)
+{
+	int64_t rows;
+	if (json_get(facts, "sequences") && json_int(json_get(facts, "rows"), &rows)) {
+		line(out, "packed rows", rows, packing_note(&r->arena, facts));
+	}
+}
+
+static const char *fact_text(struct arena *arena, const struct json *facts, const char *key)
+{
+	int64_t n = 0;
+	json_int(json_get(facts, key), &n);
+	return count_text(arena, (double)n);
+}
+
+/* One that tells of texts compared has left out duplicates. */
+static void print_duplicates(FILE *out, struct reading *r, const struct json *facts)
+{
+	struct arena *a = &r->arena;
+	int64_t n;
+	if (!json_get(facts, "compared") || !json_int(json_get(facts, "duplicates"), &n)) {
+		return;
+	}
+	line(out, "  duplicates", n,
+		n ? arena_printf(a,
+			    "left out: of this run %s, of earlier ones %s; in the same words %s; "
+			    "%s replaced by the next best",
+			    fact_text(a, facts, "of_this_run"),
+			    fact_text(a, facts, "of_earlier_runs"),
+			    fact_text(a, facts, "same_words"), fact_text(a, facts, "filled"))
+		  : arena_printf(a, "among %s, and %s shipped before",
+			    fact_text(a, facts, "compared"),
+			    fact_text(a, facts, "shipped_before")));
+}
+
+/* What batch stages tell of themselves. */
+static void print_facts(FILE *out, struct ledger *l, struct reading *r)
 {
 	for (const struct stage_ops *const *s = registry_stages(); *s; s++) {
 		struct ledger_stage row;
 		struct error ignored;
-		int64_t rows;
 		ledger_stage(l, (*s)->name, &r->arena, &row);
 		AUTO_JSON struct json *facts = row.facts
 			? json_parse(row.facts, strlen(row.facts), &ignored)
 			: NULL;
-		if (json_get(facts, "sequences") && json_int(json_get(facts, "rows"), &rows)) {
-			line(out, "packed rows", rows, packing_note(&r->arena, facts));
-		}
+		print_duplicates(out, r, facts);
+		print_packed(out, r, facts);
 	}
 }
 
@@ -753,6 +813,30 @@ static void print_sources(FILE *out, struct reading *r)
 	}
 }
 
+/* A line per condition, with the figures that it read. */
+static void print_gate(FILE *out, struct ledger *l, struct reading *r)
+{
+	const char *text = ledger_meta(l, "gate", &r->arena);
+	struct error ignored;
+	AUTO_JSON struct json *gate = text ? json_parse(text, strlen(text), &ignored) : NULL;
+	const struct json *conditions = json_get(gate, "conditions");
+	bool overridden = false;
+	json_bool(json_get(gate, "overridden"), &overridden);
+	for (size_t i = 0; i < json_len(conditions); i++) {
+		const struct json *c = json_at(conditions, i);
+		const char *sql = json_z(json_get(c, "sql")), *why = json_z(json_get(c, "why"));
+		bool holds = false;
+		json_bool(json_get(c, "holds"), &holds);
+		struct str shown;
+		str_init(&shown, STR_NO_CAP);
+		text_put_printable(&shown, sql ? sql : "", sql ? strlen(sql) : 0, false);
+		fprintf(out, "  %-22s %10s   %s: %s%s\n", i ? "" : "gate", holds ? "yes" : "no",
+			shown.data, why ? why : "",
+			!holds && overridden ? "; published all the same (--no-gate)" : "");
+		str_release(&shown);
+	}
+}
+
 bool summary_print(struct ledger *l, FILE *out, struct error *err)
 {
 	struct reading r;
@@ -761,7 +845,10 @@ bool summary_print(struct ledger *l, FILE *out, struct error *err)
 	}
 	const struct summary_facts *f = &r.facts;
 	fprintf(out, "run %s of %s, %s\n\n", ledger_meta(l, "run", &r.arena),
-		ledger_meta(l, "pipeline", &r.arena), f->finished ? "finished" : "not finished");
+		ledger_meta(l, "pipeline", &r.arena),
+		f->finished       ? "finished"
+			: f->held ? "held back by its gate"
+				  : "not finished");
 	line(out, "prompts", f->n_prompts, with_reasons(&r, "", "prompt", "settled"));
 	if (f->n_pending) {
 		line(out, "  pending", f->n_pending, backlog_note(&r));
@@ -777,8 +864,9 @@ bool summary_print(struct ledger *l, FILE *out, struct error *err)
 			"asked for again by --from verify");
 	}
 	line(out, "chosen", f->n_chosen, share(&r.arena, f->n_chosen, f->n_accepted, "accepted"));
+	print_repeats(out, &r);
 	print_changes(out, &r);
-	print_packed(out, l, &r);
+	print_facts(out, l, &r);
 	print_tokens(out, &r);
 	if (r.budget_read) {
 		print_budget(out, &r);
@@ -786,6 +874,7 @@ bool summary_print(struct ledger *l, FILE *out, struct error *err)
 	print_switches(out, l, &r);
 	print_stages(out, l, &r);
 	print_endpoints(out, l, &r.arena);
+	print_gate(out, l, &r);
 	print_sources(out, &r);
 	release(&r);
 	return true;

@@ -181,35 +181,15 @@ static bool report(struct pack_state *s, struct error *err)
 
 /* --- the stage --- */
 
-struct found_value {
-	const char *path; /* of the fingerprint that is looked for */
-	char *value; /* owns; NULL: not there */
-};
-
-static void find_value(void *ctx, const char *path, const char *value)
-{
-	struct found_value *f = ctx;
-	if (!f->value && strcmp(path, f->path) == 0) {
-		f->value = xstrdup(value);
-	}
-}
-
-/* Malloc'd, or NULL. */
-static char *fingerprint_of(struct run *run, const char *stage, const char *path)
-{
-	struct found_value f = {.path = path};
-	ledger_each_fingerprint(run->ledger, stage, find_value, &f);
-	return f.value;
-}
-
 /* Which model wrote, and under which chat template its prompts were rendered: by its tokenizer engine, if it has one. */
 static void find_writer(struct pack_state *s, struct arena *arena)
 {
 	struct run *run = s->run;
-	AUTO_FREE char *engine = NULL;
+	const char *engine = NULL;
 	for (size_t i = 0; i < run->def->n_stages && !engine; i++) {
 		const struct stage_ops *ops = run->def->stages[i].ops;
-		engine = ops->plan ? fingerprint_of(run, ops->name, "engine") : NULL;
+		engine = ops->plan ? ledger_fingerprint(run->ledger, ops->name, "engine", arena)
+				   : NULL;
 	}
 	const struct engine_def *def = engine ? definition_engine(run->def, engine) : NULL;
 	const char *model = engine
@@ -220,7 +200,9 @@ static void find_writer(struct pack_state *s, struct arena *arena)
 		def && def->tokenizer ? def->tokenizer
 			: engine      ? engine
 				      : "");
-	s->chat_template = fingerprint_of(run, renderer, "chat_template");
+	const char *chat_template = ledger_fingerprint(
+		run->ledger, renderer, "chat_template", arena);
+	s->chat_template = chat_template ? xstrdup(chat_template) : NULL;
 }
 
 static bool open_pack(void *state, const void *config, struct run *run, struct error *err UNUSED)
@@ -288,6 +270,12 @@ static bool run_pack(void *state, struct run *run, struct error *err)
 		file_remove_tree(s->staging, err);
 }
 
+static bool mend_merged(struct run *run, struct error *err)
+{
+	struct pack_state s = {.run = run};
+	return pack_publish_merged(&s, err);
+}
+
 const struct stage_ops pack_stage = {
 	.name = "pack",
 	.summary = "packs the chosen tokens into zstd shards that StreamingDataset opens",
@@ -297,5 +285,8 @@ const struct stage_ops pack_stage = {
 	.check = check,
 	.open = open_pack,
 	.run = run_pack,
+	.publishes = true,
+	.reset = ledger_clear_plan,
+	.mend = mend_merged,
 	.close = close_pack,
 };

@@ -64,7 +64,7 @@ static bool leave_out_empty(struct planning *p, const struct length *l, struct e
 		log_warn("candidate has no sampled token to train on, left out", "candidate",
 			name_of(l->candidate), NULL);
 	}
-	return ledger_add_selection(p->s->run->ledger, l->candidate, 1, "empty", err);
+	return ledger_add_selection(p->s->run->ledger, l->candidate, 1, "empty", NULL, err);
 }
 
 static bool leave_out_over_long(struct planning *p, const struct length *l, struct error *err)
@@ -80,7 +80,7 @@ static bool leave_out_over_long(struct planning *p, const struct length *l, stru
 			name_of(l->candidate), "tokens", log_fmt("%u", l->n), "context",
 			log_fmt("%u", config->context), NULL);
 	}
-	return ledger_add_selection(p->s->run->ledger, l->candidate, 1, "over_long", err);
+	return ledger_add_selection(p->s->run->ledger, l->candidate, 1, "over_long", NULL, err);
 }
 
 /* Moves what fits to the front and returns its number, or -1. */

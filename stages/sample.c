@@ -6,9 +6,13 @@
  * of at most twice the limit; when it is full it is sorted, equal rows (same content, hence neighbours) are counted and dropped, and the
  * rest above the limit goes: memory is O(limit) for files of any size. A second reading then fetches the drawn lines.
  *
+ * What earlier nights know of a row says whether it may be drawn at all, and whether after all others (sample_choice.h).
+ *
  * Output of a command can be read once only, so it is written to a file of the run's folder first.
  */
 #include "sample.h"
+
+#include "sample_choice.h"
 
 #include "base/file.h"
 #include "base/hash.h"
@@ -47,16 +51,16 @@ struct source_config {
 	struct param_map map;
 };
 
-enum draw { DRAW_NEW, DRAW_ANY };
-
 struct sample_config {
 	struct param_structs sources;
 	char *template;
 	uint64_t limit;
-	uint32_t draw;
+	struct draw_rules rules;
 };
 
-static const char *const draw_names[] = {"new", "any", NULL};
+static const char *const draw_names[] = {"new", "any", "window", NULL};
+static const char *const unknown_names[] = {"last", "first", "never", NULL};
+static const char *const retry_names[] = {"never", "model_changed", NULL};
 
 static const struct param source_params[] = {
 	PARAM_PATH("path", struct source_config, path, .must_exist = true,
@@ -72,6 +76,14 @@ static const struct param source_params[] = {
 	{0},
 };
 
+static const struct param pass_rate_params[] = {
+	PARAM_DOUBLE("min", struct sample_config, rules.rate_min, .def = "0.1", .late = true,
+		.min = 0, .max = 1, .help = "the lowest pass rate in it"),
+	PARAM_DOUBLE("max", struct sample_config, rules.rate_max, .def = "0.9", .late = true,
+		.min = 0, .max = 1, .help = "the highest"),
+	{0},
+};
+
 static const struct param params[] = {
 	PARAM_STRUCTS("sources", struct sample_config, sources, .table = source_params,
 		.item_size = sizeof(struct source_config), .required = true, .min = 1, .max = 1000,
@@ -80,8 +92,23 @@ static const struct param params[] = {
 		.must_exist = true, .help = "prompt template, see prompts/README.md"),
 	PARAM_COUNT("limit", struct sample_config, limit, .def = "0", .min = 0, .max = DRAW_MAX,
 		.help = "prompts to draw; 0: all"),
-	PARAM_ENUM("draw", struct sample_config, draw, .def = "new", .names = draw_names,
-		.help = "new: prompts that no earlier run settled; any: all"),
+	PARAM_ENUM("draw", struct sample_config, rules.draw, .def = "new", .names = draw_names,
+		.help = "new: prompts that no earlier run settled; window: those with a pass rate "
+			"in `pass_rate`; any: all"),
+	PARAM_GROUP("pass_rate", .table = pass_rate_params,
+		.help = "the window; below it a prompt is hard"),
+	PARAM_ENUM("unknown", struct sample_config, rules.unknown, .def = "last", .late = true,
+		.names = unknown_names,
+		.help = "prompts without a pass rate are drawn when no others are left, before "
+			"all others, or not; with draw: window"),
+	PARAM_DOUBLE("retire", struct sample_config, rules.retire, .def = "0", .late = true,
+		.min = 0, .max = 1,
+		.help = "draw no more what passes at least that often for certain (the lower end "
+			"of the 95 % interval); 0: never"),
+	PARAM_ENUM("retry", struct sample_config, rules.retry, .def = "never", .late = true,
+		.names = retry_names,
+		.help = "model_changed: hard prompts are drawn again if another model tried them "
+			"last"),
 	{0},
 };
 
@@ -100,14 +127,16 @@ struct source {
 	struct entry *entries; /* owns */
 	size_t n, cap;
 	uint64_t threshold; /* keys above it can no longer be drawn */
-	uint64_t n_rows, n_duplicates, n_settled;
+	uint64_t n_rows, n_duplicates;
+	uint64_t
+		n_chosen[CHOICES]; /* rows that were left out, then those that were drawn, by why */
 	size_t quota;
 };
 
 struct entry {
 	uint64_t key;
 	struct hash128 id;
-	uint64_t line;
+	uint64_t line : 60, choice : 4; /* enum choice */
 	int64_t ord; /* prompt id, once it is drawn */
 };
 
@@ -314,35 +343,66 @@ static void compact(struct source *s, size_t limit)
 	}
 }
 
-static bool scan(struct source *s, const struct sample_config *config, const struct template *t,
-	struct run *run, size_t limit, struct error *err)
+/* What is common to all rows of a draw. */
+struct drawing {
+	const struct draw_rules *rules;
+	struct history *history;
+	char model_hash[33]; /* of the model that will answer; "": not needed */
+	uint64_t seed;
+	size_t limit;
+};
+
+/*
+ * A key's first bit is set for what comes last in a draw by pass rates. Until it is known whether it is, the key is the lowest
+ * that the row can have: most rows of a large file are above the threshold already, and history need not be asked.
+ */
+static uint64_t first_key(const struct drawing *d, const char hex[33])
+{
+	uint64_t key = hash64(hex, 32, d->seed);
+	return d->rules->draw == DRAW_WINDOW ? key >> 1 : key;
+}
+
+/* Fills choice and key; false: it is not drawn. */
+static bool may_draw(
+	const struct drawing *d, const struct source *s, const char hex[33], struct entry *e)
+{
+	e->key = first_key(d, hex);
+	e->choice = CHOICE_DRAW;
+	if (e->key > s->threshold) {
+		return false;
+	}
+	struct history_prompt known;
+	history_prompt(d->history, hex, &known);
+	enum choice choice = sample_choose(d->rules, &known, d->model_hash);
+	e->choice = (uint64_t)choice & 15;
+	e->key |= (uint64_t)sample_comes_last(d->rules, choice) << 63;
+	return sample_is_drawn(choice) && e->key <= s->threshold;
+}
+
+static bool scan(
+	struct source *s, const struct drawing *d, const struct template *t, struct error *err)
 {
 	struct row_reader r = {0};
 	bool opened = reader_open(&r, s, err);
 	enum lines_result got = opened ? LINES_LINE : LINES_FAILED;
-	uint64_t seed = hash64(&run->def->seed, sizeof(run->def->seed), (uint64_t)run->number);
 	s->threshold = UINT64_MAX;
 	while (opened && (got = next_row(&r, t, 0, err)) == LINES_LINE) {
 		struct entry e = {.id = hash128(r.fields.data, r.fields.len), .line = r.in.line_no};
 		char hex[33];
 		s->n_rows++;
 		hash128_hex(e.id, hex);
-		e.key = hash64(hex, 32, seed);
-		if (e.key > s->threshold) {
+		if (!may_draw(d, s, hex, &e)) {
+			s->n_chosen[e.choice] += !sample_is_drawn((enum choice)e.choice);
 			continue;
 		}
-		if (config->draw == DRAW_NEW && history_is_settled(run->history, hex)) {
-			s->n_settled++;
-			continue;
-		}
-		if (s->n >= 2 * limit) {
-			compact(s, limit);
+		if (s->n >= 2 * d->limit) {
+			compact(s, d->limit);
 		}
 		s->entries = array_room(s->entries, s->n, &s->cap, sizeof(*s->entries));
 		s->entries[s->n++] = e;
 	}
 	reader_release(&r);
-	compact(s, limit);
+	compact(s, d->limit);
 	return got == LINES_END;
 }
 
@@ -463,7 +523,10 @@ static size_t order_draw(struct source *sources, size_t n)
 	}
 	qsort(places, total, sizeof(*places), by_place);
 	for (size_t i = 0; i < total; i++) {
-		sources[places[i].source].entries[places[i].k].ord = (int64_t)i + 1;
+		struct source *s = &sources[places[i].source];
+		struct entry *e = &s->entries[places[i].k];
+		e->ord = (int64_t)i + 1;
+		s->n_chosen[e->choice]++;
 	}
 	free(places);
 	return total;
@@ -567,12 +630,66 @@ static void learn_fields(struct definition *def, const char *path)
 	lines_release(&in);
 }
 
+static void has_no_effect(
+	const struct stage_check *c, const char *key, const char *why, const char *hint)
+{
+	struct error err = {0};
+	const struct node *at = node_get(c->node, key);
+	if (at && !at->null) {
+		node_error(&err, c->tree, at, "stage 'sample': %s has no effect %s", key, why);
+		error_hint(&err, "%s", hint);
+		error_list_add(c->errors, &err);
+	}
+}
+
+/* A server behind a url may have been given another model under no name at all. */
+static void check_retry(const struct stage_check *c)
+{
+	const char *writer = definition_writer(c->definition);
+	const struct engine_def *e = writer ? definition_engine(c->definition, writer) : NULL;
+	if (e && !node_get(e->node, "serve") && !e->config.model) {
+		struct error err = {0};
+		node_error(&err, c->tree, node_get(c->node, "retry"),
+			"stage 'sample': retry cannot tell whether the model of engine '%s' has "
+			"changed, since its definition does not name it",
+			writer);
+		error_hint(&err, "give the engine `model: NAME`, another name for another model");
+		error_list_add(c->errors, &err);
+	}
+}
+
+static void check_rules(const struct draw_rules *rules, const struct stage_check *c)
+{
+	if (rules->rate_min > rules->rate_max) {
+		struct error err = {0};
+		node_error(&err, c->tree, node_get(c->node, "pass_rate"),
+			"stage 'sample': pass_rate: min %g is above max %g", rules->rate_min,
+			rules->rate_max);
+		error_list_add(c->errors, &err);
+	}
+	if (rules->draw != DRAW_WINDOW) {
+		has_no_effect(
+			c, "unknown", "without draw: window", "set draw: window, or leave it out");
+	}
+	if (rules->draw == DRAW_ANY && rules->retry) {
+		has_no_effect(c, "retry", "with draw: any, which draws every prompt",
+			"set draw: new or window, or leave it out");
+	} else if (rules->retry) {
+		check_retry(c);
+	}
+	if (rules->draw != DRAW_WINDOW && !rules->retry) {
+		has_no_effect(c, "pass_rate", "without draw: window or retry",
+			"set draw: window, or leave it out");
+	}
+}
+
 static void check(const void *config, const struct stage_check *c)
 {
 	const struct sample_config *sc = config;
 	const struct source_config *sources = sc->sources.items;
 	const struct node *list = node_get(c->node, "sources");
 	struct error err = {0};
+	check_rules(&sc->rules, c);
 	for (size_t i = 0; i < sc->sources.n; i++) {
 		const struct node *at = list && list->kind == NODE_LIST && i < list->n
 			? list->items[i]
@@ -594,14 +711,28 @@ static void check(const void *config, const struct stage_check *c)
 	}
 }
 
+/* The model is known before any server runs: the check has seen to that. */
+static bool find_model(const struct definition *def, const struct sample_config *config,
+	char out[33], struct error *err)
+{
+	const char *writer = definition_writer(def);
+	const struct engine_def *e = writer ? definition_engine(def, writer) : NULL;
+	out[0] = '\0';
+	return config->rules.retry == RETRY_NEVER || !e || engine_model_hash(&e->config, out, err);
+}
+
 static bool draw(const struct sample_config *config, struct run *run, struct source *sources,
 	struct error *err)
 {
 	size_t n = config->sources.n;
 	uint64_t wanted = run->options.limit ? run->options.limit : config->limit;
 	size_t limit = wanted ? (size_t)MIN(wanted, DRAW_MAX) : DRAW_MAX;
+	struct drawing d = {.rules = &config->rules,
+		.history = run->history,
+		.seed = hash64(&run->def->seed, sizeof(run->def->seed), (uint64_t)run->number),
+		.limit = limit};
 	struct template *t = template_read(config->template, err);
-	bool ok = t != NULL;
+	bool ok = t && find_model(run->def, config, d.model_hash, err);
 	for (size_t i = 0; ok && i < n; i++) {
 		sources[i].config = (const struct source_config *)config->sources.items + i;
 		sources[i].name = name_of(sources[i].config);
@@ -610,7 +741,7 @@ static bool draw(const struct sample_config *config, struct run *run, struct sou
 		} else {
 			sources[i].path = xstrdup(sources[i].config->path);
 		}
-		ok = ok && scan(&sources[i], config, t, run, limit, err);
+		ok = ok && scan(&sources[i], &d, t, err);
 	}
 	template_free(t);
 	if (!ok) {
@@ -642,14 +773,27 @@ static bool report(struct run *run, const struct source *sources, size_t n, stru
 		json_key(&w, "duplicates");
 		json_put_uint(&w, sources[i].n_duplicates);
 		json_key(&w, "settled_before");
-		json_put_uint(&w, sources[i].n_settled);
+		json_put_uint(&w, sources[i].n_chosen[CHOICE_SETTLED]);
+		json_key(&w, "retired");
+		json_put_uint(&w, sources[i].n_chosen[CHOICE_RETIRED]);
+		json_key(&w, "outside_window");
+		json_put_uint(&w, sources[i].n_chosen[CHOICE_OUTSIDE]);
 		json_key(&w, "drawn");
 		json_put_uint(&w, sources[i].n);
+		json_key(&w, "drawn_unknown");
+		json_put_uint(&w, sources[i].n_chosen[CHOICE_UNKNOWN]);
+		json_key(&w, "drawn_again");
+		json_put_uint(&w, sources[i].n_chosen[CHOICE_RETRY]);
 		json_end_object(&w);
 		log_info("source", "name", sources[i].name, "rows",
 			log_fmt("%llu", (unsigned long long)sources[i].n_rows), "duplicates",
 			log_fmt("%llu", (unsigned long long)sources[i].n_duplicates),
-			"settled_before", log_fmt("%llu", (unsigned long long)sources[i].n_settled),
+			"settled_before",
+			log_fmt("%llu", (unsigned long long)sources[i].n_chosen[CHOICE_SETTLED]),
+			"retired",
+			log_fmt("%llu", (unsigned long long)sources[i].n_chosen[CHOICE_RETIRED]),
+			"outside_window",
+			log_fmt("%llu", (unsigned long long)sources[i].n_chosen[CHOICE_OUTSIDE]),
 			"drawn", log_fmt("%zu", sources[i].n), NULL);
 	}
 	json_end_object(&w);

@@ -1,13 +1,15 @@
 /*
  * Decides which accepted candidates are shipped. `accept` is evaluated once more over all scores, so that a changed threshold
- * needs nothing but this stage; then each prompt's accepted candidates are ranked by `order_by` and the first `per_prompt`
- * of those that pass `where` are chosen. Ties are broken by id, so the result depends on the ledger alone.
+ * needs nothing but this stage; then each prompt's accepted candidates are ranked by `order_by` and the first `per_prompt` of
+ * those that pass `where` are chosen. Ties are broken by id, so the result depends on the ledger, and on what nights before
+ * this one have shipped: a candidate with the ids of one that was chosen already, here or then, is left out.
  */
 #include "stages.h"
 
 #include "base/mem.h"
 #include "columns.h"
 #include "definition.h"
+#include "ledger/history.h"
 #include "ledger/ledger.h"
 #include "ledger/wide.h"
 #include "run.h"
@@ -17,10 +19,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum repeats { REPEATS_DROP, REPEATS_KEEP };
+
 struct select_config {
 	char *order_by, *where;
-	uint32_t per_prompt;
+	uint32_t per_prompt, repeats;
 };
+
+static const char *const repeats_names[] = {"drop", "keep", NULL};
 
 static const struct param params[] = {
 	PARAM_SQL("order_by", struct select_config, order_by, .ref = "order",
@@ -29,6 +35,10 @@ static const struct param params[] = {
 		.help = "SQL condition; also sees the group: n_candidates, n_accepted, pass_rate"),
 	PARAM_U32("per_prompt", struct select_config, per_prompt, .def = "0", .min = 0,
 		.max = CANDIDATES_MAX, .help = "candidates of a prompt at most; 0: all"),
+	PARAM_ENUM("repeats", struct select_config, repeats, .def = "drop", .names = repeats_names,
+		.late = true,
+		.help = "drop: a candidate with the very tokens of another that this or an earlier "
+			"night has chosen for the prompt is left out; keep"),
 	{0},
 };
 
@@ -44,6 +54,8 @@ struct select_state {
 	int64_t prompt;
 	uint32_t rank, n_chosen; /* within the prompt */
 	int64_t ranked_prompt;
+	int64_t hashes[CANDIDATES_MAX]; /* of the chosen ones of the ranked prompt */
+	size_t n_hashes;
 };
 
 static bool open_select(void *state, const void *config, struct run *run, struct error *err)
@@ -124,17 +136,53 @@ static bool visit(void *ctx, const struct ledger_candidate *c, const struct ledg
 		wide_add(s->wide, c->id, p->id, accepted, s->row, err);
 }
 
+static bool is_among(const struct select_state *s, int64_t hash)
+{
+	for (size_t i = 0; i < s->n_hashes; i++) {
+		if (s->hashes[i] == hash) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* For one that would be chosen. What has no ids cannot be told apart, nor packed. */
+static bool choose_once(struct select_state *s, int64_t candidate, struct error *err)
+{
+	int64_t hash;
+	enum ledger_found found = ledger_sampled(s->run->ledger, candidate, &hash, err);
+	if (found == LEDGER_FAILED) {
+		return false;
+	}
+	bool ask = found == LEDGER_FOUND && s->config->repeats == REPEATS_DROP;
+	const char *outcome = ask && is_among(s, hash) ? "repeat"
+		: ask && history_is_shipped(s->run->history, hash, s->run->number)
+		? "shipped_before"
+		: "chosen";
+	if (strcmp(outcome, "chosen") == 0) {
+		s->n_chosen++;
+		if (ask) {
+			s->hashes[s->n_hashes++] = hash;
+		}
+	}
+	return ledger_add_selection(s->run->ledger, candidate, ++s->rank, outcome,
+		found == LEDGER_FOUND ? &hash : NULL, err);
+}
+
 static bool choose(void *ctx, int64_t candidate, int64_t prompt, bool pass, struct error *err)
 {
 	struct select_state *s = ctx;
 	if (prompt != s->ranked_prompt) {
 		s->ranked_prompt = prompt;
 		s->rank = s->n_chosen = 0;
+		s->n_hashes = 0;
 	}
 	bool full = s->config->per_prompt && s->n_chosen >= s->config->per_prompt;
-	const char *outcome = !pass ? "where" : full ? "per_prompt" : "chosen";
-	s->n_chosen += pass && !full;
-	return ledger_add_selection(s->run->ledger, candidate, ++s->rank, outcome, err);
+	if (pass && !full) {
+		return choose_once(s, candidate, err);
+	}
+	return ledger_add_selection(
+		s->run->ledger, candidate, ++s->rank, pass ? "per_prompt" : "where", NULL, err);
 }
 
 static bool run_select(void *state, struct run *run, struct error *err)
@@ -160,5 +208,6 @@ const struct stage_ops select_stage = {
 	.state_size = sizeof(struct select_state),
 	.open = open_select,
 	.run = run_select,
+	.reset = ledger_clear_selection,
 	.close = close_select,
 };

@@ -519,6 +519,7 @@ static void require_row(
 		"the field lies outside the config");
 	require(!isnan(row->min) && !isnan(row->max), row, "a limit is no number");
 	require(row->max >= row->min || (row->min > 0 && row->max == 0), row, "min is above max");
+	require(!row->late || row->def, row, "late needs a default, which is what was done before");
 	require(!row->must_exist || row->type == PARAM_TYPE_PATH, row, "must_exist is for PATH");
 	require(!row->table == !has_table, row, "STRUCT and STRUCTS have a table, others not");
 	if (row->type == PARAM_TYPE_ENUM) {

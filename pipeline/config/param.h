@@ -82,6 +82,11 @@ struct param {
 	 */
 	const char *const *scalar_for;
 	bool no_fingerprint; /* changes nothing in the results: timeouts, concurrency */
+	/*
+	 * Was added when there were runs already, which did what its default says: only another value is part of the fingerprint, so
+	 * that a run which was begun before goes on.
+	 */
+	bool late;
 };
 
 /* The _Generic makes a field of another type a compile error. */

@@ -171,6 +171,16 @@ static void hash_text(const char *text, char out[33])
 	hash128_hex(hash128(text, strlen(text)), out);
 }
 
+bool engine_model_hash(const struct engine_config *config, char out[33], struct error *err)
+{
+	out[0] = '\0';
+	if (config->serve.model != NULL)
+		return gguf_fingerprint(config->serve.model, out, err);
+	if (config->model != NULL)
+		hash_text(config->model, out);
+	return true;
+}
+
 static const char *copy(struct engine *engine, const char *text)
 {
 	return text != NULL ? arena_strdup(&engine->arena, text) : NULL;
@@ -247,9 +257,10 @@ static bool fill_info(struct engine *engine, struct error *err)
 		info->context = config->serve.context;
 	if (facts->chat_template != NULL)
 		hash_text(facts->chat_template, info->chat_template_hash);
-	if (engine->server != NULL)
-		return gguf_fingerprint(config->serve.model, info->model_hash, err);
-	hash_text(info->model != NULL ? info->model : "", info->model_hash);
+	if (!engine_model_hash(config, info->model_hash, err))
+		return false;
+	if (info->model_hash[0] == '\0')
+		hash_text(info->model != NULL ? info->model : "", info->model_hash);
 	return true;
 }
 

@@ -123,6 +123,12 @@ struct engine_events {
 	void *ctx;
 };
 
+/*
+ * What info.model_hash will be, without asking a server; "" if only it can tell, as for a url without `model`. FAIL_IO if the
+ * model file cannot be read.
+ */
+MUST_CHECK bool engine_model_hash(
+	const struct engine_config *config, char out[33], struct error *err);
 /* `log_dir` is where a served engine's log goes (engine-NAME.log). The start goes on in the background. */
 struct engine *engine_new(struct loop *loop, const struct engine_config *config,
 	const char *log_dir, struct engine_events events);

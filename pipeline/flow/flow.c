@@ -21,6 +21,7 @@
 #include <string.h>
 
 #define TICK_MS 250
+#define COMMIT_TIME_PART 12 /* of the time, one part may go into commits */
 #define TICKS_OF_BOOKS 20 /* between two writings of what the endpoints did */
 #define PACE_MS 1000
 
@@ -81,13 +82,46 @@ void flow_turn_soon(struct flow *f)
 	}
 }
 
+/*
+ * What waits for its commit is what a kill makes to be asked for again. The loop stands still during a commit, so it may have a
+ * part of the time and no more: a candidate is committed at once where they are rare, and with others where they are many.
+ */
+static void commit(struct flow *f)
+{
+	struct error err = {0};
+	int64_t begun = clock_mono_ms();
+	if (f->failed || !ledger_dirty(f->run->ledger)) {
+		return;
+	}
+	if (!ledger_flush(f->run->ledger, &err)) {
+		flow_fail(f, &err);
+	}
+	int64_t ended = clock_mono_ms(),
+		wait_ms = MIN(
+			(ended - begun) * COMMIT_TIME_PART, (int64_t)f->run->def->ledger.commit_ms);
+	f->commit_next_ms = ended + wait_ms;
+}
+
 static void commit_tick(void *ctx)
 {
 	struct flow *f = ctx;
-	struct error err = {0};
 	f->commit_timer = loop_after(f->run->loop, f->run->def->ledger.commit_ms, commit_tick, f);
-	if (!f->failed && !ledger_flush(f->run->ledger, &err)) {
-		flow_fail(f, &err);
+	commit(f);
+}
+
+static void commit_now(void *ctx)
+{
+	struct flow *f = ctx;
+	f->commit_soon = NULL;
+	commit(f);
+}
+
+void flow_commit_soon(struct flow *f)
+{
+	if (!f->commit_soon && !f->closing) {
+		int64_t wait_ms = f->commit_next_ms - clock_mono_ms();
+		f->commit_soon = loop_after(
+			f->run->loop, wait_ms > 0 ? (uint64_t)wait_ms : 0, commit_now, f);
 	}
 }
 
@@ -253,10 +287,11 @@ static void close_all(struct flow *f)
 	flow_control_end(f);
 	flow_budget_close(f);
 	loop_timer_stop(f->commit_timer);
+	loop_timer_stop(f->commit_soon);
 	loop_timer_stop(f->tick_timer);
 	loop_timer_stop(f->drain_timer);
 	loop_timer_stop(f->turn);
-	f->commit_timer = f->tick_timer = f->drain_timer = f->turn = NULL;
+	f->commit_timer = f->commit_soon = f->tick_timer = f->drain_timer = f->turn = NULL;
 	f->n_engines_open++; /* held until all have been asked */
 	for (size_t i = 0; i < run->def->n_engines; i++) {
 		if (run->engines[i]) {

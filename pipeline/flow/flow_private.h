@@ -95,7 +95,8 @@ struct flow {
 	struct flow_group *groups;
 	size_t n_groups;
 	struct flow_group *due, **due_end;
-	struct loop_timer *turn, *commit_timer, *tick_timer, *drain_timer;
+	struct loop_timer *turn, *commit_timer, *commit_soon, *tick_timer, *drain_timer;
+	int64_t commit_next_ms; /* not before, by the monotonic clock */
 	unsigned n_signals; /* those that were seen */
 	uv_pipe_t *listener; /* owns: the control socket in this phase's loop */
 	struct flow_peer *peers; /* connections to it */
@@ -128,6 +129,8 @@ struct flow {
 
 /* A turn of the loop will be taken: due steps, admission, the end. */
 void flow_turn_soon(struct flow *f);
+/* A row was written that a kill should not take along. */
+void flow_commit_soon(struct flow *f);
 
 /* --- flow_groups.c --- */
 

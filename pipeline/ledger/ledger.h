@@ -44,8 +44,13 @@ MUST_CHECK bool ledger_copy(struct ledger *l, const char *to_path, struct error 
 const char *ledger_meta(struct ledger *l, const char *key, struct arena *arena);
 MUST_CHECK bool ledger_set_meta(
 	struct ledger *l, const char *key, const char *value, struct error *err);
+/* What is not there is no error. */
+MUST_CHECK bool ledger_clear_meta(struct ledger *l, const char *key, struct error *err);
 void ledger_each_fingerprint(struct ledger *l, const char *stage,
 	void (*visit)(void *ctx, const char *path, const char *value), void *ctx);
+/* One of them; arena-owned, NULL: not there. */
+const char *ledger_fingerprint(
+	struct ledger *l, const char *stage, const char *path, struct arena *arena);
 MUST_CHECK bool ledger_set_fingerprint(struct ledger *l, const char *stage, const char *path,
 	const char *value, struct error *err);
 MUST_CHECK bool ledger_clear_fingerprint(struct ledger *l, const char *stage, struct error *err);
@@ -144,6 +149,22 @@ typedef bool ledger_visit_candidate(void *ctx, const struct ledger_candidate *c,
 	const struct ledger_prompt *p, struct error *err);
 MUST_CHECK bool ledger_each_candidate(
 	struct ledger *l, ledger_visit_candidate *visit, void *ctx, struct error *err);
+/* A candidate as the figures of a night see it. */
+struct ledger_attempt {
+	int64_t prompt;
+	uint32_t wave, n_tokens;
+	bool decided, accepted; /* decided: accepted or rejected */
+	bool answered; /* it has an answer, and equal answers of a prompt have equal keys */
+	uint64_t answer;
+};
+/*
+ * Walks the candidates that did not fail, by id. Answers are what the verifier `voter` (NULL: none) has told in its scores'
+ * details: a class, or what it took for the answer.
+ */
+MUST_CHECK bool ledger_each_attempt(struct ledger *l, const char *voter,
+	void (*visit)(void *ctx, const struct ledger_attempt *a), void *ctx, struct error *err);
+/* Whether the details of the verifier's first scores tell answers. */
+bool ledger_tells_answers(struct ledger *l, const char *verifier);
 /* Walks the accepted candidates in any order; `source` is borrowed for the call. */
 MUST_CHECK bool ledger_each_length(struct ledger *l,
 	void (*visit)(void *ctx, const char *source, uint32_t n_tokens), void *ctx,
@@ -173,8 +194,50 @@ MUST_CHECK bool ledger_changes(struct ledger *l, struct arena *arena, struct led
 
 MUST_CHECK bool ledger_clear_selection(
 	struct ledger *l, struct error *err); /* the plan and shards' rows too */
-MUST_CHECK bool ledger_add_selection(
-	struct ledger *l, int64_t candidate, uint32_t rank, const char *outcome, struct error *err);
+/* hash: of ledger_sampled, NULL: it was not asked for. A candidate that has a row keeps its rank and hash. */
+MUST_CHECK bool ledger_add_selection(struct ledger *l, int64_t candidate, uint32_t rank,
+	const char *outcome, const int64_t *hash, struct error *err);
+/*
+ * Hash of a candidate's prompt (by its content) and sampled ids: equal ones are the same sample, whichever run they are of.
+ * LEDGER_END: there are no ids.
+ */
+enum ledger_found ledger_sampled(
+	struct ledger *l, int64_t candidate, int64_t *out_hash, struct error *err);
+/* Whose duplicate a candidate is. */
+struct ledger_duplicate {
+	const char *run; /* NULL: this one */
+	int64_t original; /* candidate of that run */
+	double likeness;
+	bool same; /* all words are */
+	int64_t stand_in; /* of its prompt, chosen in its place; 0: none */
+};
+/* Makes the selection what select has left; the plan and shards' rows go, too. */
+MUST_CHECK bool ledger_clear_duplicates(struct ledger *l, struct error *err);
+/* Of a chosen candidate; without a stand-in at first. */
+MUST_CHECK bool ledger_add_duplicate(
+	struct ledger *l, int64_t candidate, const struct ledger_duplicate *d, struct error *err);
+/* Chooses a candidate in the place of a duplicate of its prompt that has no stand-in yet; there must be one. hash: see ledger_add_selection. */
+MUST_CHECK bool ledger_choose_stand_in(
+	struct ledger *l, int64_t candidate, const int64_t *hash, struct error *err);
+/* `run` is in the arena; LEDGER_END: it is none. */
+enum ledger_found ledger_get_duplicate(struct ledger *l, int64_t candidate, struct arena *arena,
+	struct ledger_duplicate *out, struct error *err);
+int64_t ledger_count_chosen(struct ledger *l);
+/*
+ * Walks the chosen candidates and those that better ones keep out (`spare`): the best of each prompt, then the second best, and so
+ * on; by id within. `visit` may change the selection.
+ */
+MUST_CHECK bool ledger_each_ranked(struct ledger *l,
+	bool (*visit)(void *ctx, int64_t candidate, bool spare, struct error *err), void *ctx,
+	struct error *err);
+struct ledger_text {
+	int64_t candidate;
+	const char *prompt_id;
+	struct slice text; /* data NULL: pruned */
+};
+/* In the arena. */
+enum ledger_found ledger_get_text(struct ledger *l, int64_t candidate, struct arena *arena,
+	struct ledger_text *out, struct error *err);
 struct ledger_chosen {
 	int64_t candidate;
 	uint32_t n_prompt_ids, n_ids;
@@ -200,6 +263,7 @@ struct ledger_place {
 	const char *outcome;
 	uint32_t rank;
 	int64_t row, pos, shard; /* -1: not there */
+	int64_t instead_of; /* the duplicate that it stands in for; 0: none */
 };
 enum ledger_found ledger_get_place(struct ledger *l, int64_t candidate, struct arena *arena,
 	struct ledger_place *out, struct error *err);
@@ -252,13 +316,37 @@ MUST_CHECK bool ledger_sources(struct ledger *l, struct arena *arena, struct led
 /* Tokens of prompts, of those candidates whose server told: sent to it, and read by it; *out_n of them. */
 MUST_CHECK bool ledger_prompt_tokens(
 	struct ledger *l, int64_t *out_sent, int64_t *out_read, int64_t *out_n, struct error *err);
-/* Rows that contradict each other (a settled prompt with a pending candidate, a plan row that was not chosen, ...); a mismatch
- * is FAIL_DATA naming the first. */
+
+/* Each prompt and candidate is in one state; all of them, failed ones too. One pass over either. */
+struct ledger_funnel {
+	int64_t n_prompts, n_settled, n_prompts_failed, n_prompts_pending;
+	int64_t n_candidates, n_accepted, n_rejected, n_undecided, n_failed, n_pending;
+	int64_t n_chosen;
+};
+MUST_CHECK bool ledger_funnel(struct ledger *l, struct ledger_funnel *out, struct error *err);
+/* What is wrong, in one line; valid during the call. */
+typedef void ledger_tell(void *ctx, const char *what);
+/*
+ * Rows that contradict each other: "candidates that are pending while their prompt is not: 4097, 4098 and 10 more". A line a rule
+ * that is broken. False: the ledger cannot be read.
+ */
+MUST_CHECK bool ledger_each_mismatch(
+	struct ledger *l, ledger_tell *tell, void *ctx, struct error *err);
+/* The same, where any mismatch ends the run: FAIL_DATA with the first. */
 MUST_CHECK bool ledger_check_books(struct ledger *l, struct error *err);
 /* Whether the counts (tally.sql) are those of the rows; reads all of them. */
 MUST_CHECK bool ledger_check_counts(struct ledger *l, bool *out_same, struct error *err);
 /* Counts them again: for whoever has changed rows by other statements than those of this header. */
 MUST_CHECK bool ledger_count_again(struct ledger *l, struct error *err);
+
+/* What SQLite finds wrong with pages, indices and references; reads the whole file. */
+void ledger_check_file(struct ledger *l, ledger_tell *tell, void *ctx);
+struct ledger_bodies {
+	int64_t n_prompts, n_bodies;
+};
+/* Unpacks all that is stored compressed, and counts it. *out is how much there was. */
+MUST_CHECK bool ledger_check_bodies(struct ledger *l, ledger_tell *tell, void *ctx,
+	struct ledger_bodies *out, struct error *err);
 
 /* --- pruning; the run is finished and nobody else has the ledger --- */
 

@@ -16,7 +16,7 @@ struct ledger {
 	char *path;
 	bool read_only;
 	bool in_transaction;
-	bool broken; /* SQLite has rolled a transaction back by itself: nothing more may be written */
+	bool broken; /* a statement has failed in a transaction: nothing more may be written */
 	unsigned dirty_rows, commit_rows;
 	/* Prepared once; found by the address of the SQL literal. */
 	struct {

@@ -2,6 +2,7 @@
  * What a run's own stages read. Rows are copied into the caller's arena: a statement's columns die at its next step, and a
  * callback may use the connection again.
  */
+#include "base/hash.h"
 #include "base/mem.h"
 #include "ledger/ledger.h"
 #include "ledger/ledger_db.h"
@@ -65,6 +66,23 @@ const char *ledger_meta(struct ledger *l, const char *key, struct arena *arena)
 		return NULL;
 	}
 	ledger_bind_z(stmt, 1, key);
+	const char *value = sqlite3_step(stmt) == SQLITE_ROW ? ledger_column_z(stmt, 0, arena)
+							     : NULL;
+	sqlite3_reset(stmt);
+	return value;
+}
+
+const char *ledger_fingerprint(
+	struct ledger *l, const char *stage, const char *path, struct arena *arena)
+{
+	struct error ignored;
+	sqlite3_stmt *stmt = ledger_stmt(
+		l, "SELECT value FROM fingerprint WHERE stage = ? AND path = ?", &ignored);
+	if (!stmt) {
+		return NULL;
+	}
+	ledger_bind_z(stmt, 1, stage);
+	ledger_bind_z(stmt, 2, path);
 	const char *value = sqlite3_step(stmt) == SQLITE_ROW ? ledger_column_z(stmt, 0, arena)
 							     : NULL;
 	sqlite3_reset(stmt);
@@ -241,6 +259,11 @@ int64_t ledger_last_begun(struct ledger *l)
 int64_t ledger_count_plan_rows(struct ledger *l)
 {
 	return count(l, "SELECT coalesce(max(row) + 1, 0) FROM plan");
+}
+
+int64_t ledger_count_chosen(struct ledger *l)
+{
+	return count(l, "SELECT count(*) FROM selection WHERE outcome = 'chosen'");
 }
 
 /* --- candidates --- */
@@ -428,6 +451,57 @@ bool ledger_each_candidate(
 	return ok;
 }
 
+/* What a class is to a vote; else the text of the answer, with all right ones as one however they are spelt. */
+#define ANSWER                                                                               \
+	"coalesce(json_extract(s.detail, '$.class'), CASE WHEN json_extract(s.detail, "      \
+	"'$.pred') IS NULL THEN NULL WHEN s.value = 1 THEN '=' ELSE json_extract(s.detail, " \
+	"'$.pred') END)"
+
+bool ledger_tells_answers(struct ledger *l, const char *verifier)
+{
+	struct error ignored;
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT 1 FROM (SELECT detail, value FROM score WHERE verifier = ? AND detail IS "
+		"NOT NULL LIMIT 64) s WHERE " ANSWER " IS NOT NULL LIMIT 1",
+		&ignored);
+	if (!stmt) {
+		return false;
+	}
+	ledger_bind_z(stmt, 1, verifier);
+	bool tells = sqlite3_step(stmt) == SQLITE_ROW;
+	sqlite3_reset(stmt);
+	return tells;
+}
+
+bool ledger_each_attempt(struct ledger *l, const char *voter,
+	void (*visit)(void *ctx, const struct ledger_attempt *a), void *ctx, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT c.prompt, c.wave, c.n_tokens, c.state = 'accepted', c.state = 'rejected', "
+		"" ANSWER " FROM candidate c LEFT JOIN score s ON s.candidate = c.id AND "
+		"s.verifier = ? WHERE c.state <> 'failed' ORDER BY c.id",
+		err);
+	if (!stmt) {
+		return false;
+	}
+	ledger_bind_z(stmt, 1, voter);
+	int rc;
+	while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		struct ledger_attempt a = {.prompt = sqlite3_column_int64(stmt, 0),
+			.wave = (uint32_t)sqlite3_column_int64(stmt, 1),
+			.n_tokens = (uint32_t)sqlite3_column_int64(stmt, 2),
+			.accepted = sqlite3_column_int(stmt, 3) != 0};
+		a.decided = a.accepted || sqlite3_column_int(stmt, 4) != 0;
+		const void *answer = sqlite3_column_text(stmt, 5);
+		if (answer) {
+			a.answered = true;
+			a.answer = hash64(answer, (size_t)sqlite3_column_bytes(stmt, 5), 0);
+		}
+		visit(ctx, &a);
+	}
+	return done(l, stmt, rc, err);
+}
+
 bool ledger_each_ids(struct ledger *l, void (*visit)(void *ctx, const uint32_t *ids, size_t n),
 	void *ctx, struct error *err)
 {
@@ -502,6 +576,102 @@ bool ledger_each_chosen(struct ledger *l,
 	return ok ? done(l, stmt, rc, err) : (sqlite3_reset(stmt), false);
 }
 
+enum ledger_found ledger_sampled(
+	struct ledger *l, int64_t candidate, int64_t *out_hash, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT p.prompt_id, b.ids, b.ids_dict FROM candidate c JOIN prompt p ON p.id = "
+		"c.prompt JOIN candidate_body b ON b.candidate = c.id WHERE c.id = ? AND b.ids IS "
+		"NOT NULL",
+		err);
+	if (!stmt) {
+		return LEDGER_FAILED;
+	}
+	sqlite3_bind_int64(stmt, 1, candidate);
+	int rc = sqlite3_step(stmt);
+	if (rc != SQLITE_ROW) {
+		return done(l, stmt, rc, err) ? LEDGER_END : LEDGER_FAILED;
+	}
+	struct arena arena = {0};
+	const uint32_t *ids;
+	size_t n;
+	/* Decoded, since the same ids may be stored two or four bytes wide. */
+	bool ok = column_ids(l, stmt, 1, 2, &arena, &ids, &n, err);
+	if (ok) {
+		uint64_t seed = hash64(
+			sqlite3_column_text(stmt, 0), (size_t)sqlite3_column_bytes(stmt, 0), 0);
+		*out_hash = (int64_t)hash64(ids, n * sizeof(*ids), seed);
+	}
+	arena_release(&arena);
+	sqlite3_reset(stmt);
+	return !ok ? LEDGER_FAILED : n ? LEDGER_FOUND : LEDGER_END;
+}
+
+enum ledger_found ledger_get_text(struct ledger *l, int64_t candidate, struct arena *arena,
+	struct ledger_text *out, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT p.prompt_id, b.text, b.text_dict FROM candidate c JOIN prompt p ON p.id = "
+		"c.prompt LEFT JOIN candidate_body b ON b.candidate = c.id WHERE c.id = ?",
+		err);
+	if (!stmt) {
+		return LEDGER_FAILED;
+	}
+	sqlite3_bind_int64(stmt, 1, candidate);
+	int rc = sqlite3_step(stmt);
+	if (rc != SQLITE_ROW) {
+		return done(l, stmt, rc, err) ? LEDGER_END : LEDGER_FAILED;
+	}
+	struct ledger_text t = {candidate, ledger_column_z(stmt, 0, arena), {NULL, 0}};
+	bool ok = sqlite3_column_type(stmt, 1) == SQLITE_NULL ||
+		column_body(l, stmt, 1, 2, arena, &t.text, err);
+	sqlite3_reset(stmt);
+	*out = t;
+	return ok ? LEDGER_FOUND : LEDGER_FAILED;
+}
+
+bool ledger_each_ranked(struct ledger *l,
+	bool (*visit)(void *ctx, int64_t candidate, bool spare, struct error *err), void *ctx,
+	struct error *err)
+{
+	/* No index has this order: all is sorted before the first is visited, who may then change what he likes. */
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT candidate, outcome = 'per_prompt' FROM selection WHERE outcome IN "
+		"('chosen', 'per_prompt') ORDER BY rank, candidate",
+		err);
+	if (!stmt) {
+		return false;
+	}
+	int rc = SQLITE_DONE;
+	bool ok = true;
+	while (ok && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		ok = visit(
+			ctx, sqlite3_column_int64(stmt, 0), sqlite3_column_int(stmt, 1) != 0, err);
+	}
+	return ok ? done(l, stmt, rc, err) : (sqlite3_reset(stmt), false);
+}
+
+enum ledger_found ledger_get_duplicate(struct ledger *l, int64_t candidate, struct arena *arena,
+	struct ledger_duplicate *out, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT run, original, likeness, same, stand_in FROM duplicate WHERE candidate = ?",
+		err);
+	if (!stmt) {
+		return LEDGER_FAILED;
+	}
+	sqlite3_bind_int64(stmt, 1, candidate);
+	int rc = sqlite3_step(stmt);
+	if (rc != SQLITE_ROW) {
+		return done(l, stmt, rc, err) ? LEDGER_END : LEDGER_FAILED;
+	}
+	*out = (struct ledger_duplicate){ledger_column_z(stmt, 0, arena),
+		sqlite3_column_int64(stmt, 1), sqlite3_column_double(stmt, 2),
+		sqlite3_column_int(stmt, 3) != 0, sqlite3_column_int64(stmt, 4)};
+	sqlite3_reset(stmt);
+	return LEDGER_FOUND;
+}
+
 bool ledger_each_plan(struct ledger *l, uint64_t first, uint64_t n,
 	bool (*visit)(void *ctx, uint64_t row, uint32_t pos, int64_t candidate, struct error *err),
 	void *ctx, struct error *err)
@@ -569,7 +739,8 @@ enum ledger_found ledger_get_place(struct ledger *l, int64_t candidate, struct a
 	sqlite3_stmt *stmt = ledger_stmt(l,
 		"SELECT s.outcome, s.rank, p.row, p.pos,"
 		" (SELECT no FROM shard h WHERE folder = 'shards' AND p.row >= h.first_row AND "
-		"p.row < h.first_row + h.n_rows)"
+		"p.row < h.first_row + h.n_rows),"
+		" (SELECT d.candidate FROM duplicate d WHERE d.stand_in = s.candidate)"
 		" FROM selection s LEFT JOIN plan p ON p.candidate = s.candidate WHERE s.candidate "
 		"= ?",
 		err);
@@ -589,6 +760,7 @@ enum ledger_found ledger_get_place(struct ledger *l, int64_t candidate, struct a
 		.pos = packed ? sqlite3_column_int64(stmt, 3) : -1,
 		.shard = sqlite3_column_type(stmt, 4) != SQLITE_NULL ? sqlite3_column_int64(stmt, 4)
 								     : -1,
+		.instead_of = sqlite3_column_int64(stmt, 5),
 	};
 	sqlite3_reset(stmt);
 	return LEDGER_FOUND;
@@ -789,51 +961,4 @@ bool ledger_sources(struct ledger *l, struct arena *arena, struct ledger_source 
 	*out = copy;
 	*out_n = n;
 	return done(l, stmt, rc, err);
-}
-
-bool ledger_check_books(struct ledger *l, struct error *err)
-{
-	/* Each finds rows that must not exist; the CHECK constraints of the schema cover what a single row can show. */
-	static const struct {
-		const char *sql, *what;
-	} rules[] = {
-		{"SELECT c.id FROM candidate c JOIN prompt p ON p.id = c.prompt WHERE p.state <> "
-		 "'pending' AND c.state = 'pending' LIMIT 1",
-			"candidate %lld is pending but its prompt is not"},
-		{"SELECT c.id FROM candidate c LEFT JOIN prompt p ON p.id = c.prompt WHERE p.id IS "
-		 "NULL LIMIT 1",
-			"candidate %lld has no prompt"},
-		{"SELECT s.candidate FROM selection s JOIN candidate c ON c.id = s.candidate WHERE "
-		 "c.state <> 'accepted' LIMIT 1",
-			"candidate %lld was selected on but is not accepted"},
-		{"SELECT p.candidate FROM plan p LEFT JOIN selection s ON s.candidate = "
-		 "p.candidate WHERE s.outcome IS NOT 'chosen' LIMIT 1",
-			"candidate %lld is in the packing plan but was not chosen"},
-		{"SELECT b.candidate FROM candidate_body b LEFT JOIN candidate c ON c.id = "
-		 "b.candidate WHERE c.id IS NULL LIMIT 1",
-			"body %lld has no candidate"},
-	};
-	for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
-		sqlite3_stmt *stmt = ledger_stmt(l, rules[i].sql, err);
-		if (!stmt) {
-			return false;
-		}
-		int rc = sqlite3_step(stmt);
-		if (rc == SQLITE_ROW) {
-			long long id = sqlite3_column_int64(stmt, 0);
-			sqlite3_reset(stmt);
-			char what[160];
-			/* The rules above are the only formats. */
-			snprintf(what, sizeof(what), "%.*s%lld%s",
-				(int)(strstr(rules[i].what, "%lld") - rules[i].what), rules[i].what,
-				id, strstr(rules[i].what, "%lld") + 4);
-			error_set(err, FAIL_DATA, "the books of ledger '%s' do not balance: %s",
-				l->path, what);
-			return error_hint(err, "this is a bug in thresh; keep the ledger");
-		}
-		if (!done(l, stmt, rc, err)) {
-			return false;
-		}
-	}
-	return true;
 }

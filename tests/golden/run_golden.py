@@ -18,7 +18,7 @@ of its program, `@PORT@` a port that nobody listens on. case.json:
        },
        {"name": "killed", "run": "run pipeline.yaml", "signal": ["KILL", 10], "exit": -9},     once 10 more requests are in the log
        {"name": "same", "same": ["out/shards/night", "undisturbed/shards/night"]},             folders, byte for byte
-       {"name": "by_hand", "shell": "echo ...", "exit": 0}           $THRESH is the program, $GOLDEN this folder, for what cases share
+       {"name": "by_hand", "shell": "echo ...", "exit": 0, "timeout": 250}           seconds; $THRESH is the program, $GOLDEN this folder, for what cases share
      ]}
 
 `expect` in a step names a file with the whole expected stdout; --update rewrites it. Volatile parts are normalised by RULES.
@@ -153,7 +153,7 @@ class Case:
                 if p.poll() is None:
                     p.send_signal(getattr(signal, 'SIG' + name))
             try:
-                p.wait(timeout=100)
+                p.wait(timeout=step.get('timeout', 100))
             finally:
                 p.kill()
         with open('stdout.txt', errors='replace') as out, open('stderr.txt', errors='replace') as err:

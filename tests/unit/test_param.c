@@ -706,6 +706,7 @@ static const struct param wrong_tables[][3] = {
 	{PARAM_U32("n", struct one, n, .help = "h", .def = "1", .required = true)},
 	{PARAM_U32("n", struct one, n, .help = "h", .min = 3, .max = 2)},
 	{PARAM_U32("n", struct one, n, .help = "h", .must_exist = true)},
+	{PARAM_U32("n", struct one, n, .help = "h", .late = true)},
 	{PARAM_STR("s", struct one, s, .help = "h", .def = "")},
 	{PARAM_STR("s", struct one, s, .help = "h", .def = "[")},
 	{PARAM_ENUM("n", struct one, n, .help = "h")},

@@ -1,12 +1,12 @@
 # Kills prune before each call in turn that makes something durable. What is published and stays must be whole at once, and the same
 # command must then come to the same end.
-[ -n "$KILL_AT_LIBRARY" ] || exit 0
+[ -n "$FAULT_LIBRARY" ] || exit 0
 n=0
 while :; do
 	n=$((n + 1))
 	rm -rf out
 	cp -r base out
-	LD_PRELOAD=$KILL_AT_LIBRARY KILL_AT=$n ASAN_OPTIONS=verify_asan_link_order=0 \
+	LD_PRELOAD=$FAULT_LIBRARY FAULT=durable:$n:kill FAULT_ROOT=$(pwd -P)/out ASAN_OPTIONS=verify_asan_link_order=0 \
 		"$THRESH" prune pipeline.yaml --keep 14d --shards >first 2>&1
 	code=$?
 	"$THRESH" inspect --verify out/shards/young out/shards >verified || { echo "killed before call $n"; cat verified; exit 1; }
