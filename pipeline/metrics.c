@@ -210,8 +210,10 @@ static int64_t find_last_success(const char *workdir)
 		struct error ignored;
 		AUTO_FREE char *path = xasprintf("%s/runs/%s/ledger.db", workdir, ids[i]);
 		struct ledger *l = found_ms ? NULL : ledger_open(path, LEDGER_READ, &ignored);
-		const char *ended = l ? ledger_meta(l, "ended_ms", &arena) : NULL;
-		if (ended && !text_parse_i64(ended, &found_ms)) {
+		const char *state = l ? ledger_meta(l, "state", &arena) : NULL,
+			   *ended = l ? ledger_meta(l, "ended_ms", &arena) : NULL;
+		bool finished = state && strcmp(state, "finished") == 0;
+		if (finished && ended && !text_parse_i64(ended, &found_ms)) {
 			found_ms = 0;
 		}
 		ledger_close(l);

@@ -18,6 +18,8 @@
 
 #define ASIDE "pruned-" /* in .staging: what is being removed */
 
+static const char *const published[] = {"shards", "meta", "logprobs"};
+
 struct pruning {
 	const char *workdir, *pipeline;
 	const struct prune_options *options;
@@ -196,11 +198,10 @@ static bool remove_published(
 
 static bool prune_shards(struct pruning *p, struct prune_run *r, struct error *err)
 {
-	static const char *const folders[] = {"shards", "meta", "logprobs"};
-	AUTO_FREE char *shards = file_join(p->workdir, folders[0]);
+	AUTO_FREE char *shards = file_join(p->workdir, published[0]);
 	bool ok = p->options->dry || leave_index(shards, r->id, err);
-	for (size_t i = 0; ok && i < ARRAY_LEN(folders); i++) {
-		ok = remove_published(p, folders[i], r, err);
+	for (size_t i = 0; ok && i < ARRAY_LEN(published); i++) {
+		ok = remove_published(p, published[i], r, err);
 	}
 	return ok;
 }
@@ -257,6 +258,17 @@ static void compact(const struct pruning *p, struct prune_run *r, struct ledger 
 	}
 }
 
+static bool has_shards(const struct pruning *p, const struct prune_run *r)
+{
+	for (size_t i = 0; i < ARRAY_LEN(published); i++) {
+		AUTO_FREE char *path = xasprintf("%s/%s/%s", p->workdir, published[i], r->id);
+		if (file_is_dir(path)) {
+			return true;
+		}
+	}
+	return false;
+}
+
 static bool prune_old(struct pruning *p, struct prune_run *r, const char *path, struct error *err)
 {
 	struct ledger *l = ledger_open(path, p->options->dry ? LEDGER_READ : LEDGER_WRITE, err);
@@ -265,6 +277,9 @@ static bool prune_old(struct pruning *p, struct prune_run *r, const char *path, 
 	}
 	bool ok = prune_texts(p, r, l, path, err);
 	/* Also one whose pruning was stopped before this. */
+	if (ok && p->options->shards && !p->options->dry && has_shards(p, r)) {
+		ok = ledger_prune_shards(l, clock_wall_ms(), err);
+	}
 	if (ok && (r->n_bodies || ledger_has_holes(l))) {
 		compact(p, r, l);
 	}

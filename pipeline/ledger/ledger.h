@@ -357,11 +357,14 @@ MUST_CHECK bool ledger_count_prunable(
 MUST_CHECK bool ledger_prune(struct ledger *l, int64_t now_ms, struct error *err);
 /* Gives the space back to the file system; needs as much as is left, for a while. */
 MUST_CHECK bool ledger_compact(struct ledger *l, struct error *err);
+/* Notes that its published shards are about to go. */
+MUST_CHECK bool ledger_prune_shards(struct ledger *l, int64_t now_ms, struct error *err);
 /* Whether the file has space to give back. */
 bool ledger_has_holes(struct ledger *l);
 struct ledger_pruned {
 	int64_t at_ms; /* when it was last pruned; 0: never */
 	int64_t n_bodies; /* that are gone, or were about to go when that was stopped */
+	bool shards; /* the published ones are gone, likewise */
 };
 void ledger_pruned(struct ledger *l, struct ledger_pruned *out);
 

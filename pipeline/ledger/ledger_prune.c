@@ -61,16 +61,18 @@ static int64_t number_of(struct ledger *l, const char *sql)
 }
 
 /* Before anything goes: a ledger that was half pruned must say so. */
-static bool note(struct ledger *l, int64_t n, int64_t now_ms, struct error *err)
+static bool note(struct ledger *l, const struct ledger_pruned *p, struct error *err)
 {
 	struct str text;
 	str_init(&text, STR_NO_CAP);
 	struct json_writer w = {.out = &text};
 	json_begin_object(&w);
 	json_key(&w, "at_ms");
-	json_put_int(&w, now_ms);
+	json_put_int(&w, p->at_ms);
 	json_key(&w, "bodies");
-	json_put_int(&w, n);
+	json_put_int(&w, p->n_bodies);
+	json_key(&w, "shards");
+	json_put_bool(&w, p->shards);
 	json_end_object(&w);
 	bool ok = ledger_set_meta(l, "pruned", text.data, err) && ledger_flush(l, err);
 	str_release(&text);
@@ -84,7 +86,11 @@ bool ledger_prune(struct ledger *l, int64_t now_ms, struct error *err)
 	/* All that were ever written less those that stay, however often this was stopped and begun. */
 	int64_t n_gone = number_of(l, "SELECT count(*) FROM candidate WHERE finish IS NOT NULL") -
 		number_of(l, "SELECT count(*) FROM candidate_body b WHERE " IS_SHIPPED);
-	if (!ledger_count_prunable(l, &n, &bytes, err) || (n && !note(l, n_gone, now_ms, err))) {
+	struct ledger_pruned p;
+	ledger_pruned(l, &p);
+	p.at_ms = now_ms;
+	p.n_bodies = n_gone;
+	if (!ledger_count_prunable(l, &n, &bytes, err) || (n && !note(l, &p, err))) {
 		return false;
 	}
 	for (int64_t from = 0; n && from <= last; from += stride) {
@@ -93,6 +99,15 @@ bool ledger_prune(struct ledger *l, int64_t now_ms, struct error *err)
 		}
 	}
 	return true;
+}
+
+bool ledger_prune_shards(struct ledger *l, int64_t now_ms, struct error *err)
+{
+	struct ledger_pruned p;
+	ledger_pruned(l, &p);
+	p.at_ms = now_ms;
+	p.shards = true;
+	return note(l, &p, err);
 }
 
 bool ledger_has_holes(struct ledger *l)
@@ -125,5 +140,6 @@ void ledger_pruned(struct ledger *l, struct ledger_pruned *out)
 	*out = (struct ledger_pruned){0};
 	json_int(json_get(value, "at_ms"), &out->at_ms);
 	json_int(json_get(value, "bodies"), &out->n_bodies);
+	json_bool(json_get(value, "shards"), &out->shards);
 	arena_release(&arena);
 }
