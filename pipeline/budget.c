@@ -35,7 +35,8 @@ const char *budget_reason(enum budget_answer answer)
 		[BUDGET_WAIT] = "deadline",
 		[BUDGET_LATE] = "deadline",
 		[BUDGET_TOKENS] = "tokens",
-		[BUDGET_ENERGY] = "energy"};
+		[BUDGET_ENERGY] = "energy",
+		[BUDGET_DRAINED] = "drain"};
 	assert((size_t)answer < ARRAY_LEN(names));
 	return names[answer];
 }

@@ -33,8 +33,9 @@ enum budget_answer {
 	BUDGET_LATE, /* it would not be done in time, nor would any later one of this source */
 	BUDGET_TOKENS,
 	BUDGET_ENERGY,
+	BUDGET_DRAINED, /* somebody has asked the night to end; not said by budget_ask() */
 };
-/* Closed list of reasons why work is left: "deadline", "tokens", "energy". */
+/* Closed list of reasons why work is left: "deadline", "tokens", "energy", "drain". */
 const char *budget_reason(enum budget_answer answer);
 
 #define BUDGET_SOURCES_MAX 32 /* sources beyond are one */

@@ -4,10 +4,12 @@
 #include "cli.h"
 #include "commands.h"
 #include "dry_run.h"
+#include "hooks.h"
 #include "ledger/history.h"
 #include "ledger/ledger.h"
 #include "measure.h"
-#include "progress.h"
+#include "outside.h"
+#include "report/report.h"
 #include "run.h"
 #include "runner.h"
 #include "summary.h"
@@ -21,7 +23,7 @@ struct run_flags {
 	struct cli_strings sets;
 	struct run_options options;
 	const char *log_level;
-	bool json;
+	bool json, no_report;
 };
 
 static bool set_log_level(const char *name, struct error *err)
@@ -82,16 +84,32 @@ static void print_held(const struct run *run, const char *pipeline)
 		pipeline, run->id, pipeline, run->id);
 }
 
-/* What somebody wants to type next. */
+/* The night is done with or without its page. */
+static void write_page(const struct run *run, const char *pipeline)
+{
+	struct error err = {0};
+	AUTO_FREE char *path = file_join(run->dir, REPORT_FILE);
+	const struct report_source source = {run->ledger, run->def->workdir, pipeline};
+	if (!report_write(&source, path, &err)) {
+		log_warn("the report could not be written; the run is done all the same", "reason",
+			err.msg, NULL);
+	}
+}
+
+/* What somebody wants to look at or type next. */
 static void print_next(const struct run *run, const char *pipeline)
 {
 	AUTO_FREE char *shards = xasprintf("%s/shards/%s", run->def->workdir, run->id);
+	AUTO_FREE char *page = file_join(run->dir, REPORT_FILE);
 	if (file_is_dir(shards)) {
 		printf("\nshards: %s\nnext:   thresh inspect %s\n", shards, shards);
 	} else {
 		printf("\nno shards were made\nnext:   thresh query %s \"select state, reason, "
 		       "count(*) from candidate group by 1, 2\"\n",
 			pipeline);
+	}
+	if (file_exists(page)) {
+		printf("report: %s\n", page);
 	}
 }
 
@@ -114,20 +132,14 @@ static int report(struct run *run, const char *pipeline, bool json, struct error
 	return facts.n_failed || facts.n_prompts_failed || facts.n_scores_failed ? 3 : 0;
 }
 
-static int work(struct run *run, const char *pipeline, bool json)
+static int do_work(struct run *run, const char *pipeline, const struct run_flags *flags,
+	struct outside *outside, bool *out_nothing)
 {
 	struct error err = {0};
-	struct progress progress;
 	enum runner_outcome outcome = RUNNER_DONE;
-	log_set_run(run->id);
-	char stamp[40];
-	clock_stamp(clock_wall_ms(), stamp);
-	log_info(run->resumed ? "run resumes" : "run begins", "pipeline", run->def->name, "number",
-		log_fmt("%" PRId64, run->number), "time", stamp, "dir", run->dir, NULL);
-	progress_init(&progress);
-	bool ok = runner_run(run, &(struct runner_watch){progress_stage, progress_tick, &progress},
-		&outcome, &err);
-	progress_release(&progress);
+	bool ok = runner_run(
+		run, &(struct runner_watch){outside_stage, outside_tick, outside}, &outcome, &err);
+	outside_release(outside);
 	if (!ok) {
 		if (err.kind != FAIL_INTERRUPTED && !err.hint[0]) {
 			error_hint(
@@ -135,12 +147,87 @@ static int work(struct run *run, const char *pipeline, bool json)
 		}
 		return cli_fail(&err);
 	}
-	if (outcome == RUNNER_NOTHING) {
+	*out_nothing = outcome == RUNNER_NOTHING;
+	if (*out_nothing) {
 		printf("nothing to do: every prompt of the sources has been settled by an earlier "
 		       "run, or is none that\n`sample` may draw (its log lines count why)\n");
 		return 0;
 	}
-	return report(run, pipeline, json, &err);
+	if (!flags->no_report) {
+		write_page(run, pipeline);
+	}
+	return report(run, pipeline, flags->json, &err);
+}
+
+/* For the hooks: the run's summary as a file. NULL: there is none, with a warning. */
+static char *write_summary(struct run *run)
+{
+	struct error err = {0};
+	struct str text;
+	str_init(&text, STR_NO_CAP);
+	struct json_writer w = {.out = &text};
+	bool ok = summary_json(run->ledger, &w, &err) &&
+		file_publish(run->dir, "summary.json", text.data, text.len, &err);
+	str_release(&text);
+	if (!ok) {
+		log_warn("the summary for hooks cannot be written", "error", err.msg, NULL);
+	}
+	return ok ? file_join(run->dir, "summary.json") : NULL;
+}
+
+static bool has_hooks(const struct definition *def)
+{
+	return def->hooks.on_success || def->hooks.on_failure || def->hooks.after;
+}
+
+/* The run is released before the hooks: the workdir must be free for them. */
+static void end_with_hooks(
+	struct run *run, const struct definition *def, const char *pipeline, bool opened, int code)
+{
+	bool known = opened && run->ledger;
+	AUTO_FREE char *id = known ? xstrdup(run->id) : NULL;
+	AUTO_FREE char *dir = known ? xstrdup(run->dir) : NULL;
+	AUTO_FREE char *shards = known ? xasprintf("%s/shards/%s", def->workdir, id) : NULL;
+	AUTO_FREE char *summary = known && has_hooks(def) ? write_summary(run) : NULL;
+	run_release(run);
+	if (has_hooks(def)) {
+		hooks_run(def,
+			&(struct hook_facts){.pipeline = pipeline,
+				.run = id,
+				.run_dir = dir,
+				.shards = shards && file_is_dir(shards) ? shards : NULL,
+				.summary = summary,
+				.exit_code = code});
+	}
+}
+
+static int work(struct run *run, const char *pipeline, const struct run_flags *flags)
+{
+	const struct definition *def = run->def;
+	struct outside outside;
+	char stamp[40];
+	bool nothing = false;
+	log_set_run(run->id);
+	clock_stamp(clock_wall_ms(), stamp);
+	log_info(run->resumed ? "run resumes" : "run begins", "pipeline", def->name, "number",
+		log_fmt("%" PRId64, run->number), "time", stamp, "dir", run->dir, NULL);
+	outside_init(&outside, run);
+	int code = do_work(run, pipeline, flags, &outside, &nothing);
+	outside_end(&outside, run, code);
+	end_with_hooks(run, def, pipeline, !nothing, code);
+	return code;
+}
+
+/* The night did not even begin: whoever waits for it is told as well. */
+static int not_opened(struct run *run, const struct definition *def, const char *pipeline, int code)
+{
+	if (run->lock.fd >= 0) { /* else they are those of the run that is at work */
+		struct metrics metrics;
+		metrics_init(&metrics, def);
+		metrics_end(&metrics, NULL, code);
+	}
+	end_with_hooks(run, def, pipeline, false, code);
+	return code;
 }
 
 static int already_done(struct run *run, bool held, const char *pipeline, bool json)
@@ -170,6 +257,8 @@ int cmd_run(int argc, char **argv)
 		{"set", "A.B=C", "override a value of the pipeline file", CLI_STRINGS, &flags.sets},
 		{"dry-run", NULL, "show what would be done, with three rendered prompts", CLI_FLAG,
 			&flags.options.dry},
+		{"no-report", NULL, "write no " REPORT_FILE " at the end", CLI_FLAG,
+			&flags.no_report},
 		{"json", NULL, "print the summary as JSON", CLI_FLAG, &flags.json},
 		{"log", "LEVEL", "error, warn, info or debug; default: info", CLI_STRING,
 			&flags.log_level},
@@ -203,7 +292,7 @@ int cmd_run(int argc, char **argv)
 	switch (opened) {
 	case RUN_OPENED:
 		exit_code = flags.options.dry ? dry_run(&run, &err) ? 0 : cli_fail(&err)
-					      : work(&run, pipeline, flags.json);
+					      : work(&run, pipeline, &flags);
 		break;
 	case RUN_ALREADY_DONE:
 	case RUN_HELD:
@@ -211,6 +300,8 @@ int cmd_run(int argc, char **argv)
 		break;
 	case RUN_FAILED:
 		exit_code = cli_fail(&err);
+		exit_code = flags.options.dry ? exit_code
+					      : not_opened(&run, &def, pipeline, exit_code);
 		break;
 	}
 	run_release(&run);

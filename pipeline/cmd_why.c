@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/text.h"
@@ -79,6 +80,7 @@ static const char *outcome_note(const char *outcome)
 		{"per_prompt", " (better ones fill select.per_prompt)"},
 		{"repeat", " (the very tokens of a better one of this prompt)"},
 		{"shipped_before", " (an earlier night has shipped the very tokens for this prompt)"},
+		{"duplicate", " (its text was there before)"},
 		{"over_long", " (longer than pack.context)"},
 		{"empty", " (no sampled token to train on)"},
 	};
@@ -90,6 +92,26 @@ static const char *outcome_note(const char *outcome)
 	return "";
 }
 
+/* "duplicate of 17.3, shipped by run 2026-11-24.1, 0.86 of 5-word runs in common" */
+static void print_duplicate(struct ledger *l, int64_t candidate, struct arena *arena)
+{
+	struct ledger_duplicate d;
+	struct error err = {0};
+	if (ledger_get_duplicate(l, candidate, arena, &d, &err) != LEDGER_FOUND) {
+		return;
+	}
+	printf("  duplicate of %" PRId64 ".%" PRId64 "%s%s, ", d.original / CANDIDATES_MAX, d.original % CANDIDATES_MAX,
+		d.run ? ", shipped by run " : ", which is kept", d.run ? d.run : "");
+	if (d.same) {
+		printf("in the same words\n");
+	} else {
+		printf("%.2f of 5-word runs in common\n", d.likeness);
+	}
+	if (d.stand_in) {
+		printf("  %" PRId64 ".%" PRId64 " is chosen in its place\n", d.stand_in / CANDIDATES_MAX, d.stand_in % CANDIDATES_MAX);
+	}
+}
+
 static void print_place(struct ledger *l, const struct ledger_candidate *c, struct arena *arena)
 {
 	struct ledger_place place;
@@ -98,6 +120,11 @@ static void print_place(struct ledger *l, const struct ledger_candidate *c, stru
 		return;
 	}
 	printf("  selection: %s%s, rank %u of its prompt's accepted\n", place.outcome, outcome_note(place.outcome), place.rank);
+	print_duplicate(l, c->id, arena);
+	if (place.instead_of) {
+		printf("  in the place of %" PRId64 ".%" PRId64 ", a duplicate\n", place.instead_of / CANDIDATES_MAX,
+			place.instead_of % CANDIDATES_MAX);
+	}
 	if (place.row >= 0) {
 		printf("  packed: row %" PRId64 ", sequence %" PRId64 " of the row", place.row, place.pos);
 		if (place.shard >= 0) {
@@ -123,8 +150,14 @@ static void print_candidate(struct ledger *l, const struct ledger_candidate *c, 
 			s->detail ? " " : "", s->detail ? s->detail : "");
 	}
 	print_place(l, c, arena);
+	struct ledger_pruned pruned;
+	ledger_pruned(l, &pruned);
 	if (with_text && c->text.data) {
 		print_text("  | ", c->text);
+	} else if (with_text && pruned.at_ms && c->finish) {
+		char date[11];
+		clock_date(pruned.at_ms, date);
+		printf("  its text is gone: thresh prune, %s\n", date);
 	}
 }
 

@@ -121,6 +121,8 @@ const struct param engine_params[] = {
 	{0},
 };
 
+static const char *const disk_names[] = {"refuse", "warn", NULL}; /* enum room_policy */
+
 static const struct param budget_params[] = {
 	PARAM_STR("deadline", struct definition, budget.deadline,
 		.help = "when the night must be over, shards included: a local time \"06:00\" or "
@@ -135,15 +137,32 @@ static const struct param budget_params[] = {
 		.max = 1e12,
 		.help = "watt-hours of this machine after which no candidate is begun, measured "
 			"by RAPL and nvidia-smi; 0: no limit"),
+	PARAM_ENUM("disk", struct definition, budget.disk, .def = "refuse", .names = disk_names,
+		.help = "what becomes of a run that the workdir's file system is not expected to "
+			"hold, by what the last one took"),
 	PARAM_DOUBLE("watts", struct definition, budget.watts, .def = "0", .min = 0, .max = 1e9,
 		.help = "what the machine takes, for `energy` where it cannot be measured"),
 	{0},
 };
 
+static const struct param hook_params[] = {
+	PARAM_STR("on_success", struct definition, hooks.on_success,
+		.help = "shell command after a run that ended with exit code 0 or 3"),
+	PARAM_STR("on_failure", struct definition, hooks.on_failure,
+		.help = "shell command after one that ended with 1 or 4"),
+	PARAM_STR("after", struct definition, hooks.after,
+		.help = "shell command after any, behind the others"),
+	PARAM_DURATION("timeout", struct definition, hooks.timeout_ms, .def = "10m", .min = 1,
+		.max = 86400000, .help = "how long each may take before it is stopped"),
+	{0},
+};
+
 static const struct param ledger_params[] = {
 	PARAM_DURATION("commit_every", struct definition, ledger.commit_ms, .def = "64ms", .min = 1,
-		.max = 60000, .help = "longest time that a result waits for its commit"),
-	PARAM_U32("commit_rows", struct definition, ledger.commit_rows, .def = "256", .min = 1,
+		.max = 60000,
+		.help = "longest time that a result waits for its commit; where commits are "
+			"fast, less"),
+	PARAM_U32("commit_rows", struct definition, ledger.commit_rows, .def = "4096", .min = 1,
 		.max = 100000, .help = "rows of one commit"),
 	{0},
 };
@@ -171,6 +190,11 @@ const struct param definition_params[] = {
 		.help = "SQL conditions over the night's figures, see docs/history.md: where one "
 			"does not hold, nothing is published and the exit code is 4"),
 	PARAM_GROUP("budget", .table = budget_params, .help = "when to stop"),
+	PARAM_GROUP("hooks", .table = hook_params,
+		.help = "what to start when a run has ended, see docs/runbook.md"),
+	PARAM_STR("metrics", struct definition, metrics, .min = 1, .max = 2048,
+		.help = "file for Prometheus' textfile collector, rewritten as the run goes on: a "
+			"path that ends in .prom"),
 	PARAM_GROUP("ledger", .table = ledger_params, .help = "how results are committed"),
 	{0},
 };
@@ -684,6 +708,20 @@ static void check_budget(struct definition *def, struct error_list *errors)
 	}
 }
 
+/* The collector reads files of that ending alone, so any other would be written in vain. */
+static void check_metrics(struct definition *def, struct error_list *errors)
+{
+	size_t len = def->metrics ? strlen(def->metrics) : 0;
+	if (!def->metrics || (len > 5 && strcmp(def->metrics + len - 5, ".prom") == 0)) {
+		return;
+	}
+	struct error err = {0};
+	node_error(&err, &def->tree, node_get(def->tree.root, "metrics"),
+		"metrics must be a path that ends in .prom, not '%s'", def->metrics);
+	error_hint(&err, "node_exporter's textfile collector reads no other files");
+	error_list_add(errors, &err);
+}
+
 /* "2%" or 0.02. */
 static void check_audit(struct definition *def, struct error_list *errors)
 {
@@ -753,6 +791,7 @@ void definition_read(struct definition *def, const char *path, const char *const
 	check_phases(def, errors);
 	check_budget(def, errors);
 	check_audit(def, errors);
+	check_metrics(def, errors);
 	check_all(def, errors);
 	check_label(def, errors);
 	gate_check(def, errors);

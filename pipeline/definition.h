@@ -50,8 +50,14 @@ struct definition {
 		char *deadline; /* as written (deadline.h), or NULL */
 		uint64_t drain_ms, tokens;
 		double energy_wh; /* 0: no limit */
+		uint32_t disk; /* enum room_policy */
 		double watts; /* what the machine takes, where it cannot be measured; 0: not said */
 	} budget;
+	struct {
+		char *on_success, *on_failure, *after; /* for /bin/sh; NULL: none */
+		uint64_t timeout_ms;
+	} hooks;
+	char *metrics; /* file for Prometheus; NULL: none */
 	struct {
 		uint64_t commit_ms;
 		uint32_t commit_rows;

@@ -2,6 +2,10 @@
 
 #include "base/attr.h"
 
+/* Where no night tells: four candidates of a thousand tokens, with log probabilities, a quarter of them packed. */
+#define TYPICAL_CANDIDATES 4
+#define TYPICAL_BYTES 7000
+#define LONGER_NIGHT 1.5 /* times what the last one came to, if its budget ended it */
 #define CANDIDATE_BYTES \
 	400 /* a candidate's rows and their indexes without its body, measured over ledgers of 100,000 */
 
@@ -23,4 +27,20 @@ struct estimate estimate_night(const struct estimate_trial *trial, int64_t n_pro
 	e.ms_min = MIN(alone, packed);
 	e.ms_max = MAX(alone, packed);
 	return e;
+}
+
+double estimate_disk(const struct estimate_past *past, int64_t n_prompts, double tokens)
+{
+	if (!past || past->n_candidates <= 0 || past->n_prompts <= 0) {
+		return (double)n_prompts * TYPICAL_CANDIDATES * TYPICAL_BYTES;
+	}
+	double past_candidates = (double)past->n_candidates;
+	double candidates = past_candidates / (double)past->n_prompts * (double)n_prompts;
+	if (past->backlog) {
+		candidates = MIN(candidates, LONGER_NIGHT * past_candidates);
+	}
+	if (tokens > 0 && past->n_tokens > 0) {
+		candidates = MIN(candidates, tokens * past_candidates / (double)past->n_tokens);
+	}
+	return candidates * (double)(past->ledger_bytes + past->shard_bytes) / past_candidates;
 }

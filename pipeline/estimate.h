@@ -5,6 +5,7 @@
 #ifndef PIPELINE_ESTIMATE_H
 #define PIPELINE_ESTIMATE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct estimate_trial {
@@ -26,5 +27,18 @@ struct estimate {
 
 /* For `n_prompts` prompts. Zeroed if the trial has no candidate. */
 struct estimate estimate_night(const struct estimate_trial *trial, int64_t n_prompts);
+
+/* A night that is over. */
+struct estimate_past {
+	int64_t n_prompts, n_candidates, n_tokens; /* n_prompts: that have all their candidates */
+	int64_t ledger_bytes, shard_bytes; /* of its files; sidecars are in the latter */
+	bool backlog; /* prompts were left: it ended for want of budget */
+};
+
+/*
+ * Bytes that a night of so many prompts will write. past NULL: there is none to go by, and what is typical is taken. tokens: that may
+ * be generated; 0: no limit.
+ */
+double estimate_disk(const struct estimate_past *past, int64_t n_prompts, double tokens);
 
 #endif

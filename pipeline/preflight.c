@@ -13,6 +13,7 @@
 #include "engine/loop.h"
 #include "ledger/ledger.h"
 #include "run.h"
+#include "room.h"
 #include "runner.h"
 #include "template.h"
 
@@ -21,7 +22,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 
 #define LONGEST 4 /* prompts that are tokenized to find the longest */
 #define SEED_TOKENS 24
@@ -460,29 +460,10 @@ static void check_budget(struct preflight *p)
 		e->ms_min > (double)room ? "will" : "may");
 }
 
-/* Of the nearest folder that is there. */
-static uint64_t free_bytes(const char *path)
-{
-	char *at = xstrdup(path);
-	struct statvfs fs;
-	while (statvfs(at, &fs) < 0) {
-		char *up = file_dirname(at);
-		bool end = strcmp(up, at) == 0;
-		free(at);
-		at = up;
-		if (end) {
-			free(at);
-			return 0;
-		}
-	}
-	free(at);
-	return (uint64_t)fs.f_bavail * fs.f_frsize;
-}
-
 static void check_disk(struct preflight *p)
 {
 	double wanted = p->estimate.ledger_bytes + 2 * p->estimate.shard_bytes;
-	p->disk_free = free_bytes(p->def->workdir);
+	p->disk_free = room_free_bytes(p->def->workdir);
 	if (p->disk_free && wanted * DISK_SPARE > (double)p->disk_free) {
 		char need[24], there[24];
 		text_format_size((uint64_t)(wanted * DISK_SPARE), need);

@@ -88,18 +88,15 @@ void progress_tick(void *ctx, const struct flow_stats *s)
 	struct progress *p = ctx;
 	int64_t done = s->n_prompts - s->n_prompts_left;
 	double share = s->n_prompts ? (double)done / (double)s->n_prompts : 0;
-	double rate = s->ms_sitting > 0
-		? 1000.0 * (double)s->n_tokens_sitting / (double)s->ms_sitting
-		: 0;
-
-	if (!p->shown.n_prompts) {
-		p->shown = *s; /* what was there when we began */
-	}
-	int64_t done_sitting = done - (p->shown.n_prompts - p->shown.n_prompts_left);
+	double rate = s->tokens_per_s;
 	char eta[24] = "?";
-	if (done_sitting > 0) {
-		clock_duration(s->ms_sitting * s->n_prompts_left / done_sitting, eta);
+	if (s->eta_ms >= 0) {
+		clock_duration(s->eta_ms, eta);
 	}
+	const char *mood = s->stopping ? "stopping"
+		: s->draining          ? "draining"
+		: s->paused            ? "paused"
+				       : NULL;
 	if (p->fancy) {
 		char blocks[BAR_COLUMNS * 3 + 1];
 		bar(share, blocks);
@@ -108,7 +105,7 @@ void progress_tick(void *ctx, const struct flow_stats *s)
 			"in flight, %s %s",
 			p->stage, blocks, (long long)done, (long long)s->n_prompts,
 			(long long)s->n_candidates, (long long)s->n_accepted, rate, s->in_flight,
-			s->stopping ? "stopping," : "ETA", s->stopping ? "" : eta);
+			mood ? mood : "ETA", mood ? "" : eta);
 		show(p);
 	} else if (clock_mono_ms() - p->logged_ms >= LOG_EVERY_MS) {
 		p->logged_ms = clock_mono_ms();

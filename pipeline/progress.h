@@ -8,7 +8,6 @@ struct progress {
 	bool fancy;
 	char stage[64];
 	char line[512]; /* what stands there now; empty: nothing */
-	struct flow_stats shown;
 	int64_t logged_ms; /* when the log last had a line of progress */
 };
 

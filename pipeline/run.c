@@ -322,43 +322,68 @@ static void comparison_release(struct comparison *c)
 	str_release(&c->text);
 }
 
+/* A model is known by its hash, and told by its name. */
+static void compare_model(
+	struct comparison *c, const char *name_before, const char *hash, const char *name)
+{
+	const char *before = "";
+	for (size_t i = 0; i < c->n; i++) {
+		before = strcmp(c->stored[i].path, "model") == 0 ? c->stored[i].value : before;
+	}
+	if (strcmp(before, hash) != 0) {
+		AUTO_FREE char *was = xasprintf("'%s' (%.8s)", name_before, before);
+		AUTO_FREE char *is = xasprintf("'%s' (%.8s)", name, hash);
+		difference(c, "model", was, is);
+	}
+}
+
+static bool store_engine(
+	struct run *run, const char *stage, const struct pair *facts, size_t n, struct error *err)
+{
+	bool ok = true;
+	for (size_t i = 0; ok && i < n; i++) {
+		ok = ledger_set_fingerprint(run->ledger, stage, facts[i].path, facts[i].value, err);
+	}
+	return ok;
+}
+
 bool run_check_engine(
 	struct run *run, const char *name, const struct engine_info *info, struct error *err)
 {
 	AUTO_FREE char *stage = xasprintf("engine:%s", name);
+	AUTO_FREE char *model_key = xasprintf("engine.%s.model", name);
 	AUTO_FREE char *can = xasprintf("ids %s, logprobs %s, n %s, seeds %s",
 		info->has_ids ? "yes" : "no", info->has_logprobs ? "yes" : "no",
 		info->has_n ? "yes" : "no", info->has_seed ? "yes" : "no");
+	const char *model = info->model ? info->model : "";
 	const struct pair now[] = {{"dialect", info->dialect, false}, {"can", can, false},
-		{"model", info->model_hash, false},
-		{"chat_template", info->chat_template_hash, false}};
+		{"chat_template", info->chat_template_hash, false},
+		{"model", info->model_hash, false}};
 	struct comparison c = {0};
 	str_init(&c.text, 512);
 	ledger_each_fingerprint(run->ledger, stage, collect_stored, &c);
-	bool first = c.n == 0, ok = true;
-	commit_together(run, true);
-	for (size_t i = 0; i < ARRAY_LEN(now); i++) {
-		if (first) {
-			ok = ok &&
-				ledger_set_fingerprint(run->ledger, stage, now[i].path,
-					now[i].value ? now[i].value : "", err);
-		} else {
-			compare_one(&c, now[i].path, now[i].value ? now[i].value : "");
+	bool first = c.n == 0;
+	if (!first) {
+		const char *before = ledger_meta(run->ledger, model_key, &c.arena);
+		compare_model(&c, before ? before : "", info->model_hash, model);
+		for (size_t i = 0; i < ARRAY_LEN(now) - 1; i++) {
+			compare_one(&c, now[i].path, now[i].value);
 		}
 	}
-	ok = ok &&
-		ledger_set_meta(run->ledger, log_fmt("engine.%s.model", name),
-			info->model ? info->model : "", err) &&
-		ledger_set_meta(run->ledger, log_fmt("engine.%s.build", name),
-			info->build ? info->build : "", err);
-	commit_together(run, false);
-	if (ok && c.n_different) {
-		ok = error_set(err, FAIL_REMOTE,
+	bool ok = !c.n_different ||
+		error_set(err, FAIL_REMOTE,
 			"engine '%s' is not the one that this run began with: %s", name,
 			c.text.data);
+	if (!ok) {
 		error_hint(err,
 			"bring the old one back, or start a new run: thresh run --run-id NAME");
 	}
+	commit_together(run, true);
+	ok = ok && (!first || store_engine(run, stage, now, ARRAY_LEN(now), err)) &&
+		ledger_set_meta(run->ledger, model_key, model, err) &&
+		ledger_set_meta(run->ledger, log_fmt("engine.%s.build", name),
+			info->build ? info->build : "", err);
+	commit_together(run, false);
 	comparison_release(&c);
 	return ok;
 }
@@ -520,10 +545,7 @@ static bool reset_from(struct run *run, const struct stage_def *stage, struct er
 	if (!ledger_keep_selection(run->ledger, err)) {
 		return false;
 	}
-	if (from_flow ? !reset_verify(run, stage, err)
-			: stage == &run->def->stages[run->def->n_stages - 1]
-			? !ledger_clear_plan(run->ledger, err)
-			: !ledger_clear_selection(run->ledger, err)) {
+	if (!(from_flow ? reset_verify(run, stage, err) : stage->ops->reset(run->ledger, err))) {
 		return false;
 	}
 	for (const struct stage_def *s = stage; s < run->def->stages + run->def->n_stages; s++) {
@@ -574,10 +596,12 @@ static bool check_unchanged(struct run *run, const struct stage_def *from, struc
 /* A resume: a change in what generates is refused, anything later is made again from the first changed stage on. */
 static bool reconcile(struct run *run, struct error *err)
 {
+	bool published = is_published(run, run->id);
 	for (const struct stage_def *s = run->def->stages;
 		s < run->def->stages + run->def->n_stages; s++) {
 		struct comparison c;
-		bool changed = differs(run, s, &c), ok = true;
+		/* A stage that had no part in what is public must not have one afterwards. */
+		bool changed = differs(run, s, &c) || (published && !c.n), ok = true;
 		if (changed && (s->ops->plan || s == run->def->stages)) {
 			ok = error_set(err, FAIL_CONFIG,
 				"run '%s': stage '%s': %s: nothing it has made can be reused",
@@ -585,11 +609,11 @@ static bool reconcile(struct run *run, struct error *err)
 			error_hint(err,
 				"take the change back to finish this run, or begin another: thresh "
 				"run --run-id NAME");
-		} else if (changed && is_published(run, run->id)) {
+		} else if (changed && published) {
 			ok = error_set(err, FAIL_CONFIG,
 				"run '%s' has published its shards, and stage '%s' has changed "
 				"since: %s",
-				run->id, s->ops->name, c.text.data);
+				run->id, s->ops->name, c.text.len ? c.text.data : "it is new");
 			error_hint(err,
 				"take the change back and run once more, then --from %s makes a "
 				"run of its own",
@@ -688,6 +712,24 @@ static bool copy_run(
 		file_publish_dir(temp, run->dir, err) && open_ledger(run, err);
 }
 
+/* What is made again from `from` on must have its texts: pack takes those of the chosen, which are kept. */
+static bool check_not_pruned(struct run *run, const struct stage_def *from, struct error *err)
+{
+	struct ledger_pruned pruned;
+	ledger_pruned(run->ledger, &pruned);
+	if (!pruned.at_ms || from == &run->def->stages[run->def->n_stages - 1]) {
+		return true;
+	}
+	char date[11];
+	clock_date(pruned.at_ms, date);
+	error_set(err, FAIL_CONFIG,
+		"run '%s' was pruned on %s: the texts of %lld candidates are gone, and --from %s "
+		"needs them",
+		run->id, date, (long long)pruned.n_bodies, from->ops->name);
+	return error_hint(err, "--from %s works, with what was selected then; or take a later run",
+		run->def->stages[run->def->n_stages - 1].ops->name);
+}
+
 static bool nothing_changed(struct run *run)
 {
 	bool same = true;
@@ -742,6 +784,7 @@ static enum run_opened choose(struct run *run, const struct survey *s, struct er
 		run->resumed = in_place;
 		/* Checked before a copy is made: a refused command leaves nothing behind. */
 		if (!open_ledger(run, err) || !check_unchanged(run, from, err) ||
+			!check_not_pruned(run, from, err) ||
 			!(in_place ? reset_from(run, from, err)
 				   : copy_run(run, s->newest_id, from, err))) {
 			return RUN_FAILED;

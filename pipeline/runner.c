@@ -13,30 +13,14 @@
 #include "gate.h"
 #include "ledger/history.h"
 #include "ledger/ledger.h"
+#include "room.h"
 #include "run.h"
+#include "signals.h"
 #include "stage.h"
 #include "summary.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-/* Set by a signal while no event loop watches for it. */
-static volatile sig_atomic_t signal_came;
-
-static void on_signal(int number)
-{
-	signal_came = number;
-}
-
-/* Batch stages are short and end before we stop; whoever cannot wait sends the signal again, which kills: that is resumable, too. */
-static void watch_signals(void)
-{
-	struct sigaction action = {
-		.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
-}
 
 static bool is_done(struct run *run, const struct stage_def *s)
 {
@@ -45,6 +29,35 @@ static bool is_done(struct run *run, const struct stage_def *s)
 	ledger_stage(run->ledger, s->ops->name, &arena, &row);
 	arena_release(&arena);
 	return row.done;
+}
+
+/*
+ * The funnel, and whether each row is in exactly one place of it: at the end of a stage, and before a resumed run spends
+ * anything on top of what does not fit together.
+ */
+static bool check_books(struct run *run, const char *when, struct error *err)
+{
+	struct ledger_funnel f;
+	if (!ledger_funnel(run->ledger, &f, err)) {
+		return false;
+	}
+	AUTO_FREE char *prompts = xasprintf("%lld = %lld settled + %lld failed + %lld pending",
+		(long long)f.n_prompts, (long long)f.n_settled, (long long)f.n_prompts_failed,
+		(long long)f.n_prompts_pending);
+	AUTO_FREE char *candidates = xasprintf("%lld = %lld accepted + %lld rejected + %lld "
+					       "undecided + %lld failed + %lld pending",
+		(long long)f.n_candidates, (long long)f.n_accepted, (long long)f.n_rejected,
+		(long long)f.n_undecided, (long long)f.n_failed, (long long)f.n_pending);
+	log_info("books", "at", when, "prompts", prompts, "candidates", candidates, "chosen",
+		log_fmt("%lld", (long long)f.n_chosen), NULL);
+	if (f.n_prompts != f.n_settled + f.n_prompts_failed + f.n_prompts_pending ||
+		f.n_candidates !=
+			f.n_accepted + f.n_rejected + f.n_undecided + f.n_failed + f.n_pending) {
+		return error_set(err, FAIL_DATA,
+			"the books of ledger '%s' do not balance: prompts %s, candidates %s",
+			run->ledger_path, prompts, candidates);
+	}
+	return ledger_check_books(run->ledger, err);
 }
 
 static bool run_batch(struct run *run, const struct stage_def *s, struct error *err)
@@ -77,16 +90,30 @@ static size_t end_of_section(const struct definition *def, size_t i)
 	return i;
 }
 
+/* They only serve status: a difference must not cost the night. */
+static bool check_counts(struct run *run, struct error *err)
+{
+	bool same = false;
+	if (!ledger_check_counts(run->ledger, &same, err)) {
+		return false;
+	}
+	if (!same) {
+		log_warn("the ledger's counts are not those of its rows: counted again", NULL);
+	}
+	return same || ledger_count_again(run->ledger, err);
+}
+
 static bool run_section(struct run *run, size_t from, size_t to, const struct runner_watch *watch,
 	struct error *err)
 {
 	bool backlog = false;
 	int64_t begun = clock_mono_ms();
-	bool ok = flow_run(
-		run, &run->def->stages[from], to - from, watch->tick, watch->ctx, &backlog, err);
+	bool ok = room_check(run, err) &&
+		flow_run(run, &run->def->stages[from], to - from, watch->tick, watch->ctx, &backlog,
+			err);
 	/* Before the stages are marked as done: a mismatch must be found again by the next sitting. */
-	ok = ok && ledger_check_books(run->ledger, err);
-	watch_signals(); /* the loop's own watch has put the default back */
+	ok = ok && check_books(run, run->def->stages[to - 1].ops->name, err) &&
+		check_counts(run, err);
 	int64_t busy_ms = clock_mono_ms() - begun;
 	struct error ignored = {0};
 	/* The whole section's time stands at its first stage, as its stages work at the same time. */
@@ -105,7 +132,18 @@ static bool name_writer(struct run *run, struct error *err)
 	return !writer || ledger_set_meta(run->ledger, "writer", writer, err);
 }
 
-/* History first: it may be told twice, while a run that is over is not opened again. */
+static bool tell_stages(struct run *run, struct error *err)
+{
+	bool ok = true;
+	for (size_t i = 0; ok && i < run->def->n_stages; i++) {
+		const struct stage_def *s = &run->def->stages[i];
+		ok = !s->ops->published || s->ops->published(s->config, run, err) ||
+			error_context(err, "stage '%s'", s->ops->name);
+	}
+	return ok;
+}
+
+/* Stages and history first: they may be told twice, while a run that is over is not opened again. */
 static bool end_run(struct run *run, bool held, struct error *err)
 {
 	char ended[24];
@@ -114,8 +152,8 @@ static bool end_run(struct run *run, bool held, struct error *err)
 	struct str json;
 	str_init(&json, STR_NO_CAP);
 	struct json_writer w = {.out = &json};
-	bool ok = name_writer(run, err) && summary_json(run->ledger, &w, err) &&
-		ledger_flush(run->ledger, err);
+	bool ok = name_writer(run, err) && (held || tell_stages(run, err)) &&
+		summary_json(run->ledger, &w, err) && ledger_flush(run->ledger, err);
 	const struct history_run row = {run->id, run->number, now, held, json.data};
 	ok = ok && history_record(run->history, &row, run->ledger_path, err) &&
 		ledger_set_meta(run->ledger, "ended_ms", ended, err) &&
@@ -136,11 +174,13 @@ bool runner_run(struct run *run, const struct runner_watch *watch, enum runner_o
 	struct error *err)
 {
 	const struct definition *def = run->def;
-	signal_came = 0;
-	watch_signals();
+	signals_watch();
 	if (!deadline_of_run(run, clock_wall_ms(), err)) {
 		struct error ignored;
 		return (run->resumed || run->options.from || run_discard(run, &ignored)) && false;
+	}
+	if (run->resumed && !check_books(run, "resume", err)) {
+		return false;
 	}
 	for (size_t i = 0; i < def->n_stages;) {
 		bool flow = !def->stages[i].ops->run;
@@ -149,7 +189,8 @@ bool runner_run(struct run *run, const struct runner_watch *watch, enum runner_o
 			i = next;
 			continue;
 		}
-		if (signal_came) {
+		/* Batch stages are short and end before we stop. */
+		if (signals_count()) {
 			run->interrupted = true;
 			return error_set(err, FAIL_INTERRUPTED,
 				"interrupted before stage '%s'; the same command goes on where "
@@ -169,8 +210,8 @@ bool runner_run(struct run *run, const struct runner_watch *watch, enum runner_o
 		}
 		log_info("stage begins", "stage", def->stages[i].ops->name, NULL);
 		if (!(flow ? run_section(run, i, next, watch, err)
-			   : run_batch(run, &def->stages[i], err)) ||
-			!ledger_check_books(run->ledger, err)) {
+			   : run_batch(run, &def->stages[i], err) &&
+					    check_books(run, def->stages[i].ops->name, err))) {
 			return false;
 		}
 		if (i == 0 && ledger_count_prompts(run->ledger) == 0) {

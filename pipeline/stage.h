@@ -23,6 +23,7 @@
 #include <stddef.h>
 
 struct definition;
+struct ledger;
 struct run;
 
 struct stage_check {
@@ -59,6 +60,17 @@ struct stage_ops {
 	/* Batch: what it makes is seen outside of the run's own folder, so the gate (gate.h) comes before it. */
 	bool publishes;
 
+	/*
+	 * Batch: takes back what the stage and those after it have written to the ledger (`--from`, a changed definition). Every batch
+	 * stage but the first has it.
+	 */
+	bool (*reset)(struct ledger *ledger, struct error *err);
+	/*
+	 * Batch: the run's product is public, and the run is about to be marked as finished: writes what later runs must know of it
+	 * beside history. Called again after a crash in between, and without a state. Optional.
+	 */
+	bool (*published)(const void *config, struct run *run, struct error *err);
+
 	/* Flow, producer. */
 	/*
 	 * How many candidates the group shall have after the next wave, given those it has, all of them decided; the same number as it has now:
@@ -94,6 +106,12 @@ struct stage_ops {
 
 	/* Flow: nobody wants the answers any more; what is out is still answered (cancelled), soon. Optional. */
 	void (*cancel)(void *state, struct group *group);
+
+	/*
+	 * Makes anew what the stage keeps beside the runs' own folders, out of what is published; of `run` there is the definition, and the
+	 * id of the newest run that is. For `thresh fsck --repair`. Optional.
+	 */
+	bool (*mend)(struct run *run, struct error *err);
 
 	/* Nothing is in flight. Accepts a state whose open() failed. Optional. */
 	void (*close)(void *state);

@@ -661,7 +661,9 @@ static void print_budget(FILE *out, struct reading *r)
 		text = arena_printf(a, "%s; slots used %.1f %%", text,
 			100 * budget_number(r, "slot_ms_used") / slot_ms);
 	}
-	fprintf(out, "  %-22s %10s   %s\n", "budget", "", text);
+	if (text[0]) {
+		fprintf(out, "  %-22s %10s   %s\n", "budget", "", text);
+	}
 	if (thrown > 0) {
 		line(out, "  thrown away", (int64_t)thrown,
 			arena_printf(a, "candidates in flight, about %s tokens",
@@ -719,19 +721,53 @@ static const char *packing_note(struct arena *arena, const struct json *facts)
 }
 
 /* A stage that tells of rows and sequences has packed. */
-static void print_packed(FILE *out, struct ledger *l, struct reading *r)
+static void print_packed(FILE *out, struct reading *r, const struct json *facts)
+{
+	int64_t rows;
+	if (json_get(facts, "sequences") && json_int(json_get(facts, "rows"), &rows)) {
+		line(out, "packed rows", rows, packing_note(&r->arena, facts));
+	}
+}
+
+static const char *fact_text(struct arena *arena, const struct json *facts, const char *key)
+{
+	int64_t n = 0;
+	json_int(json_get(facts, key), &n);
+	return count_text(arena, (double)n);
+}
+
+/* One that tells of texts compared has left out duplicates. */
+static void print_duplicates(FILE *out, struct reading *r, const struct json *facts)
+{
+	struct arena *a = &r->arena;
+	int64_t n;
+	if (!json_get(facts, "compared") || !json_int(json_get(facts, "duplicates"), &n)) {
+		return;
+	}
+	line(out, "  duplicates", n,
+		n ? arena_printf(a,
+			    "left out: of this run %s, of earlier ones %s; in the same words %s; "
+			    "%s replaced by the next best",
+			    fact_text(a, facts, "of_this_run"),
+			    fact_text(a, facts, "of_earlier_runs"),
+			    fact_text(a, facts, "same_words"), fact_text(a, facts, "filled"))
+		  : arena_printf(a, "among %s, and %s shipped before",
+			    fact_text(a, facts, "compared"),
+			    fact_text(a, facts, "shipped_before")));
+}
+
+/* What batch stages tell of themselves. */
+static void print_facts(FILE *out, struct ledger *l, struct reading *r)
 {
 	for (const struct stage_ops *const *s = registry_stages(); *s; s++) {
 		struct ledger_stage row;
 		struct error ignored;
-		int64_t rows;
 		ledger_stage(l, (*s)->name, &r->arena, &row);
 		AUTO_JSON struct json *facts = row.facts
 			? json_parse(row.facts, strlen(row.facts), &ignored)
 			: NULL;
-		if (json_get(facts, "sequences") && json_int(json_get(facts, "rows"), &rows)) {
-			line(out, "packed rows", rows, packing_note(&r->arena, facts));
-		}
+		print_duplicates(out, r, facts);
+		print_packed(out, r, facts);
 	}
 }
 
@@ -830,7 +866,7 @@ bool summary_print(struct ledger *l, FILE *out, struct error *err)
 	line(out, "chosen", f->n_chosen, share(&r.arena, f->n_chosen, f->n_accepted, "accepted"));
 	print_repeats(out, &r);
 	print_changes(out, &r);
-	print_packed(out, l, &r);
+	print_facts(out, l, &r);
 	print_tokens(out, &r);
 	if (r.budget_read) {
 		print_budget(out, &r);

@@ -270,6 +270,12 @@ static bool run_pack(void *state, struct run *run, struct error *err)
 		file_remove_tree(s->staging, err);
 }
 
+static bool mend_merged(struct run *run, struct error *err)
+{
+	struct pack_state s = {.run = run};
+	return pack_publish_merged(&s, err);
+}
+
 const struct stage_ops pack_stage = {
 	.name = "pack",
 	.summary = "packs the chosen tokens into zstd shards that StreamingDataset opens",
@@ -280,5 +286,7 @@ const struct stage_ops pack_stage = {
 	.open = open_pack,
 	.run = run_pack,
 	.publishes = true,
+	.reset = ledger_clear_plan,
+	.mend = mend_merged,
 	.close = close_pack,
 };

@@ -208,5 +208,6 @@ const struct stage_ops select_stage = {
 	.state_size = sizeof(struct select_state),
 	.open = open_select,
 	.run = run_select,
+	.reset = ledger_clear_selection,
 	.close = close_select,
 };

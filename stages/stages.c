@@ -5,6 +5,7 @@ const struct stage_ops *const all_stages[] = {
 	&generate_stage,
 	&verify_stage,
 	&select_stage,
+	&dedup_stage,
 	&pack_stage,
 	NULL,
 };

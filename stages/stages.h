@@ -4,7 +4,8 @@
 
 #include "stage.h"
 
-extern const struct stage_ops sample_stage, generate_stage, verify_stage, select_stage, pack_stage;
+extern const struct stage_ops sample_stage, generate_stage, verify_stage, select_stage;
+extern const struct stage_ops dedup_stage, pack_stage;
 
 /* Ends with NULL. */
 extern const struct stage_ops *const all_stages[];

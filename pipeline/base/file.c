@@ -52,24 +52,6 @@ bool file_is_dir(const char *path)
 	return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-bool file_make_dirs(const char *path, struct error *err)
-{
-	AUTO_FREE char *p = xstrdup(path);
-	for (char *slash = p + 1; (slash = strchr(slash, '/')); slash++) {
-		*slash = '\0';
-		if (mkdir(p, 0777) < 0 && errno != EEXIST) {
-			return error_errno(err, "could not make folder '%s'", p);
-		}
-		*slash = '/';
-	}
-	if (mkdir(p, 0777) < 0 && errno != EEXIST) {
-		return error_errno(err, "could not make folder '%s'", p);
-	}
-	return file_is_dir(p) || error_set(err, FAIL_IO, "'%s' is not a folder", p);
-}
-
-/* --- durable writing --- */
-
 static bool sync_dir(const char *dir, struct error *err)
 {
 	AUTO_FD int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -79,13 +61,40 @@ static bool sync_dir(const char *dir, struct error *err)
 	return true;
 }
 
+/* What is synced in a folder is lost all the same if the folder's own name is. */
+static bool make_dir(const char *path, struct error *err)
+{
+	if (mkdir(path, 0777) < 0) {
+		return errno == EEXIST || error_errno(err, "could not make folder '%s'", path);
+	}
+	AUTO_FREE char *parent = file_dirname(path);
+	return sync_dir(parent, err);
+}
+
+bool file_make_dirs(const char *path, struct error *err)
+{
+	AUTO_FREE char *p = xstrdup(path);
+	for (char *slash = p + 1; (slash = strchr(slash, '/')); slash++) {
+		*slash = '\0';
+		if (!make_dir(p, err)) {
+			return false;
+		}
+		*slash = '/';
+	}
+	return make_dir(p, err) &&
+		(file_is_dir(p) || error_set(err, FAIL_IO, "'%s' is not a folder", p));
+}
+
+/* --- durable writing --- */
+
 bool file_draft_open(struct file_draft *draft, const char *dir, const char *name, struct error *err)
 {
 	*draft = (struct file_draft){.fd = -1};
 	draft->dir = xstrdup(dir);
 	draft->name = xstrdup(name);
 	draft->path = file_join(dir, name);
-	AUTO_FREE char *temp_name = xasprintf(".tmp-%s", name);
+	AUTO_FREE char *temp_name = xasprintf(
+		".tmp-%s~", name); /* no collector takes it for the file by its ending */
 	draft->temp_path = file_join(dir, temp_name);
 	unlink(draft->temp_path);
 	draft->fd = open(draft->temp_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -205,10 +214,12 @@ static int remove_one(
 
 bool file_remove_tree(const char *path, struct error *err)
 {
-	if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0 && errno != ENOENT) {
-		return error_errno(err, "could not remove '%s'", path);
+	if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS) != 0) {
+		return errno == ENOENT || error_errno(err, "could not remove '%s'", path);
 	}
-	return true;
+	/* So that the machine's death does not bring it back when nobody looks for it any more. */
+	AUTO_FREE char *parent = file_dirname(path);
+	return sync_dir(parent, err);
 }
 
 /* --- reading --- */
@@ -296,7 +307,31 @@ bool file_pread(int fd, const char *path, void *buf, size_t len, uint64_t offset
 	return true;
 }
 
+bool file_reserve(int fd, const char *path, uint64_t bytes, struct error *err)
+{
+	int rc;
+	do {
+		rc = posix_fallocate(fd, 0, (off_t)bytes);
+	} while (rc == EINTR);
+	errno = rc;
+	return !rc ||
+		error_errno(err, "could not make room for %llu bytes in '%s'",
+			(unsigned long long)bytes, path);
+}
+
 /* --- locks and file systems --- */
+
+static bool pwrite_all(int fd, const char *bytes, size_t len)
+{
+	for (size_t done = 0; done < len;) {
+		ssize_t n = pwrite(fd, bytes + done, len - done, (off_t)done);
+		if (n < 0 && errno != EINTR) {
+			return false;
+		}
+		done += n > 0 ? (size_t)n : 0;
+	}
+	return true;
+}
 
 bool file_lock_take(struct file_lock *lock, const char *path, struct error *err)
 {
@@ -321,7 +356,7 @@ bool file_lock_take(struct file_lock *lock, const char *path, struct error *err)
 			pid[0] ? pid : "PID");
 	}
 	int len = snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
-	if (ftruncate(fd, 0) < 0 || pwrite(fd, pid, (size_t)len, 0) != len) {
+	if (ftruncate(fd, 0) < 0 || !pwrite_all(fd, pid, (size_t)len)) {
 		return error_errno(err, "could not write lock '%s'", path);
 	}
 	lock->fd = TAKE_FD(fd);

@@ -23,7 +23,7 @@ struct file_draft {
 	char *dir, *name, *temp_path, *path; /* own */
 };
 
-/* Opens DIR/.tmp-NAME (an older one is replaced). */
+/* Opens DIR/.tmp-NAME~ (an older one is replaced). */
 MUST_CHECK bool file_draft_open(
 	struct file_draft *draft, const char *dir, const char *name, struct error *err);
 MUST_CHECK bool file_draft_write(
@@ -56,9 +56,11 @@ MUST_CHECK bool file_read_regular(
 	const char *path, size_t limit_bytes, struct str *out, struct error *err);
 MUST_CHECK bool file_pread(
 	int fd, const char *path, void *buf, size_t len, uint64_t offset, struct error *err);
+/* Takes room on the disk for the first `bytes` of a file, zeros, before it is mapped: a mapping has no way to say that there is none. */
+MUST_CHECK bool file_reserve(int fd, const char *path, uint64_t bytes, struct error *err);
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
-/* mkdir -p. */
+/* mkdir -p; the names of what is made are durable when it returns. */
 MUST_CHECK bool file_make_dirs(const char *path, struct error *err);
 /* Malloc'd "DIR/NAME"; an absolute NAME or an empty DIR gives NAME. */
 char *file_join(const char *dir, const char *name);

@@ -21,7 +21,9 @@
 #include <math.h>
 #include <string.h>
 
-#define PROMPT_N "timings/prompt_n" /* asked for, and answered, under this name */
+/* Asked for, and answered, under these names. */
+#define PROMPT_N "timings/prompt_n"
+#define SEED "generation_settings/seed"
 
 /* --- probing --- */
 
@@ -173,7 +175,7 @@ static void put_sampling(struct json_writer *w, const struct engine_sampling *sa
 static void put_fields(struct json_writer *w)
 {
 	static const char *const fields[] = {"index", "content", "tokens", "stop_type", "truncated",
-		"tokens_evaluated", "tokens_predicted", "completion_probabilities", PROMPT_N};
+		"tokens_evaluated", "tokens_predicted", "completion_probabilities", PROMPT_N, SEED};
 
 	json_key(w, "response_fields");
 	json_begin_array(w);
@@ -182,11 +184,17 @@ static void put_fields(struct json_writer *w)
 	json_end_array(w);
 }
 
+/* The seed of a call's first candidate, as it is sent: the greatest one means "random". */
+static uint32_t seed_of(const struct dialect_call *call)
+{
+	uint32_t seed = call->job->seed + call->first;
+	return seed == UINT32_MAX ? 0 : seed;
+}
+
 static void build_generate(const struct dialect_call *call, struct str *out)
 {
 	const struct engine_job *job = call->job;
 	struct json_writer w = {.out = out};
-	uint32_t seed = job->seed + call->first;
 
 	json_begin_object(&w);
 	dialect_put_ids(&w, "prompt", job->prompt_ids, job->n_prompt_ids);
@@ -197,7 +205,7 @@ static void build_generate(const struct dialect_call *call, struct str *out)
 		json_put_uint(&w, call->n);
 	}
 	json_key(&w, "seed");
-	json_put_uint(&w, seed == UINT32_MAX ? 0 : seed);
+	json_put_uint(&w, seed_of(call));
 	put_sampling(&w, job->sampling);
 	json_key(&w, "return_tokens");
 	json_put_bool(&w, true);
@@ -395,11 +403,18 @@ static bool check_eos(struct reading *r, struct error *err)
 	return true;
 }
 
-static bool check_prompt(struct reading *r, struct dialect_result *out, struct error *err)
+/* Is it the answer to what was asked? A proxy or a server that mixes requests up gives one that is well-formed. */
+static bool check_request(
+	struct reading *r, uint32_t index, struct dialect_result *out, struct error *err)
 {
 	size_t sent = r->call->job->n_prompt_ids;
+	uint32_t seed = seed_of(r->call) + index;
 	int64_t told;
 
+	if (json_int(json_get(r->body, SEED), &told) && told != seed)
+		return error_set(err, FAIL_DATA,
+			"the answer is one to another request: its seed is %lld, %u was asked for",
+			(long long)told, seed);
 	if (!json_int(json_get(r->body, "tokens_evaluated"), &told))
 		return true;
 	if (told < 0 || (size_t)told != sent)
@@ -419,8 +434,8 @@ static void read_prompt_n(struct reading *r, bool is_first, struct engine_candid
 	out->n_read = out->knows_read && is_first ? (uint32_t)n : 0;
 }
 
-static bool read_one(struct reading *r, struct engine_candidate *out, struct dialect_result *result,
-	struct error *err)
+static bool read_one(struct reading *r, uint32_t index, struct engine_candidate *out,
+	struct dialect_result *result, struct error *err)
 {
 	const struct engine_job *job = r->call->job;
 	const struct json *top;
@@ -428,7 +443,7 @@ static bool read_one(struct reading *r, struct engine_candidate *out, struct dia
 	out->text.data = json_str(json_get(r->body, "content"), &out->text.len);
 	if (out->text.data == NULL)
 		return error_set(err, FAIL_DATA, "the answer has no 'content'");
-	if (!read_ids(r, err) || !check_prompt(r, result, err))
+	if (!read_ids(r, err) || !check_request(r, index, result, err))
 		return false;
 	if (n_probs(job) > 0 && !read_entries(r, err))
 		return false;
@@ -438,6 +453,9 @@ static bool read_one(struct reading *r, struct engine_candidate *out, struct dia
 		return false;
 	if (out->finish == FINISH_STOP && !check_eos(r, err))
 		return false;
+	/* An empty answer has the id of its end; only a stop string may stand at the very front, and take its ids along. */
+	if (r->n_ids == 0 && out->finish != FINISH_STOP_STRING)
+		return error_set(err, FAIL_DATA, "the answer has no ids at all");
 	result->n_sampled += r->n_ids;
 	if (out->finish == FINISH_STOP_STRING)
 		r->n_ids = r->n_shown;
@@ -478,7 +496,7 @@ static bool read_generate(const struct dialect_call *call, const struct json *bo
 				"candidate %zu of the answer has index %lld", i, (long long)index);
 		seen[index] = true;
 		out->candidates[index].i = call->first + (uint32_t)index;
-		if (!read_one(&reading, &out->candidates[index], out, err))
+		if (!read_one(&reading, (uint32_t)index, &out->candidates[index], out, err))
 			return false;
 		read_prompt_n(&reading, index == 0, &out->candidates[index]);
 	}
@@ -585,7 +603,9 @@ static bool end_partial(struct dialect_stream *stream, struct dialect_partial *c
 	struct reading r = {.call = stream->call, .body = event, .ids = c->ids, .n_ids = c->n_ids};
 	struct dialect_result result = {.n_prompt = stream->n_prompt};
 
-	if (!check_prompt(&r, &result, err) || !read_finish(&r, &c->finish, err))
+	uint32_t index = (uint32_t)(c - stream->candidates);
+
+	if (!check_request(&r, index, &result, err) || !read_finish(&r, &c->finish, err))
 		return false;
 	stream->n_prompt = result.n_prompt;
 	/* It was cut inside a character, or the EOS came there. */

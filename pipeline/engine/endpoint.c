@@ -137,6 +137,31 @@ static bool check_told(
 	return true;
 }
 
+static bool is_other(const char *was, const char *is)
+{
+	return was != NULL && is != NULL && strcmp(was, is) != 0;
+}
+
+/*
+ * One that was away must come back as what it was: another model may well have the same vocabulary and chat template. A model that is
+ * asked for by its name may be one of several that a server lists, in any order.
+ */
+static bool check_model(
+	const struct endpoint *endpoint, const struct dialect_facts *facts, struct error *err)
+{
+	const struct dialect_facts *before = &endpoint->facts;
+	bool by_name = endpoint->engine->config->model == NULL &&
+		is_other(before->model, facts->model);
+
+	if (!by_name && !is_other(before->model_path, facts->model_path))
+		return true;
+	error_set(err, FAIL_REMOTE,
+		"%s has come back with another model: '%.100s', it was '%.100s'", endpoint->url,
+		by_name ? facts->model : facts->model_path,
+		by_name ? before->model : before->model_path);
+	return error_hint(err, "start the server with the old model, and the same command goes on");
+}
+
 /* Endpoints of one engine are the same model; what is taken for granted of one must hold for the others. */
 static bool check_same(
 	struct endpoint *endpoint, const struct probe_result *found, struct error *err)
@@ -151,6 +176,8 @@ static bool check_same(
 			endpoint->url, facts->model);
 	if (first == NULL)
 		return true;
+	if (!check_model(endpoint, facts, err))
+		return false;
 	if (found->dialect->has_ids != engine->dialect->has_ids) {
 		error_set(err, FAIL_REMOTE,
 			"%s speaks '%s', which returns %s, the other endpoints speak '%s'",

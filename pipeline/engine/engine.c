@@ -482,6 +482,7 @@ bool engine_endpoint_stats(const struct engine *engine, size_t i, struct engine_
 	out->dialect = endpoint->dialect != NULL ? endpoint->dialect->name : NULL;
 	out->up = endpoint->state == ENDPOINT_UP;
 	out->limit = endpoint->limit.n;
+	out->in_flight = endpoint->busy;
 	if (endpoint->state == ENDPOINT_DOWN)
 		out->down_ms += (uint64_t)(clock_mono_ms() - endpoint->down_since_ms);
 	if (endpoint->busy > 0)

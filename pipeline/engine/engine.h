@@ -157,6 +157,7 @@ struct engine_endpoint_stats {
 	const char *dialect; /* NULL: not probed yet */
 	bool up;
 	uint32_t limit; /* candidates that it is given at a time */
+	uint32_t in_flight; /* and has */
 	uint64_t requests, answers, errors,
 		tokens; /* those for tokens of a prompt are not counted */
 	uint64_t busy_ms; /* time with candidates in flight */

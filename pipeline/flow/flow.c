@@ -13,6 +13,7 @@
 #include "engine/loop.h"
 #include "ledger/ledger.h"
 #include "run.h"
+#include "signals.h"
 #include "stage.h"
 
 #include <assert.h>
@@ -20,7 +21,9 @@
 #include <string.h>
 
 #define TICK_MS 250
+#define COMMIT_TIME_PART 12 /* of the time, one part may go into commits */
 #define TICKS_OF_BOOKS 20 /* between two writings of what the endpoints did */
+#define PACE_MS 1000
 
 void flow_finished(struct run *run)
 {
@@ -79,13 +82,46 @@ void flow_turn_soon(struct flow *f)
 	}
 }
 
+/*
+ * What waits for its commit is what a kill makes to be asked for again. The loop stands still during a commit, so it may have a
+ * part of the time and no more: a candidate is committed at once where they are rare, and with others where they are many.
+ */
+static void commit(struct flow *f)
+{
+	struct error err = {0};
+	int64_t begun = clock_mono_ms();
+	if (f->failed || !ledger_dirty(f->run->ledger)) {
+		return;
+	}
+	if (!ledger_flush(f->run->ledger, &err)) {
+		flow_fail(f, &err);
+	}
+	int64_t ended = clock_mono_ms(),
+		wait_ms = MIN(
+			(ended - begun) * COMMIT_TIME_PART, (int64_t)f->run->def->ledger.commit_ms);
+	f->commit_next_ms = ended + wait_ms;
+}
+
 static void commit_tick(void *ctx)
 {
 	struct flow *f = ctx;
-	struct error err = {0};
 	f->commit_timer = loop_after(f->run->loop, f->run->def->ledger.commit_ms, commit_tick, f);
-	if (!f->failed && !ledger_flush(f->run->ledger, &err)) {
-		flow_fail(f, &err);
+	commit(f);
+}
+
+static void commit_now(void *ctx)
+{
+	struct flow *f = ctx;
+	f->commit_soon = NULL;
+	commit(f);
+}
+
+void flow_commit_soon(struct flow *f)
+{
+	if (!f->commit_soon && !f->closing) {
+		int64_t wait_ms = f->commit_next_ms - clock_mono_ms();
+		f->commit_soon = loop_after(
+			f->run->loop, wait_ms > 0 ? (uint64_t)wait_ms : 0, commit_now, f);
 	}
 }
 
@@ -102,12 +138,35 @@ static void read_engine_stats(struct flow *f)
 	}
 }
 
+/* The pace of the last minute: a candidate counts when it is done, so a shorter time would jump. */
+static void read_pace(struct flow *f)
+{
+	struct flow_stats *s = &f->stats;
+	int64_t done = s->n_prompts - s->n_prompts_left - f->n_done_before;
+	size_t newest = (f->n_paces - 1) % FLOW_PACES;
+	if (!f->n_paces || s->ms_sitting - f->paces[newest].ms >= PACE_MS) {
+		newest = f->n_paces++ % FLOW_PACES;
+		f->paces[newest].ms = s->ms_sitting;
+		f->paces[newest].tokens = s->n_tokens_sitting;
+	}
+	size_t oldest = f->n_paces > FLOW_PACES ? f->n_paces % FLOW_PACES : 0;
+	int64_t ms = s->ms_sitting - f->paces[oldest].ms;
+	s->tokens_per_s = ms > 0
+		? 1000.0 * (double)(s->n_tokens_sitting - f->paces[oldest].tokens) / (double)ms
+		: 0;
+	s->eta_ms = done > 0 ? s->ms_sitting * s->n_prompts_left / done : -1;
+	s->paused = f->night->paused;
+	s->draining = f->night->draining;
+}
+
 static void show_tick(void *ctx)
 {
 	struct flow *f = ctx;
 	f->tick_timer = loop_after(f->run->loop, TICK_MS, show_tick, f);
 	f->stats.ms_sitting = clock_mono_ms() - f->started_ms;
 	read_engine_stats(f);
+	read_pace(f);
+	flow_heed_signals(f);
 	if (++f->n_ticks % TICKS_OF_BOOKS == 0) {
 		flow_write_endpoints(f);
 	}
@@ -217,7 +276,6 @@ static void engine_closed(void *ctx)
 	struct flow *f = ctx;
 	if (--f->n_engines_open == 0) {
 		close_stages(f);
-		flow_close_signals(f);
 	}
 }
 
@@ -226,12 +284,14 @@ static void close_all(struct flow *f)
 	struct run *run = f->run;
 	flow_write_endpoints(f);
 	f->closing = true;
+	flow_control_end(f);
 	flow_budget_close(f);
 	loop_timer_stop(f->commit_timer);
+	loop_timer_stop(f->commit_soon);
 	loop_timer_stop(f->tick_timer);
 	loop_timer_stop(f->drain_timer);
 	loop_timer_stop(f->turn);
-	f->commit_timer = f->tick_timer = f->drain_timer = f->turn = NULL;
+	f->commit_timer = f->commit_soon = f->tick_timer = f->drain_timer = f->turn = NULL;
 	f->n_engines_open++; /* held until all have been asked */
 	for (size_t i = 0; i < run->def->n_engines; i++) {
 		if (run->engines[i]) {
@@ -282,6 +342,7 @@ bool flow_run_phase(struct run *run, const struct stage_def *stages, size_t n,
 	if (!count_what_is_there(&f, err)) {
 		return false;
 	}
+	f.n_done_before = f.stats.n_prompts - f.stats.n_prompts_left;
 	f.states = xcalloc(n, sizeof(*f.states));
 	f.row = xcalloc(run->columns.n, sizeof(*f.row));
 	run->flow = &f;
@@ -290,8 +351,8 @@ bool flow_run_phase(struct run *run, const struct stage_def *stages, size_t n,
 	flow_read_endpoints(&f);
 	f.last_begun = ledger_last_begun(run->ledger);
 	flow_budget_open(&f);
-	flow_watch_signals(&f);
 	start_engines(&f);
+	flow_control_serve(&f);
 	commit_tick(&f);
 	show_tick(&f);
 	loop_run(run->loop);
@@ -309,6 +370,7 @@ bool flow_run_phase(struct run *run, const struct stage_def *stages, size_t n,
 		return false;
 	}
 	night->backlog = f.backlog;
+	run->interrupted = run->interrupted || signals_count() > f.n_signals;
 	if (f.failed) {
 		*err = f.err;
 		return false;

@@ -22,8 +22,10 @@ struct flow_stats {
 	int64_t n_tokens; /* generated, of the run */
 	int64_t n_tokens_sitting; /* since this process began */
 	int64_t ms_sitting;
+	double tokens_per_s; /* over the last minute */
+	int64_t eta_ms; /* until the last prompt is settled, at the pace of this sitting; -1: unknown */
 	uint32_t in_flight, waiting; /* candidates at the engines */
-	bool stopping;
+	bool stopping, paused, draining;
 };
 
 /*

@@ -6,7 +6,8 @@
  *	at the end of generation what is still in flight is cancelled; what has come is verified
  *	at the end of the flow whatever is still being verified is left as it is; select and pack begin
  *
- * A signal drains: nothing new is begun, and what is under way may finish for a while.
+ * A signal drains: nothing new is begun, and what is under way may finish for a while. What is asked for through the control socket
+ * (flow_control.c) is heeded here as well: a paused night holds its candidates, a drained one ends as at a deadline.
  */
 #include "flow/flow_private.h"
 
@@ -19,8 +20,8 @@
 #include "ledger/ledger.h"
 #include "power.h"
 #include "run.h"
+#include "signals.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,7 @@ static const char *const backlog_logs[] = {
 	[BUDGET_LATE] = "the deadline is near, no further prompt is begun",
 	[BUDGET_TOKENS] = "the token budget is spent, no further prompt is begun",
 	[BUDGET_ENERGY] = "the energy budget is spent, no further prompt is begun",
+	[BUDGET_DRAINED] = "the night is drained, no further prompt is begun",
 };
 
 /* Whether there is time for bringing back what writes, in a phase that has not got it. */
@@ -52,19 +54,30 @@ static bool is_worth_switching(const struct flow *f)
 		budget_flow_end(f->budget) - clock_wall_ms() > SWITCH_WORTH * flow_switch_ms(f);
 }
 
-static enum budget_answer ask(struct flow *f, unsigned source)
+static enum budget_answer answer_of(struct flow *f, unsigned source)
 {
-	enum budget_answer answer = f->generation_over || !is_worth_switching(f)
+	if (f->night->draining) {
+		return BUDGET_DRAINED;
+	}
+	if (!f->budget) {
+		return BUDGET_GO;
+	}
+	return f->generation_over || !is_worth_switching(f)
 		? BUDGET_LATE
 		: budget_ask(f->budget, clock_wall_ms(), source);
+}
+
+static enum budget_answer ask(struct flow *f, unsigned source)
+{
+	enum budget_answer answer = answer_of(f, source);
 	if (answer == BUDGET_WAIT) {
 		f->asked_in_vain = true;
 	} else if (answer != BUDGET_GO) {
 		f->backlog = true;
 		if (!f->reason) {
 			f->reason = answer;
-			log_info(backlog_logs[answer], "tokens", log_fmt("%.0f", f->budget->tokens),
-				NULL);
+			log_info(backlog_logs[answer], "tokens",
+				log_fmt("%lld", (long long)f->stats.n_tokens), NULL);
 		}
 	}
 	return answer;
@@ -75,7 +88,7 @@ enum budget_answer flow_ask(struct flow *f, const char *source)
 	if (f->run->options.from) {
 		return BUDGET_TOKENS;
 	}
-	return f->budget ? ask(f, budget_source(f->budget, source)) : BUDGET_GO;
+	return ask(f, f->budget ? budget_source(f->budget, source) : 0);
 }
 
 /*
@@ -88,7 +101,7 @@ bool flow_may_produce(struct flow_group *g)
 	if (f->stopping || f->run->options.from) {
 		return false;
 	}
-	enum budget_answer answer = f->budget ? ask(f, g->source) : BUDGET_GO;
+	enum budget_answer answer = ask(f, g->source);
 	bool may = answer == BUDGET_GO || answer == BUDGET_WAIT;
 	f->night->n_wanting += may && !f->night->can_generate;
 	return may && f->night->can_generate;
@@ -98,12 +111,12 @@ enum engine_leave flow_begin(struct group *group, struct budget_ticket *tickets,
 {
 	struct flow_group *g = group->flow;
 	struct flow *f = g->flow;
-	if (!f->budget) {
-		return ENGINE_GO;
+	if (f->night->paused) {
+		return f->stopping ? ENGINE_DROP : ENGINE_HOLD;
 	}
 	switch (ask(f, g->source)) {
 	case BUDGET_GO:
-		for (uint32_t i = 0; i < n; i++) {
+		for (uint32_t i = 0; f->budget && i < n; i++) {
 			budget_begin(f->budget, &tickets[i], g->source, clock_wall_ms());
 		}
 		return ENGINE_GO;
@@ -196,10 +209,6 @@ static void put_books(struct json_writer *w, struct flow *f)
 	put(w, "tokens_thrown", f->books.tokens_thrown + b->tokens_thrown);
 	put(w, "slot_ms_used", f->books.busy_slot_ms);
 	put(w, "slot_ms", f->books.slot_ms);
-	if (f->backlog && f->reason) {
-		json_key(w, "backlog_reason");
-		json_put_z(w, budget_reason(f->reason));
-	}
 }
 
 static void write_books(struct flow *f)
@@ -209,7 +218,13 @@ static void write_books(struct flow *f)
 	str_init(&text, STR_NO_CAP);
 	struct json_writer w = {.out = &text};
 	json_begin_object(&w);
-	put_books(&w, f);
+	if (f->budget) {
+		put_books(&w, f);
+	}
+	if (f->backlog && f->reason) {
+		json_key(&w, "backlog_reason");
+		json_put_z(&w, budget_reason(f->reason));
+	}
 	json_end_object(&w);
 	if (!f->failed && !ledger_set_meta(f->run->ledger, KEY, text.data, &err)) {
 		flow_fail(f, &err);
@@ -327,9 +342,10 @@ static void end_generation(struct flow *f)
 {
 	const struct stage_def *producer = &f->stages[f->producer];
 	f->generation_over = true;
-	if (f->budget->n_flying) {
+	uint32_t n = f->budget ? f->budget->n_flying : f->stats.in_flight;
+	if (n) {
 		log_info("the time to generate is over, cancelling what is in flight", "candidates",
-			log_fmt("%u", f->budget->n_flying), NULL);
+			log_fmt("%u", n), NULL);
 	}
 	for (struct flow_group *g = f->groups; g && f->n_opened > f->producer; g = g->next) {
 		if (producer->ops->cancel) {
@@ -366,6 +382,9 @@ void flow_budget_tick(struct flow *f)
 {
 	struct budget *b = f->budget;
 	int64_t now = clock_wall_ms(), mono = clock_mono_ms();
+	if (f->night->draining && !f->generation_over && mono >= f->night->drain_end_ms) {
+		end_generation(f);
+	}
 	if (!b || f->stopping) {
 		return;
 	}
@@ -390,6 +409,9 @@ void flow_budget_tick(struct flow *f)
 void flow_budget_close(struct flow *f)
 {
 	if (!f->budget) {
+		if (f->reason == BUDGET_DRAINED) {
+			write_books(f);
+		}
 		return;
 	}
 	count_slots(f);
@@ -415,6 +437,9 @@ static void drained(void *ctx)
 static void drain(struct flow *f, uint64_t ms)
 {
 	flow_stop_admitting(f);
+	if (f->night->paused) {
+		wake_engines(f); /* what is held is given up */
+	}
 	loop_timer_stop(f->drain_timer);
 	f->drain_timer = loop_after(f->run->loop, ms, drained, f);
 }
@@ -426,46 +451,21 @@ void flow_interrupt(struct run *run)
 	flow_stop_admitting(run->flow);
 }
 
-static void on_signal(uv_signal_t *handle, int number)
+void flow_heed_signals(struct flow *f)
 {
-	struct flow *f = handle->data;
-	f->run->interrupted = true;
-	if (f->closing) {
+	unsigned n = signals_count();
+	if (n == f->n_signals) {
 		return;
 	}
-	f->n_signals++;
-	if (f->n_signals > 1) {
+	f->n_signals = n;
+	f->run->interrupted = true;
+	if (n > 1) {
 		flow_interrupt(f->run);
 		return;
 	}
 	char duration[24];
 	clock_duration((int64_t)f->run->def->budget.drain_ms, duration);
-	log_info("stopping: candidates under way may finish", "signal",
-		number == SIGINT ? "SIGINT" : "SIGTERM", "drain", duration, "again",
-		"to stop at once", NULL);
+	log_info("stopping: candidates under way may finish", "signal", signals_last(), "drain",
+		duration, "again", "to stop at once", NULL);
 	drain(f, f->run->def->budget.drain_ms);
-}
-
-/* Signals are watched from the very start: loading a model takes time, too. */
-void flow_watch_signals(struct flow *f)
-{
-	uv_loop_t *uv = loop_uv(f->run->loop);
-	uv_signal_init(uv, &f->sigint);
-	uv_signal_init(uv, &f->sigterm);
-	f->sigint.data = f->sigterm.data = f;
-	uv_signal_start(&f->sigint, on_signal, SIGINT);
-	uv_signal_start(&f->sigterm, on_signal, SIGTERM);
-	f->n_signals_open = 2;
-}
-
-static void signal_closed(uv_handle_t *handle)
-{
-	struct flow *f = handle->data;
-	f->n_signals_open--;
-}
-
-void flow_close_signals(struct flow *f)
-{
-	uv_close((uv_handle_t *)&f->sigint, signal_closed);
-	uv_close((uv_handle_t *)&f->sigterm, signal_closed);
 }

@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "ledger/ledger.h"
 #include "run.h"
+#include "signals.h"
 #include "verifier.h"
 
 #include <math.h>
@@ -258,8 +259,12 @@ bool flow_run(struct run *run, const struct stage_def *stages, size_t n,
 	struct flow_night night = {.waiting = xcalloc(n_engines, sizeof(*night.waiting)),
 		.load_ms = xcalloc(n_engines, sizeof(*night.load_ms)),
 		.asking_ms = xcalloc(n_engines, sizeof(*night.asking_ms))};
+	flow_control_open(&night, run->def->workdir);
+	signals_heed(true);
 	bool ok = definition_has_phases(run->def) ? run_phases(&s, &night, err)
 						  : run_phase(&s, &night, NULL, err);
+	signals_heed(false);
+	flow_control_close(&night, run->def->workdir);
 	*out_backlog = night.backlog;
 	if (night.begun) {
 		budget_release(&night.budget);

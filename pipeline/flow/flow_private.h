@@ -49,6 +49,11 @@ struct flow_night {
 	double *load_ms; /* owns: per engine, what its start took; 0: unknown */
 	double *asking_ms; /* owns: per engine, time of a slot for one candidate; NaN: unknown */
 	bool backlog;
+	/* Asked for through the control socket (flow_control.c). */
+	int control_fd; /* owns: it listens; -1: there is none */
+	bool paused; /* no candidate is begun */
+	bool draining; /* nor will be */
+	int64_t drain_end_ms; /* monotonic: when what is in flight is given up */
 };
 
 /* flow_order.c */
@@ -65,6 +70,8 @@ struct flow_order {
 	struct late *tail; /* owns n_tail: the last prompts, in their order; NULL: not yet */
 	size_t n_tail, tail_at;
 };
+
+#define FLOW_PACES 60 /* seconds */
 
 struct flow {
 	struct flow_night *night;
@@ -88,9 +95,18 @@ struct flow {
 	struct flow_group *groups;
 	size_t n_groups;
 	struct flow_group *due, **due_end;
-	struct loop_timer *turn, *commit_timer, *tick_timer, *drain_timer;
-	uv_signal_t sigint, sigterm;
-	size_t n_signals_open, n_signals;
+	struct loop_timer *turn, *commit_timer, *commit_soon, *tick_timer, *drain_timer;
+	int64_t commit_next_ms; /* not before, by the monotonic clock */
+	unsigned n_signals; /* those that were seen */
+	uv_pipe_t *listener; /* owns: the control socket in this phase's loop */
+	struct flow_peer *peers; /* connections to it */
+	unsigned n_peers;
+	/* Tokens of the sitting at the last seconds, for the rate that is shown. */
+	struct {
+		int64_t ms, tokens;
+	} paces[FLOW_PACES];
+	uint64_t n_paces;
+	int64_t n_done_before; /* prompts, when this phase began */
 	struct flow_order order;
 	int64_t n_unasked; /* see flow_unasked() */
 	bool exhausted; /* no prompt is left to bring in */
@@ -113,6 +129,8 @@ struct flow {
 
 /* A turn of the loop will be taken: due steps, admission, the end. */
 void flow_turn_soon(struct flow *f);
+/* A row was written that a kill should not take along. */
+void flow_commit_soon(struct flow *f);
 
 /* --- flow_groups.c --- */
 
@@ -164,9 +182,8 @@ void flow_budget_close(struct flow *f);
 void flow_budget_tick(struct flow *f);
 /* The engines are ready. */
 void flow_budget_begin(struct flow *f);
-/* Signals are watched from the very start: loading a model takes time, too. */
-void flow_watch_signals(struct flow *f);
-void flow_close_signals(struct flow *f);
+/* Some times a second, from the very start: loading a model takes time, too. */
+void flow_heed_signals(struct flow *f);
 
 /* --- flow_endpoints.c --- */
 
@@ -175,6 +192,16 @@ void flow_read_endpoints(struct flow *f);
 void flow_write_endpoints(struct flow *f);
 /* Tells the engines how much work is still to come, so that they know the end of the night when they see it. */
 void flow_tell_rest(struct flow *f);
+
+/* --- flow_control.c --- */
+
+/* Of a section: without a socket, with a warning, if there cannot be one. */
+void flow_control_open(struct flow_night *night, const char *workdir);
+void flow_control_close(struct flow_night *night, const char *workdir);
+/* Of a phase. */
+void flow_control_serve(struct flow *f);
+void flow_control_end(struct flow *f);
+
 /* --- flow_phases.c --- */
 
 /* Whether this phase has the engine. */

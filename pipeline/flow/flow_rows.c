@@ -41,6 +41,7 @@ bool flow_write_candidate(struct flow *f, const struct candidate *c)
 		flow_fail(f, &err);
 		return false;
 	}
+	flow_commit_soon(f);
 	return true;
 }
 

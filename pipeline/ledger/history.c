@@ -448,19 +448,101 @@ static bool record(struct history *h, const struct history_run *run, struct erro
 	return false;
 }
 
-bool history_record(struct history *h, const struct history_run *run, const char *ledger_path,
-	struct error *err)
+static bool attach_night(struct history *h, const char *ledger_path, struct error *err)
 {
 	sqlite3_stmt *attach = prepare(h, "ATTACH ? AS night", err);
 	if (!attach) {
 		return false;
 	}
 	sqlite3_bind_text(attach, 1, ledger_path, -1, SQLITE_STATIC);
-	if (!finish(h, attach, err)) {
+	return finish(h, attach, err);
+}
+
+bool history_record(struct history *h, const struct history_run *run, const char *ledger_path,
+	struct error *err)
+{
+	if (!attach_night(h, ledger_path, err)) {
 		return false;
 	}
 	bool ok = record(h, run, err);
 	struct error ignored;
+	return exec(h, "DETACH night", ok ? err : &ignored) && ok;
+}
+
+/* --- checking --- */
+
+void history_check_file(struct history *h, void (*tell)(void *ctx, const char *what), void *ctx)
+{
+	sqlite3_stmt *stmt = NULL;
+	int rc = sqlite3_prepare_v2(h->db, "PRAGMA integrity_check(20)", -1, &stmt, NULL);
+	while (rc == SQLITE_OK || rc == SQLITE_ROW) {
+		rc = sqlite3_step(stmt);
+		const char *text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0)
+						    : NULL;
+		if (text && strcmp(text, "ok") != 0) {
+			tell(ctx, text);
+		}
+	}
+	if (rc != SQLITE_DONE) {
+		tell(ctx, sqlite3_errmsg(h->db));
+	}
+	sqlite3_finalize(stmt);
+}
+
+/* The number that the statement, whose one parameter is the run, gives; -1 with err. */
+static int64_t count_of(struct history *h, const char *sql, const char *run, struct error *err)
+{
+	sqlite3_stmt *stmt = NULL;
+	int64_t n = -1;
+	if (sqlite3_prepare_v2(h->db, sql, -1, &stmt, NULL) == SQLITE_OK) {
+		sqlite3_bind_text(stmt, 1, run, -1, SQLITE_STATIC);
+		if (sqlite3_step(stmt) == SQLITE_ROW) {
+			n = sqlite3_column_int64(stmt, 0);
+		}
+	}
+	if (n < 0) {
+		db_error(h, err);
+	}
+	sqlite3_finalize(stmt);
+	return n;
+}
+
+static bool check_record(struct history *h, const char *run, bool *out_recorded,
+	void (*tell)(void *ctx, const char *what), void *ctx, struct error *err)
+{
+	static const struct {
+		const char *sql, *what;
+	} rules[] = {
+		{"SELECT count(*) FROM night.plan WHERE candidate NOT IN (SELECT candidate FROM "
+		 "shipped WHERE run = ?)",
+			"packed candidates that it does not know as shipped"},
+		{"SELECT count(*) FROM shipped WHERE run = ? AND candidate NOT IN (SELECT "
+		 "candidate FROM night.plan)",
+			"candidates shipped that its ledger has not packed"},
+		{"SELECT count(*) FROM night.prompt WHERE ?1 NOT NULL AND state <> 'pending' AND "
+		 "prompt_id NOT IN (SELECT prompt_id FROM main.prompt)",
+			"prompts that it does not know"},
+	};
+	int64_t n = count_of(h, "SELECT count(*) FROM run WHERE run = ?", run, err);
+	*out_recorded = n > 0;
+	for (size_t i = 0; *out_recorded && n >= 0 && i < ARRAY_LEN(rules); i++) {
+		n = count_of(h, rules[i].sql, run, err);
+		if (n > 0) {
+			AUTO_FREE char *line = xasprintf("%lld %s", (long long)n, rules[i].what);
+			tell(ctx, line);
+		}
+	}
+	return n >= 0;
+}
+
+bool history_check(struct history *h, const char *run, const char *ledger_path, bool *out_recorded,
+	void (*tell)(void *ctx, const char *what), void *ctx, struct error *err)
+{
+	struct error ignored;
+	if (!attach_night(h, ledger_path, err)) {
+		return false;
+	}
+	bool ok = check_record(h, run, out_recorded, tell, ctx, err);
 	return exec(h, "DETACH night", ok ? err : &ignored) && ok;
 }
 

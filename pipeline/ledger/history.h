@@ -77,6 +77,16 @@ MUST_CHECK bool history_record(struct history *h, const struct history_run *run,
 
 /* --- calibration --- */
 
+/* What SQLite finds wrong with the file, a line each. */
+void history_check_file(struct history *h, void (*tell)(void *ctx, const char *what), void *ctx);
+/*
+ * Holds the record of a finished run against its ledger: a line for each thing in which they differ. *out_recorded false: there is
+ * none.
+ */
+MUST_CHECK bool history_check(struct history *h, const char *run, const char *ledger_path,
+	bool *out_recorded, void (*tell)(void *ctx, const char *what), void *ctx,
+	struct error *err);
+
 struct history_calibration {
 	const char *verifier, *fingerprint, *label;
 	int64_t n, done_ms;

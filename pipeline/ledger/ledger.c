@@ -25,11 +25,13 @@
 bool ledger_db_error(struct ledger *l, struct error *err)
 {
 	int code = sqlite3_errcode(l->db);
-	if (l->in_transaction && sqlite3_get_autocommit(l->db)) {
-		/* A full disk may have taken the whole transaction back: later rows would rest on what is not there. */
-		l->in_transaction = false;
-		l->broken = true;
-	}
+	tally_doubt(l);
+	/*
+	 * What is in the transaction may lack a row, or SQLite has taken it back as a whole: later rows would rest on what is not
+	 * there. So it is never committed; the next sitting makes again what was in it. A row that a constraint refuses is
+	 * another matter: that statement alone has left nothing.
+	 */
+	l->broken = l->broken || (l->in_transaction && code != SQLITE_CONSTRAINT);
 	enum fail kind = code == SQLITE_CORRUPT || code == SQLITE_NOTADB ||
 			code == SQLITE_CONSTRAINT
 		? FAIL_DATA
@@ -67,12 +69,18 @@ sqlite3_stmt *ledger_stmt(struct ledger *l, const char *sql, struct error *err)
 	return stmt;
 }
 
+static bool refuse_broken(struct ledger *l, struct error *err)
+{
+	return !l->broken ||
+		error_set(err, FAIL_IO, "ledger '%s' cannot be written after an earlier failure",
+			l->path);
+}
+
 bool ledger_begin(struct ledger *l, struct error *err)
 {
 	assert(!l->read_only);
-	if (l->broken) {
-		return error_set(err, FAIL_IO,
-			"ledger '%s' cannot be written after an earlier failure", l->path);
+	if (!refuse_broken(l, err)) {
+		return false;
 	}
 	if (l->in_transaction) {
 		return true;
@@ -89,7 +97,7 @@ bool ledger_flush(struct ledger *l, struct error *err)
 	if (!l->in_transaction) {
 		return true;
 	}
-	if (!exec(l, "COMMIT", err)) {
+	if (!refuse_broken(l, err) || !tally_write(l, err) || !exec(l, "COMMIT", err)) {
 		return false;
 	}
 	l->in_transaction = false;
@@ -101,6 +109,7 @@ void ledger_rollback(struct ledger *l)
 {
 	if (l->in_transaction) {
 		sqlite3_exec(l->db, "ROLLBACK", NULL, NULL, NULL);
+		tally_drop(l);
 		l->in_transaction = false;
 		l->dirty_rows = 0;
 	}
@@ -164,7 +173,8 @@ static bool create(struct ledger *l, struct error *err)
 	AUTO_FREE char *version = xasprintf("PRAGMA application_id = %d; PRAGMA user_version = %d;",
 		APPLICATION_ID, SCHEMA_VERSION);
 	return exec(l, "PRAGMA journal_mode = WAL", err) && exec(l, "BEGIN IMMEDIATE", err) &&
-		exec(l, schema_sql, err) && exec(l, version, err) && exec(l, "COMMIT", err);
+		exec(l, schema_sql, err) && exec(l, tally_sql, err) && exec(l, version, err) &&
+		exec(l, "COMMIT", err);
 }
 
 static bool check_version(struct ledger *l, struct error *err)
@@ -183,8 +193,10 @@ static bool check_version(struct ledger *l, struct error *err)
 			(long long)version, THRESH_VERSION, SCHEMA_VERSION);
 		return error_hint(err, "use the thresh that made it, or a newer one");
 	}
-	assert(version == SCHEMA_VERSION); /* there is no older one; migrations go here */
-	return true;
+	/* There is no older one; migrations go here. */
+	return version == SCHEMA_VERSION ||
+		error_set(err, FAIL_DATA, "ledger '%s' has version %lld, which no thresh has made",
+			l->path, (long long)version);
 }
 
 static bool set_up(struct ledger *l, struct error *err)
@@ -225,7 +237,7 @@ static bool add_audits(struct ledger *l, struct error *err)
 }
 
 /*
- * Ledgers made before the selection knew of repeats, whose closed list did not have them; whoever only reads does not miss it.
+ * Ledgers made before the selection knew of repeats and duplicates, whose closed list did not have them; whoever only reads does not miss it.
  * Their outcomes are no closed list any more.
  */
 static bool add_repeats(struct ledger *l, struct error *err)
@@ -242,6 +254,24 @@ static bool add_repeats(struct ledger *l, struct error *err)
 		"INTEGER) STRICT;"
 		"INSERT INTO new_selection SELECT candidate, rank, outcome, NULL FROM selection; "
 		"DROP TABLE selection; ALTER TABLE new_selection RENAME TO selection; COMMIT",
+		err);
+}
+
+/* And those made before the dedup stage. */
+static bool add_duplicates(struct ledger *l, struct error *err)
+{
+	if (pragma_int(l, "SELECT count(*) FROM sqlite_schema WHERE name = 'duplicate'") != 0) {
+		return true;
+	}
+	return exec(l,
+		l->read_only
+			? "CREATE TEMP TABLE duplicate (candidate INTEGER PRIMARY KEY, run TEXT, "
+			  "original INTEGER, likeness REAL, same INTEGER, stand_in INTEGER)"
+			: "BEGIN IMMEDIATE; CREATE TABLE duplicate (candidate INTEGER PRIMARY KEY "
+			  "REFERENCES candidate (id), run TEXT, original INTEGER NOT NULL, "
+			  "likeness REAL NOT NULL, same INTEGER NOT NULL, stand_in INTEGER) STRICT;"
+			  "CREATE INDEX duplicate_stand_in ON duplicate (stand_in) WHERE stand_in "
+			  "IS NOT NULL; COMMIT",
 		err);
 }
 
@@ -292,7 +322,8 @@ struct ledger *ledger_open(const char *path, enum ledger_mode mode, struct error
 	sqlite3_extended_result_codes(l->db, 0);
 	if ((mode == LEDGER_CREATE && !create(l, err)) || !check_version(l, err) ||
 		!set_up(l, err) || !add_audits(l, err) || !add_repeats(l, err) ||
-		!load_dicts(l, err) || !ledger_add_functions(l, err)) {
+		!add_duplicates(l, err) || !tally_open(l, err) || !load_dicts(l, err) ||
+		!ledger_add_functions(l, err)) {
 		goto fail_open;
 	}
 	return l;
@@ -316,6 +347,7 @@ void ledger_close(struct ledger *l)
 	}
 	sqlite3_close(l->db);
 	body_codec_release(&l->codec);
+	tally_free(l);
 	free(l->path);
 	free(l);
 }
@@ -347,6 +379,9 @@ bool ledger_set_meta(struct ledger *l, const char *key, const char *value, struc
 	}
 	ledger_bind_z(stmt, 1, key);
 	ledger_bind_z(stmt, 2, value);
+	if (strcmp(key, "verdicts") == 0) {
+		tally_forget_verdicts(l);
+	}
 	return ledger_step(l, stmt, err);
 }
 
@@ -468,6 +503,7 @@ bool ledger_add_prompt(struct ledger *l, const struct ledger_prompt *p, struct e
 	if (!stmt || !ledger_begin(l, err)) {
 		return false;
 	}
+	tally_prompt_in(l, p->source);
 	sqlite3_bind_int64(stmt, 1, p->id);
 	ledger_bind_z(stmt, 2, p->prompt_id);
 	ledger_bind_z(stmt, 3, p->source);
@@ -506,8 +542,9 @@ static bool set_state(struct ledger *l, const char *sql, int64_t id, const char 
 bool ledger_settle_prompt(struct ledger *l, int64_t id, const char *state, const char *reason,
 	const char *detail, struct error *err)
 {
-	return set_state(l, "UPDATE prompt SET state = ?, reason = ?, detail = ? WHERE id = ?", id,
-		state, reason, detail, err);
+	return ledger_begin(l, err) && tally_prompt_change(l, id, state, reason, err) &&
+		set_state(l, "UPDATE prompt SET state = ?, reason = ?, detail = ? WHERE id = ?", id,
+			state, reason, detail, err);
 }
 
 /* --- candidates --- */
@@ -544,7 +581,7 @@ bool ledger_add_candidate(struct ledger *l, const struct ledger_candidate *c, st
 		" attempts, latency_ms, created_ms, n_read) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
 		"?, ?, ?, ?, ?, ?)",
 		err);
-	if (!stmt || !ledger_begin(l, err)) {
+	if (!stmt || !ledger_begin(l, err) || !tally_candidate_in(l, c, err)) {
 		return false;
 	}
 	sqlite3_bind_int64(stmt, 1, c->id);
@@ -586,7 +623,7 @@ bool ledger_add_score(
 {
 	sqlite3_stmt *stmt = ledger_stmt(
 		l, "INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?, ?, ?, ?)", err);
-	if (!stmt || !ledger_begin(l, err)) {
+	if (!stmt || !ledger_begin(l, err) || !tally_score_change(l, candidate, score, err)) {
 		return false;
 	}
 	sqlite3_bind_int64(stmt, 1, candidate);
@@ -608,7 +645,7 @@ bool ledger_add_score(
 bool ledger_clear_scores(struct ledger *l, int64_t candidate, struct error *err)
 {
 	sqlite3_stmt *stmt = ledger_stmt(l, "DELETE FROM score WHERE candidate = ?", err);
-	if (!stmt || !ledger_begin(l, err)) {
+	if (!stmt || !ledger_begin(l, err) || !tally_scores_out(l, candidate, err)) {
 		return false;
 	}
 	sqlite3_bind_int64(stmt, 1, candidate);
@@ -621,17 +658,18 @@ bool ledger_clear_scores(struct ledger *l, int64_t candidate, struct error *err)
 bool ledger_set_candidate_state(struct ledger *l, int64_t id, const char *state, const char *reason,
 	const char *detail, struct error *err)
 {
-	return set_state(l, "UPDATE candidate SET state = ?, reason = ?, detail = ? WHERE id = ?",
-		id, state, reason, detail, err);
+	return ledger_begin(l, err) && tally_candidate_change(l, id, state, reason, err) &&
+		set_state(l, "UPDATE candidate SET state = ?, reason = ?, detail = ? WHERE id = ?",
+			id, state, reason, detail, err);
 }
 
 /* --- taking back --- */
 
-/* Several statements that are only right together, in a transaction of their own. */
+/* Several statements about the selection that are only right together, in a transaction of their own. */
 static bool exec_together(struct ledger *l, const char *sql, struct error *err)
 {
 	return ledger_flush(l, err) && ledger_begin(l, err) && exec(l, sql, err) &&
-		ledger_flush(l, err);
+		tally_recount_selection(l, err) && ledger_flush(l, err);
 }
 
 static bool drop_scores(struct ledger *l, const char *keep, struct error *err)
@@ -656,7 +694,8 @@ bool ledger_reset_verify(struct ledger *l, const char *keep, struct error *err)
 		return false;
 	}
 	return exec(l,
-		       "DELETE FROM shard; DELETE FROM plan; DELETE FROM selection;"
+		       "DELETE FROM shard; DELETE FROM plan; DELETE FROM duplicate; DELETE FROM "
+		       "selection;"
 		       "UPDATE candidate SET state = 'pending', reason = NULL, detail = NULL"
 		       " WHERE state IN ('accepted', 'undecided') OR (state = 'rejected' AND "
 		       "reason = "
@@ -666,7 +705,7 @@ bool ledger_reset_verify(struct ledger *l, const char *keep, struct error *err)
 		       "'settled' OR reason = 'unverifiable';"
 		       "UPDATE stage SET state = 'open' WHERE name <> 'sample'",
 		       err) &&
-		ledger_flush(l, err);
+		tally_recount(l, err) && ledger_flush(l, err);
 }
 
 bool ledger_keep_selection(struct ledger *l, struct error *err)
@@ -679,7 +718,20 @@ bool ledger_keep_selection(struct ledger *l, struct error *err)
 
 bool ledger_clear_selection(struct ledger *l, struct error *err)
 {
-	return exec_together(l, "DELETE FROM shard; DELETE FROM plan; DELETE FROM selection", err);
+	return exec_together(l,
+		"DELETE FROM shard; DELETE FROM plan; DELETE FROM duplicate; DELETE FROM selection",
+		err);
+}
+
+bool ledger_clear_duplicates(struct ledger *l, struct error *err)
+{
+	return exec_together(l,
+		"DELETE FROM shard; DELETE FROM plan;"
+		"UPDATE selection SET outcome = 'per_prompt' WHERE candidate IN (SELECT stand_in "
+		"FROM duplicate);"
+		"UPDATE selection SET outcome = 'chosen' WHERE outcome IN ('duplicate', "
+		"'over_long', 'empty'); DELETE FROM duplicate",
+		err);
 }
 
 bool ledger_clear_plan(struct ledger *l, struct error *err)
@@ -699,7 +751,7 @@ bool ledger_add_selection(struct ledger *l, int64_t candidate, uint32_t rank, co
 		"INSERT INTO selection VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET outcome = "
 		"excluded.outcome",
 		err);
-	if (!stmt || !ledger_begin(l, err)) {
+	if (!stmt || !ledger_begin(l, err) || !tally_selection_change(l, candidate, outcome, err)) {
 		return false;
 	}
 	sqlite3_bind_int64(stmt, 1, candidate);
@@ -709,6 +761,52 @@ bool ledger_add_selection(struct ledger *l, int64_t candidate, uint32_t rank, co
 		sqlite3_bind_int64(stmt, 4, *hash);
 	}
 	return ledger_step(l, stmt, err);
+}
+
+bool ledger_add_duplicate(
+	struct ledger *l, int64_t candidate, const struct ledger_duplicate *d, struct error *err)
+{
+	sqlite3_stmt *mark = ledger_stmt(
+		l, "UPDATE selection SET outcome = 'duplicate' WHERE candidate = ?", err);
+	sqlite3_stmt *stmt = mark
+		? ledger_stmt(l, "INSERT INTO duplicate VALUES (?, ?, ?, ?, ?, NULL)", err)
+		: NULL;
+	if (!stmt || !ledger_begin(l, err) ||
+		!tally_selection_change(l, candidate, "duplicate", err)) {
+		return false;
+	}
+	sqlite3_bind_int64(mark, 1, candidate);
+	sqlite3_bind_int64(stmt, 1, candidate);
+	ledger_bind_z(stmt, 2, d->run);
+	sqlite3_bind_int64(stmt, 3, d->original);
+	sqlite3_bind_double(stmt, 4, d->likeness);
+	sqlite3_bind_int(stmt, 5, d->same);
+	return ledger_step(l, stmt, err) && ledger_step(l, mark, err);
+}
+
+bool ledger_choose_stand_in(
+	struct ledger *l, int64_t candidate, const int64_t *hash, struct error *err)
+{
+	sqlite3_stmt *choose = ledger_stmt(
+		l, "UPDATE selection SET outcome = 'chosen', hash = ?2 WHERE candidate = ?1", err);
+	sqlite3_stmt *note = choose ? ledger_stmt(l,
+					      "UPDATE duplicate SET stand_in = ?1 WHERE candidate "
+					      "= (SELECT min(d.candidate) "
+					      "FROM duplicate d WHERE d.candidate BETWEEN ?1 / "
+					      "4096 * 4096 AND ?1 / 4096 "
+					      "* 4096 + 4095 AND d.stand_in IS NULL)",
+					      err)
+				    : NULL;
+	if (!note || !ledger_begin(l, err) ||
+		!tally_selection_change(l, candidate, "chosen", err)) {
+		return false;
+	}
+	sqlite3_bind_int64(choose, 1, candidate);
+	if (hash) {
+		sqlite3_bind_int64(choose, 2, *hash);
+	}
+	sqlite3_bind_int64(note, 1, candidate);
+	return ledger_step(l, note, err) && ledger_step(l, choose, err);
 }
 
 bool ledger_add_plan(

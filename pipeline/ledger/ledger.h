@@ -203,6 +203,41 @@ MUST_CHECK bool ledger_add_selection(struct ledger *l, int64_t candidate, uint32
  */
 enum ledger_found ledger_sampled(
 	struct ledger *l, int64_t candidate, int64_t *out_hash, struct error *err);
+/* Whose duplicate a candidate is. */
+struct ledger_duplicate {
+	const char *run; /* NULL: this one */
+	int64_t original; /* candidate of that run */
+	double likeness;
+	bool same; /* all words are */
+	int64_t stand_in; /* of its prompt, chosen in its place; 0: none */
+};
+/* Makes the selection what select has left; the plan and shards' rows go, too. */
+MUST_CHECK bool ledger_clear_duplicates(struct ledger *l, struct error *err);
+/* Of a chosen candidate; without a stand-in at first. */
+MUST_CHECK bool ledger_add_duplicate(
+	struct ledger *l, int64_t candidate, const struct ledger_duplicate *d, struct error *err);
+/* Chooses a candidate in the place of a duplicate of its prompt that has no stand-in yet; there must be one. hash: see ledger_add_selection. */
+MUST_CHECK bool ledger_choose_stand_in(
+	struct ledger *l, int64_t candidate, const int64_t *hash, struct error *err);
+/* `run` is in the arena; LEDGER_END: it is none. */
+enum ledger_found ledger_get_duplicate(struct ledger *l, int64_t candidate, struct arena *arena,
+	struct ledger_duplicate *out, struct error *err);
+int64_t ledger_count_chosen(struct ledger *l);
+/*
+ * Walks the chosen candidates and those that better ones keep out (`spare`): the best of each prompt, then the second best, and so
+ * on; by id within. `visit` may change the selection.
+ */
+MUST_CHECK bool ledger_each_ranked(struct ledger *l,
+	bool (*visit)(void *ctx, int64_t candidate, bool spare, struct error *err), void *ctx,
+	struct error *err);
+struct ledger_text {
+	int64_t candidate;
+	const char *prompt_id;
+	struct slice text; /* data NULL: pruned */
+};
+/* In the arena. */
+enum ledger_found ledger_get_text(struct ledger *l, int64_t candidate, struct arena *arena,
+	struct ledger_text *out, struct error *err);
 struct ledger_chosen {
 	int64_t candidate;
 	uint32_t n_prompt_ids, n_ids;
@@ -228,6 +263,7 @@ struct ledger_place {
 	const char *outcome;
 	uint32_t rank;
 	int64_t row, pos, shard; /* -1: not there */
+	int64_t instead_of; /* the duplicate that it stands in for; 0: none */
 };
 enum ledger_found ledger_get_place(struct ledger *l, int64_t candidate, struct arena *arena,
 	struct ledger_place *out, struct error *err);
@@ -280,9 +316,54 @@ MUST_CHECK bool ledger_sources(struct ledger *l, struct arena *arena, struct led
 /* Tokens of prompts, of those candidates whose server told: sent to it, and read by it; *out_n of them. */
 MUST_CHECK bool ledger_prompt_tokens(
 	struct ledger *l, int64_t *out_sent, int64_t *out_read, int64_t *out_n, struct error *err);
-/* Rows that contradict each other (a settled prompt with a pending candidate, a plan row that was not chosen, ...); a mismatch
- * is FAIL_DATA naming the first. */
+
+/* Each prompt and candidate is in one state; all of them, failed ones too. One pass over either. */
+struct ledger_funnel {
+	int64_t n_prompts, n_settled, n_prompts_failed, n_prompts_pending;
+	int64_t n_candidates, n_accepted, n_rejected, n_undecided, n_failed, n_pending;
+	int64_t n_chosen;
+};
+MUST_CHECK bool ledger_funnel(struct ledger *l, struct ledger_funnel *out, struct error *err);
+/* What is wrong, in one line; valid during the call. */
+typedef void ledger_tell(void *ctx, const char *what);
+/*
+ * Rows that contradict each other: "candidates that are pending while their prompt is not: 4097, 4098 and 10 more". A line a rule
+ * that is broken. False: the ledger cannot be read.
+ */
+MUST_CHECK bool ledger_each_mismatch(
+	struct ledger *l, ledger_tell *tell, void *ctx, struct error *err);
+/* The same, where any mismatch ends the run: FAIL_DATA with the first. */
 MUST_CHECK bool ledger_check_books(struct ledger *l, struct error *err);
+/* Whether the counts (tally.sql) are those of the rows; reads all of them. */
+MUST_CHECK bool ledger_check_counts(struct ledger *l, bool *out_same, struct error *err);
+/* Counts them again: for whoever has changed rows by other statements than those of this header. */
+MUST_CHECK bool ledger_count_again(struct ledger *l, struct error *err);
+
+/* What SQLite finds wrong with pages, indices and references; reads the whole file. */
+void ledger_check_file(struct ledger *l, ledger_tell *tell, void *ctx);
+struct ledger_bodies {
+	int64_t n_prompts, n_bodies;
+};
+/* Unpacks all that is stored compressed, and counts it. *out is how much there was. */
+MUST_CHECK bool ledger_check_bodies(struct ledger *l, ledger_tell *tell, void *ctx,
+	struct ledger_bodies *out, struct error *err);
+
+/* --- pruning; the run is finished and nobody else has the ledger --- */
+
+/* Bodies of candidates that were not shipped, and what they hold. */
+MUST_CHECK bool ledger_count_prunable(
+	struct ledger *l, int64_t *out_n, int64_t *out_bytes, struct error *err);
+/* Deletes them. May be stopped at any point and repeated. */
+MUST_CHECK bool ledger_prune(struct ledger *l, int64_t now_ms, struct error *err);
+/* Gives the space back to the file system; needs as much as is left, for a while. */
+MUST_CHECK bool ledger_compact(struct ledger *l, struct error *err);
+/* Whether the file has space to give back. */
+bool ledger_has_holes(struct ledger *l);
+struct ledger_pruned {
+	int64_t at_ms; /* when it was last pruned; 0: never */
+	int64_t n_bodies; /* that are gone, or were about to go when that was stopped */
+};
+void ledger_pruned(struct ledger *l, struct ledger_pruned *out);
 
 /* --- SQL for people --- */
 

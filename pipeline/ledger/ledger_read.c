@@ -238,7 +238,7 @@ enum ledger_found ledger_find_prompt(
 static int64_t count(struct ledger *l, const char *sql)
 {
 	struct error ignored;
-	sqlite3_stmt *stmt = ledger_stmt(l, sql, &ignored);
+	sqlite3_stmt *stmt = ledger_counting_stmt(l, sql, &ignored);
 	int64_t n = stmt && sqlite3_step(stmt) == SQLITE_ROW ? sqlite3_column_int64(stmt, 0) : 0;
 	if (stmt) {
 		sqlite3_reset(stmt);
@@ -248,7 +248,7 @@ static int64_t count(struct ledger *l, const char *sql)
 
 int64_t ledger_count_prompts(struct ledger *l)
 {
-	return count(l, "SELECT count(*) FROM prompt");
+	return count(l, "SELECT total(n) FROM tally WHERE what = 'prompt'");
 }
 
 int64_t ledger_last_begun(struct ledger *l)
@@ -259,6 +259,11 @@ int64_t ledger_last_begun(struct ledger *l)
 int64_t ledger_count_plan_rows(struct ledger *l)
 {
 	return count(l, "SELECT coalesce(max(row) + 1, 0) FROM plan");
+}
+
+int64_t ledger_count_chosen(struct ledger *l)
+{
+	return count(l, "SELECT count(*) FROM selection WHERE outcome = 'chosen'");
 }
 
 /* --- candidates --- */
@@ -602,6 +607,71 @@ enum ledger_found ledger_sampled(
 	return !ok ? LEDGER_FAILED : n ? LEDGER_FOUND : LEDGER_END;
 }
 
+enum ledger_found ledger_get_text(struct ledger *l, int64_t candidate, struct arena *arena,
+	struct ledger_text *out, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT p.prompt_id, b.text, b.text_dict FROM candidate c JOIN prompt p ON p.id = "
+		"c.prompt LEFT JOIN candidate_body b ON b.candidate = c.id WHERE c.id = ?",
+		err);
+	if (!stmt) {
+		return LEDGER_FAILED;
+	}
+	sqlite3_bind_int64(stmt, 1, candidate);
+	int rc = sqlite3_step(stmt);
+	if (rc != SQLITE_ROW) {
+		return done(l, stmt, rc, err) ? LEDGER_END : LEDGER_FAILED;
+	}
+	struct ledger_text t = {candidate, ledger_column_z(stmt, 0, arena), {NULL, 0}};
+	bool ok = sqlite3_column_type(stmt, 1) == SQLITE_NULL ||
+		column_body(l, stmt, 1, 2, arena, &t.text, err);
+	sqlite3_reset(stmt);
+	*out = t;
+	return ok ? LEDGER_FOUND : LEDGER_FAILED;
+}
+
+bool ledger_each_ranked(struct ledger *l,
+	bool (*visit)(void *ctx, int64_t candidate, bool spare, struct error *err), void *ctx,
+	struct error *err)
+{
+	/* No index has this order: all is sorted before the first is visited, who may then change what he likes. */
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT candidate, outcome = 'per_prompt' FROM selection WHERE outcome IN "
+		"('chosen', 'per_prompt') ORDER BY rank, candidate",
+		err);
+	if (!stmt) {
+		return false;
+	}
+	int rc = SQLITE_DONE;
+	bool ok = true;
+	while (ok && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+		ok = visit(
+			ctx, sqlite3_column_int64(stmt, 0), sqlite3_column_int(stmt, 1) != 0, err);
+	}
+	return ok ? done(l, stmt, rc, err) : (sqlite3_reset(stmt), false);
+}
+
+enum ledger_found ledger_get_duplicate(struct ledger *l, int64_t candidate, struct arena *arena,
+	struct ledger_duplicate *out, struct error *err)
+{
+	sqlite3_stmt *stmt = ledger_stmt(l,
+		"SELECT run, original, likeness, same, stand_in FROM duplicate WHERE candidate = ?",
+		err);
+	if (!stmt) {
+		return LEDGER_FAILED;
+	}
+	sqlite3_bind_int64(stmt, 1, candidate);
+	int rc = sqlite3_step(stmt);
+	if (rc != SQLITE_ROW) {
+		return done(l, stmt, rc, err) ? LEDGER_END : LEDGER_FAILED;
+	}
+	*out = (struct ledger_duplicate){ledger_column_z(stmt, 0, arena),
+		sqlite3_column_int64(stmt, 1), sqlite3_column_double(stmt, 2),
+		sqlite3_column_int(stmt, 3) != 0, sqlite3_column_int64(stmt, 4)};
+	sqlite3_reset(stmt);
+	return LEDGER_FOUND;
+}
+
 bool ledger_each_plan(struct ledger *l, uint64_t first, uint64_t n,
 	bool (*visit)(void *ctx, uint64_t row, uint32_t pos, int64_t candidate, struct error *err),
 	void *ctx, struct error *err)
@@ -669,7 +739,8 @@ enum ledger_found ledger_get_place(struct ledger *l, int64_t candidate, struct a
 	sqlite3_stmt *stmt = ledger_stmt(l,
 		"SELECT s.outcome, s.rank, p.row, p.pos,"
 		" (SELECT no FROM shard h WHERE folder = 'shards' AND p.row >= h.first_row AND "
-		"p.row < h.first_row + h.n_rows)"
+		"p.row < h.first_row + h.n_rows),"
+		" (SELECT d.candidate FROM duplicate d WHERE d.stand_in = s.candidate)"
 		" FROM selection s LEFT JOIN plan p ON p.candidate = s.candidate WHERE s.candidate "
 		"= ?",
 		err);
@@ -689,6 +760,7 @@ enum ledger_found ledger_get_place(struct ledger *l, int64_t candidate, struct a
 		.pos = packed ? sqlite3_column_int64(stmt, 3) : -1,
 		.shard = sqlite3_column_type(stmt, 4) != SQLITE_NULL ? sqlite3_column_int64(stmt, 4)
 								     : -1,
+		.instead_of = sqlite3_column_int64(stmt, 5),
 	};
 	sqlite3_reset(stmt);
 	return LEDGER_FOUND;
@@ -696,18 +768,23 @@ enum ledger_found ledger_get_place(struct ledger *l, int64_t candidate, struct a
 
 /* --- books --- */
 
+/* The counts of tally.sql, and those of the candidates that are pending. */
+#define TALLY                                                                                      \
+	"(SELECT * FROM tally UNION ALL SELECT 'candidate', p.source, 'pending', '', count(*), "   \
+	"sum(c.n_tokens), count(c.n_read), total(CASE WHEN c.n_read IS NOT NULL THEN p.n_ids "     \
+	"END), total(c.n_read) FROM candidate c JOIN prompt p ON p.id = c.prompt WHERE c.state = " \
+	"'pending' GROUP BY p.source)"
+
 bool ledger_counts(struct ledger *l, struct arena *arena, struct ledger_count **out, size_t *out_n,
 	struct error *err)
 {
-	sqlite3_stmt *stmt = ledger_stmt(l,
-		"SELECT 1 AS part, 'prompt' AS what, state, reason, count(*), total(n_ids) FROM "
-		"prompt GROUP BY state, reason"
-		" UNION ALL SELECT 2, 'candidate', state, reason, count(*), total(n_tokens) FROM "
-		"candidate GROUP BY state, reason"
-		" UNION ALL SELECT 3, 'selection', outcome, NULL, count(*), total(n_tokens) FROM "
-		"selection JOIN candidate ON id = candidate GROUP BY outcome"
-		" UNION ALL SELECT 4, 'score:' || verifier, CASE WHEN value IS NULL THEN 'null' "
-		"ELSE 'known' END, reason, count(*), 0 FROM score GROUP BY verifier, 3, reason"
+	sqlite3_stmt *stmt = ledger_counting_stmt(l,
+		"SELECT CASE what WHEN 'prompt' THEN 1 WHEN 'candidate' THEN 2 ELSE 3 END, what, "
+		"state, nullif(reason, ''), sum(n), sum(n_tokens) FROM " TALLY
+		" GROUP BY what, state, "
+		"reason HAVING sum(n) > 0"
+		" UNION ALL SELECT 4, 'score:' || verifier, CASE WHEN known THEN 'known' ELSE "
+		"'null' END, reason, n, 0 FROM tally_score WHERE n > 0"
 		" ORDER BY 1, 2, 3, 5 DESC, 4",
 		err);
 	if (!stmt) {
@@ -735,9 +812,9 @@ bool ledger_counts(struct ledger *l, struct arena *arena, struct ledger_count **
 bool ledger_prompt_tokens(
 	struct ledger *l, int64_t *out_sent, int64_t *out_read, int64_t *out_n, struct error *err)
 {
-	sqlite3_stmt *stmt = ledger_stmt(l,
-		"SELECT total(p.n_ids), total(c.n_read), count(*) FROM candidate c JOIN prompt p "
-		"ON p.id = c.prompt WHERE c.n_read IS NOT NULL",
+	sqlite3_stmt *stmt = ledger_counting_stmt(l,
+		"SELECT total(sent), total(read), total(told) FROM " TALLY
+		" WHERE what = 'candidate'",
 		err);
 	if (!stmt) {
 		return false;
@@ -793,6 +870,11 @@ static void take_change(sqlite3_stmt *stmt, struct arena *arena, void *row)
 bool ledger_changes(struct ledger *l, struct arena *arena, struct ledger_change **out,
 	size_t *out_n, struct error *err)
 {
+	*out = NULL;
+	*out_n = 0;
+	if (!count(l, "SELECT EXISTS (SELECT 1 FROM previous)")) {
+		return true;
+	}
 	sqlite3_stmt *stmt = ledger_stmt(l,
 		"SELECT 'kept' AS what, '' AS why, count(*), min(candidate) FROM previous p JOIN "
 		"selection s USING (candidate) WHERE p.outcome " IS_CHOSEN
@@ -804,8 +886,7 @@ bool ledger_changes(struct ledger *l, struct arena *arena, struct ledger_change 
 		" UNION ALL SELECT 'new', coalesce(p.outcome, 'not accepted'), count(*), "
 		"min(s.candidate) FROM selection s LEFT JOIN previous p ON p.candidate = "
 		"s.candidate WHERE s.outcome " IS_CHOSEN
-		" AND coalesce(p.outcome, '') NOT " IS_CHOSEN
-		" AND (SELECT count(*) FROM previous) > 0 GROUP BY 2 ORDER BY 1, 3 DESC, 2",
+		" AND coalesce(p.outcome, '') NOT " IS_CHOSEN " GROUP BY 2 ORDER BY 1, 3 DESC, 2",
 		err);
 	return read_rows(l, stmt, arena, sizeof(**out), take_change, out, out_n, err);
 }
@@ -831,10 +912,11 @@ static void take_verifier(sqlite3_stmt *stmt, struct arena *arena, void *row)
 bool ledger_verifiers(struct ledger *l, struct arena *arena, struct ledger_verifier **out,
 	size_t *out_n, struct error *err)
 {
-	sqlite3_stmt *stmt = ledger_stmt(l,
-		"SELECT verifier, count(*), count(value), sum(audit), sum(us), sum(n_tokens), "
-		"avg(value), min(value), max(value), total(value > 0 AND value < 1), verifier "
-		"IN " VERDICTS " FROM score GROUP BY verifier",
+	sqlite3_stmt *stmt = ledger_counting_stmt(l,
+		"SELECT verifier, sum(n), sum(n) FILTER (WHERE known), sum(n_audit), sum(us), "
+		"sum(n_tokens), sum(total) FILTER (WHERE known) / sum(n) FILTER (WHERE known), "
+		"min(low) FILTER (WHERE n > 0), max(high) FILTER (WHERE n > 0), sum(n_between), "
+		"verifier IN " VERDICTS " FROM tally_score GROUP BY verifier HAVING sum(n) > 0",
 		err);
 	return read_rows(l, stmt, arena, sizeof(**out), take_verifier, out, out_n, err);
 }
@@ -850,13 +932,11 @@ static void take_pair(sqlite3_stmt *stmt, struct arena *arena, void *row)
 bool ledger_pairs(struct ledger *l, struct arena *arena, struct ledger_pair **out, size_t *out_n,
 	struct error *err)
 {
-	sqlite3_stmt *stmt = ledger_stmt(l,
-		"WITH likely AS MATERIALIZED (SELECT verifier FROM score WHERE verifier "
-		"IN " VERDICTS " GROUP BY verifier HAVING min(value) >= 0 AND max(value) <= 1)"
-		" SELECT a.verifier, b.verifier, count(*), sum((a.value >= 0.5) <> (b.value >= "
-		"0.5)) FROM score a JOIN score b ON b.candidate = a.candidate AND b.verifier > "
-		"a.verifier WHERE a.value IS NOT NULL AND b.value IS NOT NULL AND a.verifier IN "
-		"likely AND b.verifier IN likely GROUP BY 1, 2 ORDER BY 1, 2",
+	sqlite3_stmt *stmt = ledger_counting_stmt(l,
+		"WITH likely AS MATERIALIZED (SELECT verifier FROM tally_score WHERE verifier "
+		"IN " VERDICTS " AND n > 0 GROUP BY verifier HAVING min(low) >= 0 AND max(high) <= "
+		"1) SELECT a, b, n, n_apart FROM tally_pair WHERE n > 0 AND a IN likely AND b IN "
+		"likely ORDER BY 1, 2",
 		err);
 	return read_rows(l, stmt, arena, sizeof(**out), take_pair, out, out_n, err);
 }
@@ -864,12 +944,11 @@ bool ledger_pairs(struct ledger *l, struct arena *arena, struct ledger_pair **ou
 bool ledger_sources(struct ledger *l, struct arena *arena, struct ledger_source **out,
 	size_t *out_n, struct error *err)
 {
-	sqlite3_stmt *stmt = ledger_stmt(l,
-		"SELECT p.source, count(DISTINCT p.id), count(c.id), coalesce(sum(c.state = "
-		"'accepted'), 0), coalesce(sum(s.outcome = 'chosen'), 0)"
-		" FROM prompt p LEFT JOIN candidate c ON c.prompt = p.id AND c.state <> 'failed' "
-		"LEFT JOIN selection s ON s.candidate = c.id"
-		" GROUP BY p.source ORDER BY p.source",
+	sqlite3_stmt *stmt = ledger_counting_stmt(l,
+		"SELECT source, sum(n * (what = 'prompt')), sum(n * (what = 'candidate' AND state "
+		"<> 'failed')), sum(n * (what = 'candidate' AND state = 'accepted')), sum(n * "
+		"(what = 'selection' AND state = 'chosen')) FROM " TALLY " GROUP BY source HAVING "
+		"sum(n) > 0 ORDER BY source",
 		err);
 	if (!stmt) {
 		return false;
@@ -891,51 +970,4 @@ bool ledger_sources(struct ledger *l, struct arena *arena, struct ledger_source 
 	*out = copy;
 	*out_n = n;
 	return done(l, stmt, rc, err);
-}
-
-bool ledger_check_books(struct ledger *l, struct error *err)
-{
-	/* Each finds rows that must not exist; the CHECK constraints of the schema cover what a single row can show. */
-	static const struct {
-		const char *sql, *what;
-	} rules[] = {
-		{"SELECT c.id FROM candidate c JOIN prompt p ON p.id = c.prompt WHERE p.state <> "
-		 "'pending' AND c.state = 'pending' LIMIT 1",
-			"candidate %lld is pending but its prompt is not"},
-		{"SELECT c.id FROM candidate c LEFT JOIN prompt p ON p.id = c.prompt WHERE p.id IS "
-		 "NULL LIMIT 1",
-			"candidate %lld has no prompt"},
-		{"SELECT s.candidate FROM selection s JOIN candidate c ON c.id = s.candidate WHERE "
-		 "c.state <> 'accepted' LIMIT 1",
-			"candidate %lld was selected on but is not accepted"},
-		{"SELECT p.candidate FROM plan p LEFT JOIN selection s ON s.candidate = "
-		 "p.candidate WHERE s.outcome IS NOT 'chosen' LIMIT 1",
-			"candidate %lld is in the packing plan but was not chosen"},
-		{"SELECT b.candidate FROM candidate_body b LEFT JOIN candidate c ON c.id = "
-		 "b.candidate WHERE c.id IS NULL LIMIT 1",
-			"body %lld has no candidate"},
-	};
-	for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
-		sqlite3_stmt *stmt = ledger_stmt(l, rules[i].sql, err);
-		if (!stmt) {
-			return false;
-		}
-		int rc = sqlite3_step(stmt);
-		if (rc == SQLITE_ROW) {
-			long long id = sqlite3_column_int64(stmt, 0);
-			sqlite3_reset(stmt);
-			char what[160];
-			/* The rules above are the only formats. */
-			snprintf(what, sizeof(what), "%.*s%lld%s",
-				(int)(strstr(rules[i].what, "%lld") - rules[i].what), rules[i].what,
-				id, strstr(rules[i].what, "%lld") + 4);
-			error_set(err, FAIL_DATA, "the books of ledger '%s' do not balance: %s",
-				l->path, what);
-			return error_hint(err, "this is a bug in thresh; keep the ledger");
-		}
-		if (!done(l, stmt, rc, err)) {
-			return false;
-		}
-	}
-	return true;
 }

@@ -104,16 +104,27 @@ CREATE TABLE score (
 	PRIMARY KEY (candidate, verifier)
 ) STRICT, WITHOUT ROWID;
 
--- The select stage's answer for every accepted candidate, and pack's for the chosen ones that are in no row: longer than its
--- context, or without a sampled token. hash: of the prompt and the sampled ids, where it was asked whether they were chosen before:
--- 'repeat' in this run, 'shipped_before' by an earlier night.
+-- The select stage's answer for every accepted candidate; dedup's for the chosen ones that were there before; and pack's for those that
+-- are in no row: longer than its context, or without a sampled token. hash: of the prompt and the sampled ids, where it was asked
+-- whether they were chosen before: 'repeat' in this run, 'shipped_before' by an earlier night.
 CREATE TABLE selection (
 	candidate INTEGER PRIMARY KEY REFERENCES candidate (id),
 	rank INTEGER NOT NULL,  -- within its prompt, from 1
 	outcome TEXT NOT NULL CHECK (outcome = 'chosen' OR outcome = 'where' OR outcome = 'per_prompt' OR outcome = 'repeat' OR
-		outcome = 'shipped_before' OR outcome = 'over_long' OR outcome = 'empty'),
+		outcome = 'shipped_before' OR outcome = 'duplicate' OR outcome = 'over_long' OR outcome = 'empty'),
 	hash INTEGER
 ) STRICT;
+
+-- Of which text each candidate with the outcome 'duplicate' is one.
+CREATE TABLE duplicate (
+	candidate INTEGER PRIMARY KEY REFERENCES candidate (id),
+	run TEXT,                   -- the earlier run that shipped it; NULL: this one
+	original INTEGER NOT NULL,  -- a candidate of that run
+	likeness REAL NOT NULL,     -- estimated share of 5-word runs in common
+	same INTEGER NOT NULL CHECK (same IN (0, 1)), -- 1: all words are the same
+	stand_in INTEGER            -- the next best of its prompt, chosen in its place
+) STRICT;
+CREATE INDEX duplicate_stand_in ON duplicate (stand_in) WHERE stand_in IS NOT NULL;
 
 -- The selection that --from has replaced, so that the summary can say what changed.
 CREATE TABLE previous (

@@ -120,8 +120,12 @@ bool wide_each(struct wide *w, const char *where, const char *order_by,
 	expr_restrict(w->db, tables);
 	int rc = sqlite3_prepare_v2(w->db, sql.data, -1, &stmt, NULL);
 	str_release(&sql);
+	/* Another failure than of the text itself is none of the definition's. */
 	bool ok = rc == SQLITE_OK ||
-		error_set(err, FAIL_CONFIG, "order_by or where: %s", sqlite3_errmsg(w->db));
+		(rc == SQLITE_ERROR || rc == SQLITE_AUTH
+				? error_set(err, FAIL_CONFIG, "order_by or where: %s",
+					  sqlite3_errmsg(w->db))
+				: db_error(w, err));
 	while (ok && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
 		ok = visit(ctx, sqlite3_column_int64(stmt, 0), sqlite3_column_int64(stmt, 1),
 			sqlite3_column_int(stmt, 2) != 0, err);

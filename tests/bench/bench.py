@@ -10,11 +10,16 @@
     bench.py stream    processor time a token, streamed and in one piece (fake engine)
     bench.py shards    writing, packing, reading and verifying shards, against libzstd, zstd, MDSWriter and TRL
     bench.py billion   peak memory while 1,000,000,000 tokens are written
+    bench.py start     `status` and a resumed run's first request on a ledger of 1,000,000 candidates (bench_start.py)
     bench.py rate      candidates/s of the client against wrk on a static server (bench_rate.py)
+    bench.py near      near duplicates: recall, texts/s from text to persistent index against rensa, size of many signatures (bench_near.py)
+    bench.py report    time and memory of `thresh report` on a million candidates (bench_report.py)
+    bench.py crash     kill -9 at random instants: lost, twice, asked for again; beside a home-made loop (bench_crash.py)
+    bench.py durability  candidates/s with and without syncs (bench_crash.py)
     bench.py math      the math checker's pairs/s and verdicts, against Math-Verify (bench_math.py)
 
-Environment: THRESH, FAKE_ENGINE, BENCH_SHARD, BENCH_MATH, BENCH_NIGHT, THRESH_SOURCE (the checkout), THRESH_LLAMA_SERVER, THRESH_INTEROP_PYTHON. BENCH_PROMPTS,
-BENCH_ROUNDS and BENCH_TOKENS change the size.
+Environment: THRESH, FAKE_ENGINE, BENCH_SHARD, BENCH_MATH, BENCH_NIGHT, BENCH_NEAR, THRESH_SOURCE (the checkout), THRESH_LLAMA_SERVER, THRESH_INTEROP_PYTHON, RENSA_PYTHON (one with rensa). BENCH_PROMPTS,
+BENCH_ROUNDS, BENCH_TOKENS, BENCH_TEXTS and BENCH_SIGNATURES (10000000: all that is promised; 2 GiB are written) change the size.
 """
 import concurrent.futures
 import http.client
@@ -33,8 +38,12 @@ import tempfile
 import threading
 import time
 
+import bench_crash
 import bench_math
+import bench_near
 import bench_rate
+import bench_report
+import bench_start
 import bench_waves
 
 THRESH = os.environ.get('THRESH', 'build/thresh')
@@ -488,7 +497,7 @@ def deadline():
 
 if __name__ == '__main__':
     SOURCE, THRESH = os.path.abspath(SOURCE), os.path.abspath(THRESH)
-    for key in ('BENCH_SHARD', 'BENCH_MATH', 'THRESH_INTEROP_PYTHON', 'THRESH_SHARED', 'MATH_VERIFY_PYTHON', 'OPENAI_PYTHON', 'BENCH_NIGHT', 'FAKE_ENGINE'):
+    for key in ('BENCH_SHARD', 'BENCH_MATH', 'THRESH_INTEROP_PYTHON', 'THRESH_SHARED', 'MATH_VERIFY_PYTHON', 'OPENAI_PYTHON', 'BENCH_NIGHT', 'BENCH_NEAR', 'FAULT_LIBRARY', 'RENSA_PYTHON', 'FAKE_ENGINE'):
         if key in os.environ:
             os.environ[key] = os.path.abspath(os.environ[key])
     with tempfile.TemporaryDirectory(prefix='thresh-bench-') as folder:
@@ -500,9 +509,14 @@ if __name__ == '__main__':
          'stream': stream,
          'shards': shards,
          'billion': billion,
+         'near': bench_near.run,
          'math': lambda: bench_math.run(THRESH),
          'rate': lambda: bench_rate.run(THRESH),
          'deadline': deadline,
+         'report': lambda: bench_report.run(THRESH),
+         'start': lambda: bench_start.main(THRESH),
+         'crash': lambda: bench_crash.crash(THRESH),
+         'durability': lambda: bench_crash.durability(THRESH),
          'prefix': prefix,
          'waves': lambda: bench_waves.main(THRESH),
          'tail': lambda: bench_waves.tail(THRESH),

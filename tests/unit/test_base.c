@@ -507,7 +507,7 @@ START_TEST(an_unpublished_draft_leaves_nothing)
 		ck_assert_ok(file_draft_write(&draft, "x", 1, &err), err);
 		file_draft_release(&draft);
 		AUTO_FREE char *path = fixture_path("f");
-		AUTO_FREE char *temp = fixture_path(".tmp-f");
+		AUTO_FREE char *temp = fixture_path(".tmp-f~");
 		ck_assert(!file_exists(path) && !file_exists(temp));
 	}
 END_TEST

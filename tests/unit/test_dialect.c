@@ -380,6 +380,11 @@ static const struct {
 		"the server counted 5"},
 	{"{\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\",\"tokens_evaluated\":2}",
 		"3 were sent"},
+	{"{\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\","
+	 "\"generation_settings/seed\":4711}",
+		"another request: its seed is 4711"},
+	{"{\"content\":\"\",\"tokens\":[],\"stop_type\":\"eos\",\"tokens_predicted\":0}",
+		"no ids at all"},
 	{"{\"index\":1,\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\"}", "index 1"},
 	{"[{\"index\":0,\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\"},"
 	 "{\"index\":0,\"content\":\"a\",\"tokens\":[81],\"stop_type\":\"limit\"}]",

@@ -51,6 +51,24 @@ START_TEST(without_a_candidate_nothing_is_said)
 	}
 END_TEST
 
+START_TEST(a_night_takes_the_disk_that_the_last_one_took)
+	{
+		struct estimate_past past = {.n_prompts = 100,
+			.n_candidates = 400,
+			.n_tokens = 40000,
+			.ledger_bytes = 700000,
+			.shard_bytes = 100000};
+		ck_assert_double_eq_tol(estimate_disk(&past, 1000, 0), 8e6, 1e-6);
+		/* A budget of tokens is met before. */
+		ck_assert_double_eq_tol(estimate_disk(&past, 1000, 20000), 4e5, 1e-6);
+		/* Where the last night was ended by its budget, this one comes not much further. */
+		past.backlog = true;
+		ck_assert_double_eq_tol(estimate_disk(&past, 1000, 0), 1.2e6, 1e-6);
+		ck_assert_double_eq_tol(estimate_disk(&past, 10, 0), 8e4, 1e-6);
+		ck_assert_double_gt(estimate_disk(NULL, 10, 0), 1e5);
+	}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("estimate");
@@ -58,6 +76,7 @@ int main(void)
 	tcase_add_test(tc, a_night_is_so_many_trials);
 	tcase_add_test(tc, slots_that_nobody_tells_leave_one_bound);
 	tcase_add_test(tc, without_a_candidate_nothing_is_said);
+	tcase_add_test(tc, a_night_takes_the_disk_that_the_last_one_took);
 	suite_add_tcase(s, tc);
 	return run_suite(s);
 }

@@ -1,10 +1,10 @@
 # A night that its gate holds back, killed before each call in turn that makes something durable: the same command says no, and nothing is public.
-[ -n "$KILL_AT_LIBRARY" ] || exit 77
+[ -n "$FAULT_LIBRARY" ] || exit 77
 n=0
 while true; do
 	n=$((n + 1))
 	rm -rf out
-	LD_PRELOAD=$KILL_AT_LIBRARY KILL_AT=$n ASAN_OPTIONS=verify_asan_link_order=0 "$THRESH" run pipeline.yaml --run-id night >first 2>&1
+	LD_PRELOAD=$FAULT_LIBRARY FAULT=durable:$n:kill FAULT_ROOT=$(pwd -P)/out ASAN_OPTIONS=verify_asan_link_order=0 "$THRESH" run pipeline.yaml --run-id night >first 2>&1
 	code=$?
 	[ $code = 137 ] || break
 	"$THRESH" run pipeline.yaml --run-id night >second 2>&1
