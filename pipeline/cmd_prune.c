@@ -10,7 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static const char *const fates[] = {"pruned", "kept", "open"};
+static const char *const fates[] = {"pruned", "kept", "open", "unreadable"};
 
 static void put_int(struct json_writer *w, const char *key, int64_t value)
 {
@@ -80,18 +80,25 @@ static void print_run(const struct prune_run *r)
 	putchar('\n');
 }
 
+static size_t count(const struct prune_result *result, enum prune_fate fate)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < result->n; i++) {
+		n += result->runs[i].fate == fate;
+	}
+	return n;
+}
+
 static void print_text(const struct prune_result *result, bool dry)
 {
-	size_t n[ARRAY_LEN(fates)] = {0};
 	char size[24];
 	for (size_t i = 0; i < result->n; i++) {
-		n[result->runs[i].fate]++;
 		print_run(&result->runs[i]);
 	}
 	text_format_size((uint64_t)MAX(result->freed_bytes, 0), size);
 	printf("%s%s: %zu old runs; %zu younger and %zu open ones are left alone\n",
-		dry ? "would free about " : "freed ", size, n[PRUNE_OLD], n[PRUNE_YOUNG],
-		n[PRUNE_OPEN]);
+		dry ? "would free about " : "freed ", size, count(result, PRUNE_OLD),
+		count(result, PRUNE_YOUNG), count(result, PRUNE_OPEN));
 }
 
 static bool work(const struct definition *def, const char *keep, struct prune_options *options,
@@ -147,6 +154,7 @@ int cmd_prune(int argc, char **argv)
 		exit_code = cli_fail(&err);
 	} else if (work(&def, keep, &options, &result, &err)) {
 		json ? print_json(&result, options.dry) : print_text(&result, options.dry);
+		exit_code = count(&result, PRUNE_UNREADABLE) ? 3 : 0;
 	} else {
 		exit_code = cli_fail(&err);
 	}

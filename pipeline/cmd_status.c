@@ -59,9 +59,10 @@ int cmd_status(int argc, char **argv)
 	}
 	struct definition def;
 	struct error err = {0};
-	if (!definition_for_reading(&def, cli.args[0], &err) || !show(&def, &flags, &err)) {
-		exit_code = err.kind ? cli_fail(&err) : 0; /* no kind: the reader has gone */
-	}
+	bool shown = definition_for_reading(&def, cli.args[0], &err) && show(&def, &flags, &err);
 	definition_release(&def);
+	if (!shown) {
+		return err.kind ? cli_fail(&err) : 0; /* no kind: the reader has gone */
+	}
 	return cli_finish_stdout(exit_code);
 }

@@ -149,7 +149,7 @@ static const struct param hook_params[] = {
 	PARAM_STR("on_success", struct definition, hooks.on_success,
 		.help = "shell command after a run that ended with exit code 0 or 3"),
 	PARAM_STR("on_failure", struct definition, hooks.on_failure,
-		.help = "shell command after one that ended with 1 or 4"),
+		.help = "shell command after one that ended with 1, 2 or 4"),
 	PARAM_STR("after", struct definition, hooks.after,
 		.help = "shell command after any, behind the others"),
 	PARAM_DURATION("timeout", struct definition, hooks.timeout_ms, .def = "10m", .min = 1,

@@ -205,7 +205,7 @@ void hooks_run(const struct definition *def, const struct hook_facts *facts)
 	signals_heed(true);
 	if ((code == 0 || code == 3) && facts->run) {
 		run_hook(def, facts, "on_success", def->hooks.on_success);
-	} else if (code == 1 || code == 4) {
+	} else if (code == 1 || code == 2 || code == 4) {
 		run_hook(def, facts, "on_failure", def->hooks.on_failure);
 	}
 	run_hook(def, facts, "after", def->hooks.after);

@@ -13,7 +13,7 @@ struct hook_facts {
 };
 
 /*
- * on_success (exit codes 0 and 3, with a run) or on_failure (1 and 4), then after. To be called when the workdir is unlocked, as a hook
+ * on_success (exit codes 0 and 3, with a run) or on_failure (1, 2 and 4), then after. To be called when the workdir is unlocked, as a hook
  * may well be a thresh command. What fails is logged and changes nothing.
  */
 void hooks_run(const struct definition *def, const struct hook_facts *facts);

@@ -308,6 +308,17 @@ static bool prune_run(struct pruning *p, struct prune_run *r, struct error *err)
 		error_context(err, "run '%s'", r->id);
 }
 
+/* A damaged ledger must not keep the others from being pruned, night after night. */
+static bool leave_alone(struct prune_run *r, const struct error *err)
+{
+	if (err->kind != FAIL_DATA) {
+		return false;
+	}
+	r->fate = PRUNE_UNREADABLE;
+	log_warn("left alone", "error", err->msg, NULL);
+	return true;
+}
+
 static bool prune_all(struct pruning *p, struct error *err)
 {
 	struct prune_result *out = p->result;
@@ -321,7 +332,7 @@ static bool prune_all(struct pruning *p, struct error *err)
 	bool ok = remove_matching(p, "runs", ".tmp-", err) &&
 		remove_matching(p, ".staging", ASIDE, err);
 	for (size_t i = 0; ok && i < out->n; i++) {
-		ok = prune_run(p, &out->runs[i], err);
+		ok = prune_run(p, &out->runs[i], err) || leave_alone(&out->runs[i], err);
 	}
 	out->freed_bytes = out->leftover_bytes;
 	for (size_t i = 0; i < out->n; i++) {

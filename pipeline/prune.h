@@ -22,7 +22,7 @@ struct prune_options {
 	bool dry; /* only say what would be done; sizes are then estimates */
 };
 
-enum prune_fate { PRUNE_OLD, PRUNE_YOUNG, PRUNE_OPEN };
+enum prune_fate { PRUNE_OLD, PRUNE_YOUNG, PRUNE_OPEN, PRUNE_UNREADABLE };
 
 struct prune_run {
 	char *id; /* owns */

@@ -8,8 +8,11 @@
 #include "cli.h"
 #include "control.h"
 #include "ledger/ledger.h"
+#include "registry.h"
+#include "stage.h"
 #include "summary.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +24,13 @@
 #define DRAWN_EVERY_MS 2000
 #define LINES_EVERY_MS 30000
 #define LOOK_MS 200 /* whether the run has ended */
+
+/* A reader that has gone is no error. */
+static bool flush(struct error *err)
+{
+	return fflush(stdout) == 0 ||
+		(errno != EPIPE && error_errno(err, "could not write to standard output"));
+}
 
 /* One look at the run. */
 struct view {
@@ -169,6 +179,20 @@ static void print_engines(FILE *out, const struct json *live)
 	}
 }
 
+/* The one that has begun and is not done; NULL: none. Of neighbours that work together the first. */
+static const char *stage_under_way(struct ledger *l)
+{
+	struct arena arena = {0};
+	const char *name = NULL;
+	for (const struct stage_ops *const *s = registry_stages(); *s && !name; s++) {
+		struct ledger_stage row;
+		ledger_stage(l, (*s)->name, &arena, &row);
+		name = row.known && !row.done ? (*s)->name : NULL;
+	}
+	arena_release(&arena);
+	return name;
+}
+
 static bool print_screen(FILE *out, const struct view *v, struct error *err)
 {
 	if (v->live) {
@@ -179,7 +203,8 @@ static bool print_screen(FILE *out, const struct view *v, struct error *err)
 		print_engines(out, v->live);
 		fputc('\n', out);
 	} else if (v->pid) {
-		fprintf(out, "pid %ld, between generating and the end\n\n", v->pid);
+		const char *stage = stage_under_way(v->ledger);
+		fprintf(out, "pid %ld, %s\n\n", v->pid, stage ? stage : "between two stages");
 	}
 	return summary_print(v->ledger, out, err);
 }
@@ -289,7 +314,7 @@ static bool show(const struct status_watch *w, const struct view *v, bool fancy,
 		? (fancy ? fputs("\033[H\033[J", stdout) : 0, summary_print(v->ledger, stdout, err))
 		: fancy ? draw_screen(v, err)
 			: print_line(v, err);
-	return ok && fflush(stdout) == 0;
+	return ok && flush(err);
 }
 
 static void sleep_ms(uint64_t ms)
@@ -351,5 +376,5 @@ bool status_show(const char *ledger_path, bool json, struct error *err)
 		ok = summary_print(l, stdout, err);
 	}
 	ledger_close(l);
-	return ok && fflush(stdout) == 0;
+	return ok && flush(err);
 }

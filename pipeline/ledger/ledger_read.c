@@ -768,20 +768,12 @@ enum ledger_found ledger_get_place(struct ledger *l, int64_t candidate, struct a
 
 /* --- books --- */
 
-/* The counts of tally.sql, and those of the candidates that are pending. */
-#define TALLY                                                                                      \
-	"(SELECT * FROM tally UNION ALL SELECT 'candidate', p.source, 'pending', '', count(*), "   \
-	"sum(c.n_tokens), count(c.n_read), total(CASE WHEN c.n_read IS NOT NULL THEN p.n_ids "     \
-	"END), total(c.n_read) FROM candidate c JOIN prompt p ON p.id = c.prompt WHERE c.state = " \
-	"'pending' GROUP BY p.source)"
-
 bool ledger_counts(struct ledger *l, struct arena *arena, struct ledger_count **out, size_t *out_n,
 	struct error *err)
 {
 	sqlite3_stmt *stmt = ledger_counting_stmt(l,
 		"SELECT CASE what WHEN 'prompt' THEN 1 WHEN 'candidate' THEN 2 ELSE 3 END, what, "
-		"state, nullif(reason, ''), sum(n), sum(n_tokens) FROM " TALLY
-		" GROUP BY what, state, "
+		"state, nullif(reason, ''), sum(n), sum(n_tokens) FROM tally GROUP BY what, state, "
 		"reason HAVING sum(n) > 0"
 		" UNION ALL SELECT 4, 'score:' || verifier, CASE WHEN known THEN 'known' ELSE "
 		"'null' END, reason, n, 0 FROM tally_score WHERE n > 0"
@@ -813,8 +805,7 @@ bool ledger_prompt_tokens(
 	struct ledger *l, int64_t *out_sent, int64_t *out_read, int64_t *out_n, struct error *err)
 {
 	sqlite3_stmt *stmt = ledger_counting_stmt(l,
-		"SELECT total(sent), total(read), total(told) FROM " TALLY
-		" WHERE what = 'candidate'",
+		"SELECT total(sent), total(read), total(told) FROM tally WHERE what = 'candidate'",
 		err);
 	if (!stmt) {
 		return false;
@@ -947,7 +938,7 @@ bool ledger_sources(struct ledger *l, struct arena *arena, struct ledger_source 
 	sqlite3_stmt *stmt = ledger_counting_stmt(l,
 		"SELECT source, sum(n * (what = 'prompt')), sum(n * (what = 'candidate' AND state "
 		"<> 'failed')), sum(n * (what = 'candidate' AND state = 'accepted')), sum(n * "
-		"(what = 'selection' AND state = 'chosen')) FROM " TALLY " GROUP BY source HAVING "
+		"(what = 'selection' AND state = 'chosen')) FROM tally GROUP BY source HAVING "
 		"sum(n) > 0 ORDER BY source",
 		err);
 	if (!stmt) {

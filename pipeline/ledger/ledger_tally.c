@@ -180,16 +180,8 @@ bool tally_prompt_change(
 	return stmt && over(l, stmt, rc, err);
 }
 
-static bool is_pending(const char *state)
-{
-	return strcmp(state, "pending") == 0;
-}
-
 bool tally_candidate_in(struct ledger *l, const struct ledger_candidate *c, struct error *err)
 {
-	if (is_pending(c->state)) {
-		return true;
-	}
 	sqlite3_stmt *stmt = look_up(
 		l, "SELECT source, coalesce(n_ids, 0) FROM prompt WHERE id = ?", c->prompt, err);
 	int rc = stmt ? sqlite3_step(stmt) : SQLITE_ERROR;
@@ -216,12 +208,8 @@ bool tally_candidate_change(
 		const struct amounts a = {sqlite3_column_int64(stmt, 3),
 			sqlite3_column_int64(stmt, 4), sqlite3_column_int64(stmt, 5),
 			sqlite3_column_int64(stmt, 6)};
-		if (!is_pending(text(stmt, 1))) {
-			count(l, "candidate", text(stmt, 0), text(stmt, 1), text(stmt, 2), &a, -1);
-		}
-		if (!is_pending(state)) {
-			count(l, "candidate", text(stmt, 0), state, reason, &a, 1);
-		}
+		count(l, "candidate", text(stmt, 0), text(stmt, 1), text(stmt, 2), &a, -1);
+		count(l, "candidate", text(stmt, 0), state, reason, &a, 1);
 	}
 	return stmt && over(l, stmt, rc, err);
 }

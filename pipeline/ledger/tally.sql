@@ -1,8 +1,7 @@
 -- Counts of the ledger's rows, written in the transaction of what they count (ledger_tally.c), so that a look at a large night reads a few dozen
 -- rows and not a million. Added to version 1 of the ledger, and to those that lack them when they are opened for writing. Rows may stay with n = 0.
 
--- what: 'prompt', 'candidate' or 'selection', whose state is its outcome. Candidates that are pending are not in it: there are few at a
--- time or none is decided yet, most pass through that state, and the index below counts them.
+-- what: 'prompt', 'candidate' or 'selection', whose state is its outcome.
 -- told, sent, read: candidates whose server told what it read of their prompt, the prompt's tokens, and those read.
 CREATE TABLE tally (
 	what TEXT NOT NULL,
@@ -16,8 +15,6 @@ CREATE TABLE tally (
 	read INTEGER NOT NULL,
 	PRIMARY KEY (what, source, state, reason)
 ) STRICT, WITHOUT ROWID;
-
-CREATE INDEX candidate_pending ON candidate (prompt, n_tokens, n_read) WHERE state = 'pending';
 
 -- known: whether there is a value. between: values strictly between 0 and 1. low, high: bounds of the values; those of rows that were
 -- deleted are still in them, as long as others are left.

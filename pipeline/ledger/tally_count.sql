@@ -4,7 +4,7 @@ CREATE TEMP VIEW counted AS
 		0 AS sent, 0 AS read FROM prompt GROUP BY source, state, reason
 	UNION ALL SELECT 'candidate', p.source, c.state, coalesce(c.reason, ''), count(*), sum(c.n_tokens), count(c.n_read),
 		coalesce(sum(CASE WHEN c.n_read IS NOT NULL THEN p.n_ids END), 0), coalesce(sum(c.n_read), 0)
-		FROM candidate c JOIN prompt p ON p.id = c.prompt WHERE c.state <> 'pending' GROUP BY p.source, c.state, c.reason
+		FROM candidate c JOIN prompt p ON p.id = c.prompt GROUP BY p.source, c.state, c.reason
 	UNION ALL SELECT 'selection', p.source, s.outcome, '', count(*), sum(c.n_tokens), 0, 0, 0
 		FROM selection s JOIN candidate c ON c.id = s.candidate JOIN prompt p ON p.id = c.prompt GROUP BY p.source, s.outcome;
 CREATE TEMP VIEW counted_score AS

@@ -487,8 +487,7 @@ START_TEST(a_ledger_without_counts_is_counted_and_a_wrong_count_is_found)
 		ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
 		ck_assert_int_eq(
 			sqlite3_exec(db,
-				"DROP TABLE tally; DROP TABLE tally_score; DROP TABLE tally_pair; "
-				"DROP INDEX candidate_pending",
+				"DROP TABLE tally; DROP TABLE tally_score; DROP TABLE tally_pair",
 				NULL, NULL, NULL),
 			SQLITE_OK);
 		sqlite3_close(db);
