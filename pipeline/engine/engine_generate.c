@@ -121,10 +121,18 @@ static void build(struct call *call, struct str *out);
 static void part_done(struct call *call, const struct call_result *result);
 static void chunk_came(struct call *call, struct slice bytes);
 
+/*
+ * A stream that hides ids does not tell their logprobs, either. A candidate must be the same whoever was asked for with it, and how many a
+ * resumed run asks for together is chance: so with logprobs only a guard, which watches all candidates, is reason enough.
+ */
 static bool wants_stream(const struct part *part, const struct dialect_ops *dialect)
 {
-	return dialect != NULL && dialect->read_event != NULL && !part->in_one_piece &&
-		(part->job->guard != NULL || (part->n > 1 && !part->job->whole));
+	const struct engine_job *job = part->job;
+
+	if (dialect == NULL || dialect->read_event == NULL || part->in_one_piece)
+		return false;
+	return job->guard != NULL ||
+		(part->n > 1 && !job->whole && !(job->logprobs && dialect->stream_hides_ids));
 }
 
 static enum engine_leave may_start(struct call *call)

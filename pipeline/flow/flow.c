@@ -83,23 +83,39 @@ void flow_turn_soon(struct flow *f)
 }
 
 /*
- * What waits for its commit is what a kill makes to be asked for again. The loop stands still during a commit, so it may have a
- * part of the time and no more: a candidate is committed at once where they are rare, and with others where they are many.
+ * Two deaths, two measures. What is committed survives the process; that takes no disk, but the loop's time, of which it may have a
+ * part and no more: a candidate is committed at once where they are rare, and with others where they are many. What is synced survives
+ * the machine; a thread of the pool does that every `commit_every`, while the loop goes on.
  */
 static void commit(struct flow *f)
 {
 	struct error err = {0};
-	int64_t begun = clock_mono_ms();
+	int64_t begun = clock_mono_us();
 	if (f->failed || !ledger_dirty(f->run->ledger)) {
 		return;
 	}
 	if (!ledger_flush(f->run->ledger, &err)) {
 		flow_fail(f, &err);
 	}
-	int64_t ended = clock_mono_ms(),
-		wait_ms = MIN(
-			(ended - begun) * COMMIT_TIME_PART, (int64_t)f->run->def->ledger.commit_ms);
-	f->commit_next_ms = ended + wait_ms;
+	f->unsynced = true;
+	int64_t wait_ms = (clock_mono_us() - begun) * COMMIT_TIME_PART / 1000;
+	f->commit_next_ms = clock_mono_ms() + MIN(wait_ms, (int64_t)f->run->def->ledger.commit_ms);
+}
+
+static void sync_work(void *ctx)
+{
+	struct flow *f = ctx;
+	f->sync_err = (struct error){0};
+	(void)!ledger_sync(f->run->ledger, &f->sync_err);
+}
+
+static void sync_done(void *ctx)
+{
+	struct flow *f = ctx;
+	f->syncing = false;
+	if (f->sync_err.kind != FAIL_NONE) {
+		flow_fail(f, &f->sync_err);
+	}
 }
 
 static void commit_tick(void *ctx)
@@ -107,6 +123,11 @@ static void commit_tick(void *ctx)
 	struct flow *f = ctx;
 	f->commit_timer = loop_after(f->run->loop, f->run->def->ledger.commit_ms, commit_tick, f);
 	commit(f);
+	if (f->unsynced && !f->syncing && !f->failed) {
+		f->unsynced = false;
+		f->syncing = true;
+		loop_work(f->run->loop, sync_work, sync_done, f);
+	}
 }
 
 static void commit_now(void *ctx)
@@ -343,6 +364,10 @@ bool flow_run_phase(struct run *run, const struct stage_def *stages, size_t n,
 		return false;
 	}
 	f.n_done_before = f.stats.n_prompts - f.stats.n_prompts_left;
+	if (!ledger_set_lazy(run->ledger, true, err)) {
+		flow_order_release(&f);
+		return false;
+	}
 	f.states = xcalloc(n, sizeof(*f.states));
 	f.row = xcalloc(run->columns.n, sizeof(*f.row));
 	run->flow = &f;
@@ -365,7 +390,7 @@ bool flow_run_phase(struct run *run, const struct stage_def *stages, size_t n,
 	json_free(f.endpoints_before);
 	/* Also after a failure: what came back is kept, if the ledger lets us. */
 	struct error flush_err = {0};
-	if (!ledger_flush(run->ledger, &flush_err) && !f.failed) {
+	if (!ledger_set_lazy(run->ledger, false, &flush_err) && !f.failed) {
 		*err = flush_err;
 		return false;
 	}

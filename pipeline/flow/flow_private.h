@@ -97,6 +97,8 @@ struct flow {
 	struct flow_group *due, **due_end;
 	struct loop_timer *turn, *commit_timer, *commit_soon, *tick_timer, *drain_timer;
 	int64_t commit_next_ms; /* not before, by the monotonic clock */
+	bool unsynced, syncing; /* commits since the last sync began; one is under way */
+	struct error sync_err; /* the thread's while `syncing` */
 	unsigned n_signals; /* those that were seen */
 	uv_pipe_t *listener; /* owns: the control socket in this phase's loop */
 	struct flow_peer *peers; /* connections to it */

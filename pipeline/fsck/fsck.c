@@ -86,12 +86,24 @@ static void check_run_folder(
 	}
 }
 
+/* By `inspect --repack`, out of a run's shards: it has no ledger of its own. */
+static bool is_remade(const char *path)
+{
+	struct error err = {0};
+	struct mds_reader *r = mds_reader_open(path, &err);
+	bool remade = r && json_z(json_get(mds_reader_facts(r), "made_from"));
+	mds_reader_close(r);
+	return remade;
+}
+
 static void check_shards_folder(
 	struct fsck *f, const char *folder, const char *name, const char *path)
 {
 	AUTO_FREE char *shards = xasprintf("%s/shards/%s", f->def->workdir, name);
 	if (is_draft(name)) {
 		fsck_leftover(f, path, "left by a process that died while it wrote");
+	} else if (file_is_dir(path) && !has_ledger(f, name) && is_remade(path)) {
+		fsck_shards(f, path);
 	} else if (file_is_dir(path) && !has_ledger(f, name)) {
 		fsck_tell(f, path, "is of no run: there is no such ledger",
 			"move it away, or bring the run's folder back");

@@ -51,6 +51,8 @@ void fsck_tell(struct fsck *f, const char *path, const char *what, const char *r
 void fsck_repaired(struct fsck *f, const char *path, const char *what, const char *how);
 /* Something that a dead process has left: removed, if repairs are asked for. */
 void fsck_leftover(struct fsck *f, const char *path, const char *what);
+/* A folder of shards by itself, and against the ledger of its run if there is one. */
+void fsck_shards(struct fsck *f, const char *dir);
 /* One run: ledger, folders, record in the history. *out_published: it has shards, and is finished. */
 void fsck_run(struct fsck *f, const char *id, bool *out_published);
 

@@ -86,11 +86,10 @@ static void tell_fault(void *ctx, const struct mds_fault *fault)
 
 static bool is_named(const struct mds_reader *r, const char *name)
 {
-	static const char *const others[] = {"index.json", "manifest.yaml", "vocab.zst"};
-	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
-		if (strcmp(name, others[i]) == 0) {
-			return true;
-		}
+	/* One made out of several folders has a manifest of each. */
+	if (strcmp(name, "index.json") == 0 || strcmp(name, "vocab.zst") == 0 ||
+		strncmp(name, "manifest.", 9) == 0) {
+		return true;
 	}
 	for (size_t s = 0; s < mds_reader_n_shards(r); s++) {
 		const struct mds_read_shard *shard = mds_reader_shard(r, s);
@@ -133,28 +132,29 @@ static void check_vocab(struct checking *c)
 	vocab_free(v);
 }
 
-static void check_shards(struct checking *c)
+void fsck_shards(struct fsck *f, const char *dir)
 {
+	struct checking c = {.f = f, .path = dir};
 	struct error err = {0};
-	uint64_t before = c->f->n_faults;
-	struct mds_reader *r = mds_reader_open(c->path, &err);
+	uint64_t before = f->n_faults;
+	struct mds_reader *r = mds_reader_open(dir, &err);
 	if (!r) {
-		AUTO_FREE char *index = file_join(c->path, "index.json");
-		fsck_tell(c->f, index, err.msg, pack_again);
+		AUTO_FREE char *index = file_join(dir, "index.json");
+		fsck_tell(f, index, err.msg, pack_again);
 		return;
 	}
-	struct mds_verifier *v = mds_verifier_new(r, c->f->workers, tell_fault, c);
+	struct mds_verifier *v = mds_verifier_new(r, f->workers, tell_fault, &c);
 	for (size_t s = 0; s < mds_reader_n_shards(r); s++) {
 		mds_verifier_shard(v, s);
 	}
 	mds_verifier_free(v);
-	c->f->n_shards += mds_reader_n_shards(r);
-	check_vocab(c);
-	check_others(c, r);
+	f->n_shards += mds_reader_n_shards(r);
+	check_vocab(&c);
+	check_others(&c, r);
 	bool compared;
 	/* What is damaged differs from the ledger anyway. */
-	if (c->f->n_faults == before && !inspect_ledger(c->path, tell_fault, c, &compared, &err)) {
-		fsck_tell(c->f, c->path, err.msg, NULL);
+	if (f->n_faults == before && !inspect_ledger(dir, tell_fault, &c, &compared, &err)) {
+		fsck_tell(f, dir, err.msg, NULL);
 	}
 	mds_reader_close(r);
 }
@@ -170,8 +170,6 @@ static void check_folder(struct checking *c, const char *folder)
 	}
 	free(shards);
 	AUTO_FREE char *dir = xasprintf("%s/%s/%s", c->f->def->workdir, folder, c->id);
-	const char *ledger_path = c->path;
-	c->path = dir;
 	struct ledger_pruned pruned;
 	ledger_pruned(c->ledger, &pruned);
 	if (n && !file_is_dir(dir) && pruned.shards) {
@@ -184,9 +182,8 @@ static void check_folder(struct checking *c, const char *folder)
 		fsck_tell(c->f, dir, "is there, but the ledger recorded nothing in it",
 			"move it away");
 	} else if (n) {
-		check_shards(c);
+		fsck_shards(c->f, dir);
 	}
-	c->path = ledger_path;
 }
 
 /* --- its record --- */

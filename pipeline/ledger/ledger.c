@@ -13,6 +13,7 @@
 #include "ledger/schema.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,6 +26,9 @@
 bool ledger_db_error(struct ledger *l, struct error *err)
 {
 	int code = sqlite3_errcode(l->db);
+	if (code == SQLITE_NOMEM) {
+		oom();
+	}
 	tally_doubt(l);
 	/*
 	 * What is in the transaction may lack a row, or SQLite has taken it back as a whole: later rows would rest on what is not
@@ -105,6 +109,34 @@ bool ledger_flush(struct ledger *l, struct error *err)
 	return true;
 }
 
+bool ledger_sync(const struct ledger *l, struct error *err)
+{
+	return fdatasync(l->wal_fd) == 0 ||
+		error_errno(err, "could not flush ledger '%s'", l->path);
+}
+
+/* The WAL stays the same file as long as the connection is open. SQLite has no lock on it that closing another descriptor would drop. */
+static bool open_wal(struct ledger *l, struct error *err)
+{
+	AUTO_FREE char *path = xasprintf("%s-wal", l->path);
+	l->wal_fd = open(path, O_RDONLY | O_CLOEXEC);
+	return l->wal_fd >= 0 || error_errno(err, "could not open '%s'", path);
+}
+
+bool ledger_set_lazy(struct ledger *l, bool lazy, struct error *err)
+{
+	if (!ledger_flush(l, err)) {
+		return false;
+	}
+	if (lazy) {
+		return open_wal(l, err) && exec(l, "PRAGMA synchronous = NORMAL", err);
+	}
+	bool ok = exec(l, "PRAGMA synchronous = FULL", err) && ledger_sync(l, err);
+	close(l->wal_fd);
+	l->wal_fd = -1;
+	return ok;
+}
+
 void ledger_rollback(struct ledger *l)
 {
 	if (l->in_transaction) {
@@ -151,6 +183,9 @@ void ledger_bind_dict(sqlite3_stmt *stmt, int i, int64_t dict)
 const char *ledger_column_z(sqlite3_stmt *stmt, int i, struct arena *arena)
 {
 	const void *text = sqlite3_column_text(stmt, i);
+	if (!text && sqlite3_column_type(stmt, i) != SQLITE_NULL) {
+		oom();
+	}
 	return text ? arena_memdup0(arena, text, (size_t)sqlite3_column_bytes(stmt, i)) : NULL;
 }
 
@@ -301,6 +336,7 @@ struct ledger *ledger_open(const char *path, enum ledger_mode mode, struct error
 	struct ledger *l = xcalloc(1, sizeof(*l));
 	l->path = xstrdup(path);
 	l->commit_rows = COMMIT_ROWS;
+	l->wal_fd = -1;
 	l->read_only = mode == LEDGER_READ;
 	body_codec_init(&l->codec);
 	if (mode == LEDGER_CREATE && access(path, F_OK) == 0) {
@@ -346,6 +382,9 @@ void ledger_close(struct ledger *l)
 		sqlite3_finalize(l->statements[i].stmt);
 	}
 	sqlite3_close(l->db);
+	if (l->wal_fd >= 0) {
+		close(l->wal_fd);
+	}
 	body_codec_release(&l->codec);
 	tally_free(l);
 	free(l->path);

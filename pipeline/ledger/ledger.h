@@ -1,5 +1,5 @@
 /*
- * The ledger of a run (SQLite, WAL, synchronous=FULL): the only truth. schema.sql is its shape; every statement over it is in ledger.c.
+ * The ledger of a run (SQLite, WAL, synchronous=FULL but for ledger_set_lazy): the only truth. schema.sql is its shape; every statement over it is in ledger.c.
  *
  * Writes are grouped: the first one opens a transaction, which is committed after `commit_rows` rows or when the caller, whose
  * loop has the timer, calls ledger_flush. Order is kept, so whatever is durable has everything it rests on durable too; what a crash can
@@ -31,6 +31,14 @@ MUST_CHECK struct ledger *ledger_open(const char *path, enum ledger_mode mode, s
 void ledger_close(struct ledger *l);
 void ledger_set_commit_rows(struct ledger *l, unsigned rows);
 MUST_CHECK bool ledger_flush(struct ledger *l, struct error *err);
+/*
+ * Commits that are written and not yet synced: from then on they survive the death of the process, which costs nothing, and that of the
+ * machine once ledger_sync was done after them. Order is kept all the same. For a loop that must not wait for a disk; false syncs all
+ * there is and goes back. Commits what is pending.
+ */
+MUST_CHECK bool ledger_set_lazy(struct ledger *l, bool lazy, struct error *err);
+/* Of a lazy ledger: what was committed before the call is durable when it returns. Any thread, one at a time. */
+MUST_CHECK bool ledger_sync(const struct ledger *l, struct error *err);
 /* Takes back what is not committed: a batch stage that failed leaves nothing half done. */
 void ledger_rollback(struct ledger *l);
 /* True when uncommitted rows wait for ledger_flush. */

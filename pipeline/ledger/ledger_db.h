@@ -18,6 +18,7 @@ struct ledger {
 	bool in_transaction;
 	bool broken; /* a statement has failed in a transaction: nothing more may be written */
 	unsigned dirty_rows, commit_rows;
+	int wal_fd; /* of the WAL, while commits are not synced by SQLite; -1 */
 	/* Prepared once; found by the address of the SQL literal. */
 	struct {
 		const char *sql;

@@ -58,6 +58,18 @@ static bool column_ids(struct ledger *l, sqlite3_stmt *stmt, int i_frame, int i_
 
 /* --- facts --- */
 
+/*
+ * For reads that have no way to tell of a failure: what memory was lacking for must not pass for what is not there.
+ */
+static bool next_row(sqlite3_stmt *stmt)
+{
+	int rc = sqlite3_step(stmt);
+	if (rc == SQLITE_NOMEM) {
+		oom();
+	}
+	return rc == SQLITE_ROW;
+}
+
 const char *ledger_meta(struct ledger *l, const char *key, struct arena *arena)
 {
 	struct error ignored;
@@ -66,8 +78,7 @@ const char *ledger_meta(struct ledger *l, const char *key, struct arena *arena)
 		return NULL;
 	}
 	ledger_bind_z(stmt, 1, key);
-	const char *value = sqlite3_step(stmt) == SQLITE_ROW ? ledger_column_z(stmt, 0, arena)
-							     : NULL;
+	const char *value = next_row(stmt) ? ledger_column_z(stmt, 0, arena) : NULL;
 	sqlite3_reset(stmt);
 	return value;
 }
@@ -83,8 +94,7 @@ const char *ledger_fingerprint(
 	}
 	ledger_bind_z(stmt, 1, stage);
 	ledger_bind_z(stmt, 2, path);
-	const char *value = sqlite3_step(stmt) == SQLITE_ROW ? ledger_column_z(stmt, 0, arena)
-							     : NULL;
+	const char *value = next_row(stmt) ? ledger_column_z(stmt, 0, arena) : NULL;
 	sqlite3_reset(stmt);
 	return value;
 }
@@ -99,7 +109,7 @@ void ledger_each_fingerprint(struct ledger *l, const char *stage,
 		return;
 	}
 	ledger_bind_z(stmt, 1, stage);
-	while (sqlite3_step(stmt) == SQLITE_ROW) {
+	while (next_row(stmt)) {
 		visit(ctx, (const char *)sqlite3_column_text(stmt, 0),
 			(const char *)sqlite3_column_text(stmt, 1));
 	}
@@ -116,7 +126,7 @@ void ledger_stage(struct ledger *l, const char *name, struct arena *arena, struc
 		return;
 	}
 	ledger_bind_z(stmt, 1, name);
-	if (sqlite3_step(stmt) == SQLITE_ROW) {
+	if (next_row(stmt)) {
 		*out = (struct ledger_stage){true, sqlite3_column_int(stmt, 0),
 			sqlite3_column_int64(stmt, 1), ledger_column_z(stmt, 2, arena)};
 	}
