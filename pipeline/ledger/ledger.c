@@ -182,11 +182,15 @@ void ledger_bind_dict(sqlite3_stmt *stmt, int i, int64_t dict)
 
 const char *ledger_column_z(sqlite3_stmt *stmt, int i, struct arena *arena)
 {
+	/* Asked first: a text for which there was no memory becomes NULL. */
+	if (sqlite3_column_type(stmt, i) == SQLITE_NULL) {
+		return NULL;
+	}
 	const void *text = sqlite3_column_text(stmt, i);
-	if (!text && sqlite3_column_type(stmt, i) != SQLITE_NULL) {
+	if (!text) {
 		oom();
 	}
-	return text ? arena_memdup0(arena, text, (size_t)sqlite3_column_bytes(stmt, i)) : NULL;
+	return arena_memdup0(arena, text, (size_t)sqlite3_column_bytes(stmt, i));
 }
 
 /* --- opening --- */
