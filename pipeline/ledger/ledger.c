@@ -173,6 +173,14 @@ void ledger_bind_z(sqlite3_stmt *stmt, int i, const char *z)
 	sqlite3_bind_text(stmt, i, z, -1, SQLITE_STATIC); /* NULL binds NULL */
 }
 
+/* A copy; one that is not made would be NULL, and most columns may be. */
+static void bind_bytes(sqlite3_stmt *stmt, int i, const void *bytes, size_t len)
+{
+	if (sqlite3_bind_blob64(stmt, i, bytes, len, SQLITE_TRANSIENT) == SQLITE_NOMEM) {
+		oom();
+	}
+}
+
 void ledger_bind_dict(sqlite3_stmt *stmt, int i, int64_t dict)
 {
 	if (dict) {
@@ -521,7 +529,7 @@ static bool bind_body(struct ledger *l, sqlite3_stmt *stmt, int i_frame, int i_d
 		}
 	}
 	int64_t dict = body_pack(&l->codec, kind, raw);
-	sqlite3_bind_blob64(stmt, i_frame, l->codec.out.data, l->codec.out.len, SQLITE_TRANSIENT);
+	bind_bytes(stmt, i_frame, l->codec.out.data, l->codec.out.len);
 	ledger_bind_dict(stmt, i_dict, dict);
 	return true;
 }
@@ -611,7 +619,7 @@ static bool add_body(struct ledger *l, const struct ledger_candidate *c, struct 
 		str_reset(&l->codec.out);
 		half_encode(c->logprobs, c->n_ids, &l->codec.raw);
 		zip_compress(&l->codec.zip, l->codec.raw.data, l->codec.raw.len, 3, &l->codec.out);
-		sqlite3_bind_blob64(stmt, 6, l->codec.out.data, l->codec.out.len, SQLITE_TRANSIENT);
+		bind_bytes(stmt, 6, l->codec.out.data, l->codec.out.len);
 	}
 	return ledger_step(l, stmt, err);
 }
@@ -658,7 +666,12 @@ bool ledger_add_candidate(struct ledger *l, const struct ledger_candidate *c, st
 		l->dirty_rows++;
 		return true;
 	}
-	return add_body(l, c, err);
+	if (!add_body(l, c, err)) {
+		l->broken =
+			true; /* whatever the reason: the candidate must not be committed alone */
+		return false;
+	}
+	return true;
 }
 
 bool ledger_add_score(

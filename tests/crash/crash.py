@@ -253,7 +253,7 @@ def run_random(temp, options):
 FILE_FAULTS = ['file:{}:kill', 'write:{}:torn', 'write:{}:short', 'write:{}:EINTR', 'write:{}+:ENOSPC', 'write:{}:ENOSPC', 'write:{}:EIO', 'fsync:{}:EIO',
                'fsync:{}+:ENOSPC', 'rename:{}:EIO', 'open:{}:EMFILE', 'open:{}+:ENOSPC', 'ftruncate:{}:EIO', 'unlink:{}:EACCES', 'mkdir:{}:ENOSPC']
 HTTP_FAULTS = ['http:{}:kill', 'connect:{}:ECONNREFUSED', 'send:{}:ECONNRESET', 'send:{}:short', 'recv:{}:ECONNRESET', 'recv:{}:short', 'recv:{}:EINTR']
-MALLOC_POINTS = 2000  # of 20,000 in a night; most are in places that ten others are in
+MALLOC_POINTS = 2000  # of 40,000 in a night; most are in places that ten others are in
 MALLOC_FAULTS = ['malloc:{}:ENOMEM']
 
 
@@ -291,8 +291,9 @@ class Faults:
 
     def judge(self, fault, code, said):
         calls, _, effect = fault.split(':')
-        # Without memory the program ends in one place, by abort; libcrypto, which cannot say so everywhere, may fall over itself.
-        may_die = (-signal.SIGKILL,) if effect in ('kill', 'torn') else (-signal.SIGABRT, -signal.SIGSEGV) if calls == 'malloc' else ()
+        # Without memory the program ends in one place, by abort; libcrypto, which cannot say so everywhere, may fall over itself, and
+        # libcurl divides by the size of a table that it could not make.
+        may_die = (-signal.SIGKILL,) if effect in ('kill', 'torn') else (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGFPE) if calls == 'malloc' else ()
         if code == 0:
             self.night.must_be(self.wanted)
             return
@@ -311,7 +312,8 @@ class Faults:
 
     def sweep(self, fault, at_most):
         """How many points were tried, of how many."""
-        points, total = self.points(fault, at_most or (MALLOC_POINTS if fault in MALLOC_FAULTS else 0))
+        few = at_most * 8 if fault in MALLOC_FAULTS else at_most
+        points, total = self.points(fault, few or (MALLOC_POINTS if fault in MALLOC_FAULTS else 0))
         n = 0
         for n, at in enumerate(points, 1):
             if not self.one(fault.format(at)):
