@@ -53,7 +53,7 @@ struct verifier_ops {
 
 	/* Exactly one of the three is set. */
 	/*
-	 * CPU work on a thread of the pool, several at a time: pure but for `scratch` (reset after each call) and `out`, whose reason is static
+	 * CPU work on a thread of the pool, several at a time, or on the loop's while it takes microseconds: pure but for `scratch` (reset after each call) and `out`, whose reason is static
 	 * and whose detail is in `scratch` (the caller copies).
 	 */
 	void (*score)(const void *state, const struct candidate *candidate, void *prepared,

@@ -45,12 +45,16 @@ struct instance {
 	const char *absent; /* the engine that it needs is not there in this phase; NULL: it is */
 };
 
+#define HAND_OVER_US 50 /* what takes longer on average is computed by the pool */
+#define MEAN_OF 16 /* candidates */
+
 struct verify_state {
 	struct run *run;
 	struct instance *instances; /* owns */
 	size_t n, n_opened;
 	struct expr_value *row;
 	struct job *jobs; /* all that are under way, for cancel */
+	double mean_us; /* that computing has taken of late */
 };
 
 struct job {
@@ -60,6 +64,7 @@ struct job {
 	size_t at, to; /* verifiers at .. to-1 are being computed */
 	struct arena scratch;
 	int64_t begun_us; /* of what is asked */
+	int64_t took_us; /* what was computed */
 	bool audited; /* the verifier `at` would not have been asked */
 	bool asking;
 	bool cancelled;
@@ -321,7 +326,7 @@ static void keep_score(struct candidate *c, size_t i, const struct score *score,
 static void compute(void *ctx)
 {
 	struct job *job = ctx;
-	int64_t before_us = clock_mono_us();
+	int64_t begun_us = clock_mono_us(), before_us = begun_us;
 	for (size_t i = job->at; i < job->to; i++) {
 		struct instance *v = &job->state->instances[i];
 		struct score score = {0};
@@ -336,6 +341,7 @@ static void compute(void *ctx)
 		/* The group's arena is the loop's; until then the details stay in the job's scratch. */
 		job->candidate->scores[i] = score;
 	}
+	job->took_us = clock_mono_us() - begun_us;
 }
 
 static void computed(void *ctx)
@@ -353,6 +359,7 @@ static void computed(void *ctx)
 	}
 	arena_reset(&job->scratch);
 	job->at = job->to;
+	job->state->mean_us += ((double)job->took_us - job->state->mean_us) / MEAN_OF;
 	advance(job);
 }
 
@@ -479,7 +486,13 @@ static void advance(struct job *job)
 		!s->instances[job->to].when) {
 		job->to++;
 	}
-	loop_work(s->run->loop, compute, computed, job);
+	/* To wake a worker takes longer than most of what it is woken for. */
+	if (s->mean_us <= HAND_OVER_US) {
+		compute(job);
+		loop_after(s->run->loop, 0, computed, job);
+	} else {
+		loop_work(s->run->loop, compute, computed, job);
+	}
 }
 
 static void submit(void *state, struct candidate *candidate)
