@@ -126,31 +126,21 @@ static void print_verifier(const struct calibration *c, const struct measured *m
 static void put_verifier(struct json_writer *w, const struct measured *m)
 {
 	json_begin_object(w);
-	json_key(w, "n");
-	json_put_uint(w, m->n);
-	json_key(w, "right");
-	json_put_uint(w, m->n_right);
-	json_key(w, "auc");
-	json_put_num(w, measured_auc(m));
-	json_key(w, "highest_f1");
-	json_put_num(w, threshold_at(best_step(m)));
+	json_member_uint(w, "n", m->n);
+	json_member_uint(w, "right", m->n_right);
+	json_member_num(w, "auc", measured_auc(m));
+	json_member_num(w, "highest_f1", threshold_at(best_step(m)));
 	json_key(w, "thresholds");
 	json_begin_array(w);
 	for (unsigned i = 1; i < STEPS; i++) {
 		struct outcome o = measured_at(m, threshold_at(i));
 		json_begin_object(w);
-		json_key(w, "threshold");
-		json_put_num(w, threshold_at(i));
-		json_key(w, "precision");
-		json_put_num(w, o.precision);
-		json_key(w, "precision_low");
-		json_put_num(w, o.precision_low);
-		json_key(w, "precision_high");
-		json_put_num(w, o.precision_high);
-		json_key(w, "recall");
-		json_put_num(w, o.recall);
-		json_key(w, "kept");
-		json_put_num(w, o.kept);
+		json_member_num(w, "threshold", threshold_at(i));
+		json_member_num(w, "precision", o.precision);
+		json_member_num(w, "precision_low", o.precision_low);
+		json_member_num(w, "precision_high", o.precision_high);
+		json_member_num(w, "recall", o.recall);
+		json_member_num(w, "kept", o.kept);
 		json_end_object(w);
 	}
 	json_end_array(w);
@@ -163,10 +153,8 @@ static void print_json(const struct calibration *c)
 	str_init(&text, STR_NO_CAP);
 	struct json_writer w = {.out = &text};
 	json_begin_object(&w);
-	json_key(&w, "label");
-	json_put_z(&w, c->label);
-	json_key(&w, "labelled");
-	json_put_uint(&w, c->measures.n_labelled);
+	json_member_z(&w, "label", c->label);
+	json_member_uint(&w, "labelled", c->measures.n_labelled);
 	json_key(&w, "verifiers");
 	json_begin_object(&w);
 	for (size_t i = 0; i < c->measures.n; i++) {

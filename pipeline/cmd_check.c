@@ -15,12 +15,9 @@ static void print_json(const struct error_list *errors)
 	json_begin_array(&w);
 	for (size_t i = 0; i < errors->n; i++) {
 		json_begin_object(&w);
-		json_key(&w, "where");
-		json_put_z(&w, errors->items[i].where);
-		json_key(&w, "message");
-		json_put_z(&w, errors->items[i].msg);
-		json_key(&w, "hint");
-		json_put_z(&w, errors->items[i].hint[0] ? errors->items[i].hint : NULL);
+		json_member_z(&w, "where", errors->items[i].where);
+		json_member_z(&w, "message", errors->items[i].msg);
+		json_member_z(&w, "hint", errors->items[i].hint[0] ? errors->items[i].hint : NULL);
 		json_end_object(&w);
 	}
 	json_end_array(&w);

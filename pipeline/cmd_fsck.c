@@ -23,8 +23,7 @@ static void put_fault(struct json_writer *w, const struct fsck_fault *fault)
 		{"remedy", fault->remedy}};
 	json_begin_object(w);
 	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
-		json_key(w, members[i].key);
-		json_put_z(w, members[i].value);
+		json_member_z(w, members[i].key, members[i].value);
 	}
 	json_end_object(w);
 }
@@ -59,8 +58,7 @@ static void print_end_json(const struct fsck *f, const struct printing *p)
 	struct json_writer w = {.out = &text};
 	json_begin_object(&w);
 	for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
-		json_key(&w, counts[i].key);
-		json_put_uint(&w, counts[i].value);
+		json_member_uint(&w, counts[i].key, counts[i].value);
 	}
 	json_key(&w, "faults");
 	json_put_raw(&w, p->faults.data, p->faults.len);

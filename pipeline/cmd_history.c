@@ -256,14 +256,10 @@ static void print_json(const struct nights *all)
 	for (size_t i = 0; i < all->n; i++) {
 		const struct night *n = &all->list[i];
 		json_begin_object(&w);
-		json_key(&w, "run");
-		json_put_z(&w, n->run);
-		json_key(&w, "number");
-		json_put_int(&w, n->number);
-		json_key(&w, "ended_ms");
-		json_put_int(&w, n->ended_ms);
-		json_key(&w, "state");
-		json_put_z(&w, n->held ? "held" : "finished");
+		json_member_z(&w, "run", n->run);
+		json_member_int(&w, "number", n->number);
+		json_member_int(&w, "ended_ms", n->ended_ms);
+		json_member_z(&w, "state", n->held ? "held" : "finished");
 		json_key(&w, "figures");
 		figures_put(&w, &n->figures);
 		json_key(&w, "summary");
@@ -313,10 +309,8 @@ static void print_bands_json(const struct history_bands *b)
 	str_init(&text, STR_NO_CAP);
 	struct json_writer w = {.out = &text};
 	json_begin_object(&w);
-	json_key(&w, "prompts");
-	json_put_int(&w, b->n_prompts);
-	json_key(&w, "not_decided");
-	json_put_int(&w, b->n_undecided);
+	json_member_int(&w, "prompts", b->n_prompts);
+	json_member_int(&w, "not_decided", b->n_undecided);
 	json_key(&w, "bands");
 	json_begin_array(&w);
 	for (size_t i = 0; i < HISTORY_BANDS; i++) {

@@ -34,7 +34,8 @@ static void print_row(const char *name, const char *summary, const struct param 
 int cmd_stages(int argc, char **argv)
 {
 	struct cli_option options[] = {{0}};
-	struct cli cli = {"stages", "[NAME]", "Lists the stages and their parameters.", options, 0, 1, NULL, NULL, 0};
+	struct cli cli = {"stages", "[NAME]", "Lists the stages and their parameters.", options, 0,
+		1, NULL, NULL, 0};
 	int exit_code;
 	if (!cli_parse(&cli, argc, argv, &exit_code)) {
 		return exit_code;
@@ -58,8 +59,11 @@ int cmd_stages(int argc, char **argv)
 int cmd_verifiers(int argc, char **argv)
 {
 	struct cli_option options[] = {{0}};
-	struct cli cli = {"verifiers", "[NAME]", "Lists the verifiers and their parameters.", options, 0, 1,
-		"Each also takes `as: NAME`, its column's name where one kind is used twice, and\n`when: SQL`, who is asked at all.", NULL, 0};
+	struct cli cli = {"verifiers", "[NAME]", "Lists the verifiers and their parameters.",
+		options, 0, 1,
+		"Each also takes `as: NAME`, its column's name where one kind is used twice, "
+		"and\n`when: SQL`, who is asked at all.",
+		NULL, 0};
 	int exit_code;
 	if (!cli_parse(&cli, argc, argv, &exit_code)) {
 		return exit_code;
@@ -84,12 +88,15 @@ int cmd_verifiers(int argc, char **argv)
 int cmd_engines(int argc, char **argv)
 {
 	struct cli_option options[] = {{0}};
-	struct cli cli = {"engines", "", "Says what may be written of an engine.", options, 0, 0, NULL, NULL, 0};
+	struct cli cli = {"engines", "", "Says what may be written of an engine.", options, 0, 0,
+		NULL, NULL, 0};
 	int exit_code;
 	if (!cli_parse(&cli, argc, argv, &exit_code)) {
 		return exit_code;
 	}
-	print_row("engines: {NAME: {...}}", "a model behind one or more servers (`url`), or one that thresh starts (`serve`)", engine_params);
+	print_row("engines: {NAME: {...}}",
+		"a model behind one or more servers (`url`), or one that thresh starts (`serve`)",
+		engine_params);
 	return cli_finish_stdout(0);
 }
 
@@ -97,8 +104,7 @@ int cmd_engines(int argc, char **argv)
 
 static void key_text(struct json_writer *w, const char *key, const char *text)
 {
-	json_key(w, key);
-	json_put_z(w, text);
+	json_member_z(w, key, text);
 }
 
 /* {"type": "object", "properties": {NAME: schema}, "required": [NAME], "additionalProperties": false} */
@@ -111,8 +117,7 @@ static void begin_one_key(struct json_writer *w, const char *name, const char *s
 	json_begin_array(w);
 	json_put_z(w, name);
 	json_end_array(w);
-	json_key(w, "additionalProperties");
-	json_put_bool(w, false);
+	json_member_bool(w, "additionalProperties", false);
 	json_key(w, "properties");
 	json_begin_object(w);
 	json_key(w, name);
@@ -131,8 +136,9 @@ static void put_verifier(struct json_writer *w, const struct verifier_ops *v)
 	str_init(&own, STR_NO_CAP);
 	struct json_writer inner = {.out = &own};
 	param_schema(v->params, &inner);
-	static const char common[] = "\"as\":{\"type\":\"string\",\"description\":\"its column's name\"},"
-				     "\"when\":{\"type\":\"string\",\"description\":\"SQL: who is asked at all\"},";
+	static const char common[] =
+		"\"as\":{\"type\":\"string\",\"description\":\"its column's name\"},"
+		"\"when\":{\"type\":\"string\",\"description\":\"SQL: who is asked at all\"},";
 	const char *at = strstr(own.data, "\"properties\":{");
 	begin_one_key(w, v->name, v->summary);
 	if (at) {
@@ -204,7 +210,9 @@ static void put_pipeline(struct json_writer *w)
 	size_t head = at ? (size_t)(at - own.data) + strlen("\"properties\":{") : 0;
 	struct str merged;
 	str_init(&merged, STR_NO_CAP);
-	str_append_z(&merged, "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"title\":\"Thresh pipeline\",");
+	str_append_z(&merged,
+		"{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"title\":\"Thresh "
+		"pipeline\",");
 	str_append(&merged, own.data + 1, head - 1);
 	struct json_writer members = {.out = &merged};
 	json_key(&members, "engines");
@@ -225,7 +233,8 @@ static void put_pipeline(struct json_writer *w)
 int cmd_schema(int argc, char **argv)
 {
 	struct cli_option options[] = {{0}};
-	struct cli cli = {"schema", "", "Prints the JSON Schema of the pipeline file, for editors.", options, 0, 0, NULL, NULL, 0};
+	struct cli cli = {"schema", "", "Prints the JSON Schema of the pipeline file, for editors.",
+		options, 0, 0, NULL, NULL, 0};
 	int exit_code;
 	if (!cli_parse(&cli, argc, argv, &exit_code)) {
 		return exit_code;

@@ -111,12 +111,9 @@ static bool check_line(struct batch *b, struct line *line, struct arena *arena)
 	} else {
 		json_put_null(&w);
 	}
-	json_key(&w, "verdict");
-	json_put_z(&w, math_outcome_name(v.outcome));
-	json_key(&w, "method");
-	json_put_z(&w, math_method_name(v.method));
-	json_key(&w, "reason");
-	json_put_z(&w, reason_of(&v));
+	json_member_z(&w, "verdict", math_outcome_name(v.outcome));
+	json_member_z(&w, "method", math_method_name(v.method));
+	json_member_z(&w, "reason", reason_of(&v));
 	json_end_object(&w);
 	str_release(&id);
 	return true;

@@ -12,25 +12,17 @@
 
 static const char *const fates[] = {"pruned", "kept", "open", "unreadable"};
 
-static void put_int(struct json_writer *w, const char *key, int64_t value)
-{
-	json_key(w, key);
-	json_put_int(w, value);
-}
-
 static void put_run(struct json_writer *w, const struct prune_run *r)
 {
 	json_begin_object(w);
-	json_key(w, "run");
-	json_put_z(w, r->id);
-	json_key(w, "fate");
-	json_put_z(w, fates[r->fate]);
+	json_member_z(w, "run", r->id);
+	json_member_z(w, "fate", fates[r->fate]);
 	if (r->fate == PRUNE_OLD) {
-		put_int(w, "texts", r->n_bodies);
-		put_int(w, "ledger_bytes_before", r->ledger_before);
-		put_int(w, "ledger_bytes_after", r->ledger_after);
-		put_int(w, "log_bytes", r->log_bytes);
-		put_int(w, "shard_bytes", r->shard_bytes);
+		json_member_int(w, "texts", r->n_bodies);
+		json_member_int(w, "ledger_bytes_before", r->ledger_before);
+		json_member_int(w, "ledger_bytes_after", r->ledger_after);
+		json_member_int(w, "log_bytes", r->log_bytes);
+		json_member_int(w, "shard_bytes", r->shard_bytes);
 	}
 	json_end_object(w);
 }
@@ -41,10 +33,9 @@ static void print_json(const struct prune_result *result, bool dry)
 	str_init(&text, STR_NO_CAP);
 	struct json_writer w = {.out = &text};
 	json_begin_object(&w);
-	json_key(&w, "dry_run");
-	json_put_bool(&w, dry);
-	put_int(&w, "freed_bytes", result->freed_bytes);
-	put_int(&w, "leftover_bytes", result->leftover_bytes);
+	json_member_bool(&w, "dry_run", dry);
+	json_member_int(&w, "freed_bytes", result->freed_bytes);
+	json_member_int(&w, "leftover_bytes", result->leftover_bytes);
 	json_key(&w, "runs");
 	json_begin_array(&w);
 	for (size_t i = 0; i < result->n; i++) {

@@ -71,8 +71,7 @@ static void put_json(struct json_writer *w, const struct ledger_cell *cell)
 		break;
 	case CELL_BLOB:
 		json_begin_object(w);
-		json_key(w, "bytes");
-		json_put_uint(w, cell->text.len);
+		json_member_uint(w, "bytes", cell->text.len);
 		json_end_object(w);
 		break;
 	}
@@ -115,9 +114,12 @@ int cmd_query(int argc, char **argv)
 		{"json", NULL, "print a JSON object a row", CLI_FLAG, &p.json},
 		{0},
 	};
-	struct cli cli = {"query", "PIPELINE SQL", "Runs one read-only SQL statement over a run's ledger.", options, 2, 2,
-		"Tables: meta fingerprint prompt candidate candidate_body score selection plan shard stage.\n"
-		"Functions: text(candidate) and ids(candidate) unpack a candidate, fields(prompt) and\nprompt_ids(prompt) a prompt.",
+	struct cli cli = {"query", "PIPELINE SQL",
+		"Runs one read-only SQL statement over a run's ledger.", options, 2, 2,
+		"Tables: meta fingerprint prompt candidate candidate_body score selection plan "
+		"shard stage.\n"
+		"Functions: text(candidate) and ids(candidate) unpack a candidate, fields(prompt) "
+		"and\nprompt_ids(prompt) a prompt.",
 		NULL, 0};
 	int exit_code;
 	if (!cli_parse(&cli, argc, argv, &exit_code)) {
@@ -128,8 +130,10 @@ int cmd_query(int argc, char **argv)
 	AUTO_FREE char *path = NULL;
 	struct ledger *l = NULL;
 	str_init(&p.line, STR_NO_CAP);
-	bool ok = definition_for_reading(&def, cli.args[0], &err) && (path = run_find_ledger(def.workdir, run_id, &err)) &&
-		  (l = ledger_open(path, LEDGER_READ, &err)) && ledger_query(l, cli.args[1], row, &p, &err);
+	bool ok = definition_for_reading(&def, cli.args[0], &err) &&
+		(path = run_find_ledger(def.workdir, run_id, &err)) &&
+		(l = ledger_open(path, LEDGER_READ, &err)) &&
+		ledger_query(l, cli.args[1], row, &p, &err);
 	exit_code = ok ? 0 : cli_fail(&err);
 	ledger_close(l);
 	str_release(&p.line);

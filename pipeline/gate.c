@@ -130,12 +130,9 @@ static bool ask_one(const char *sql, const struct gate_columns *columns,
 	put_why(&why, e, columns, row);
 	bool yes = holds(e, row, &why);
 	json_begin_object(w);
-	json_key(w, "sql");
-	json_put_z(w, sql);
-	json_key(w, "holds");
-	json_put_bool(w, yes);
-	json_key(w, "why");
-	json_put_z(w, why.data);
+	json_member_z(w, "sql", sql);
+	json_member_bool(w, "holds", yes);
+	json_member_z(w, "why", why.data);
 	json_end_object(w);
 	if (!yes) {
 		*out_all = false;
@@ -158,18 +155,15 @@ static bool ask_all(
 	gate_columns_init(&columns);
 	fill_row(n, row);
 	json_begin_object(&w);
-	json_key(&w, "previous");
-	json_put_z(&w, n->previous);
+	json_member_z(&w, "previous", n->previous);
 	json_key(&w, "conditions");
 	json_begin_array(&w);
 	for (size_t i = 0; ok && i < def->gate.n; i++) {
 		ok = ask_one(def->gate.items[i], &columns, row, &w, &all, err);
 	}
 	json_end_array(&w);
-	json_key(&w, "open");
-	json_put_bool(&w, all || run->options.no_gate);
-	json_key(&w, "overridden");
-	json_put_bool(&w, !all && run->options.no_gate);
+	json_member_bool(&w, "open", all || run->options.no_gate);
+	json_member_bool(&w, "overridden", !all && run->options.no_gate);
 	json_end_object(&w);
 	arena_release(&columns.arena);
 	*out_open = all || run->options.no_gate;

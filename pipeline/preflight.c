@@ -12,8 +12,8 @@
 #include "engine/engine.h"
 #include "engine/loop.h"
 #include "ledger/ledger.h"
-#include "run.h"
 #include "room.h"
+#include "run.h"
 #include "runner.h"
 #include "template.h"
 
@@ -538,8 +538,7 @@ int preflight(struct definition *def, const struct preflight_options *options)
 	}
 	look(&p, dir);
 	if (options->json) {
-		json_key(&p.w, "ok");
-		json_put_bool(&p.w, !p.exit_code);
+		json_member_bool(&p.w, "ok", !p.exit_code);
 		json_end_object(&p.w);
 		printf("%s\n", p.json.data);
 	}

@@ -17,38 +17,20 @@ static const char *const seeds_told[] = {"not tried",
 	"not honoured: asked for twice with one seed, another text came",
 	"perhaps ignored: another seed gave the same text"};
 
-static void put_int(struct preflight *p, const char *key, int64_t v)
-{
-	json_key(&p->w, key);
-	json_put_int(&p->w, v);
-}
-
-static void put_bool(struct preflight *p, const char *key, bool v)
-{
-	json_key(&p->w, key);
-	json_put_bool(&p->w, v);
-}
-
-static void put_z(struct preflight *p, const char *key, const char *v)
-{
-	json_key(&p->w, key);
-	json_put_z(&p->w, v);
-}
-
 static void put_engine(struct preflight *p, const char *name, const struct engine_info *info)
 {
 	json_begin_object(&p->w);
-	put_z(p, "name", name);
+	json_member_z(&p->w, "name", name);
 	if (info) {
-		put_z(p, "dialect", info->dialect);
-		put_z(p, "model", info->model);
-		put_z(p, "build", info->build);
-		put_int(p, "slots", info->n_slots);
-		put_int(p, "context", info->context);
-		put_bool(p, "ids", info->has_ids);
-		put_bool(p, "logprobs", info->has_logprobs);
-		put_bool(p, "n", info->has_n);
-		put_bool(p, "seed", info->has_seed);
+		json_member_z(&p->w, "dialect", info->dialect);
+		json_member_z(&p->w, "model", info->model);
+		json_member_z(&p->w, "build", info->build);
+		json_member_int(&p->w, "slots", info->n_slots);
+		json_member_int(&p->w, "context", info->context);
+		json_member_bool(&p->w, "ids", info->has_ids);
+		json_member_bool(&p->w, "logprobs", info->has_logprobs);
+		json_member_bool(&p->w, "n", info->has_n);
+		json_member_bool(&p->w, "seed", info->has_seed);
 	}
 	json_end_object(&p->w);
 }
@@ -83,7 +65,7 @@ void preflight_tell_engines(struct preflight *p)
 	}
 	if (p->options->json) {
 		json_end_array(&p->w);
-		put_z(p, "seeds", seeds_words[p->seeds]);
+		json_member_z(&p->w, "seeds", seeds_words[p->seeds]);
 	} else if (p->writer) {
 		printf("seeds     %s\n", seeds_told[p->seeds]);
 	}
@@ -92,8 +74,8 @@ void preflight_tell_engines(struct preflight *p)
 void preflight_tell_prompts(struct preflight *p)
 {
 	if (p->options->json) {
-		put_int(p, "prompts", p->n_prompts);
-		put_int(p, "longest_prompt", (int64_t)p->longest);
+		json_member_int(&p->w, "prompts", p->n_prompts);
+		json_member_int(&p->w, "longest_prompt", (int64_t)p->longest);
 		return;
 	}
 	printf("prompts   %" PRId64 " to draw", p->n_prompts);
@@ -111,16 +93,16 @@ static void put_trial(struct preflight *p)
 	const struct trial *t = &p->trial;
 	json_key(&p->w, "trial");
 	json_begin_object(&p->w);
-	put_bool(p, "cut", t->cut);
-	put_int(p, "prompts", t->facts.n_prompts);
-	put_int(p, "candidates", t->facts.n_candidates);
-	put_int(p, "tokens", t->facts.n_tokens);
-	put_int(p, "accepted", t->n_accepted);
-	put_int(p, "rejected", t->n_rejected);
-	put_int(p, "undecided", t->n_undecided);
-	put_int(p, "failed", t->n_failed);
-	put_int(p, "truncated", t->n_truncated);
-	put_int(p, "chosen", t->facts.n_chosen);
+	json_member_bool(&p->w, "cut", t->cut);
+	json_member_int(&p->w, "prompts", t->facts.n_prompts);
+	json_member_int(&p->w, "candidates", t->facts.n_candidates);
+	json_member_int(&p->w, "tokens", t->facts.n_tokens);
+	json_member_int(&p->w, "accepted", t->n_accepted);
+	json_member_int(&p->w, "rejected", t->n_rejected);
+	json_member_int(&p->w, "undecided", t->n_undecided);
+	json_member_int(&p->w, "failed", t->n_failed);
+	json_member_int(&p->w, "truncated", t->n_truncated);
+	json_member_int(&p->w, "chosen", t->facts.n_chosen);
 	json_end_object(&p->w);
 }
 
@@ -129,13 +111,13 @@ static void put_estimate(struct preflight *p)
 	const struct estimate *e = &p->estimate;
 	json_key(&p->w, "estimate");
 	json_begin_object(&p->w);
-	put_int(p, "candidates", (int64_t)e->candidates);
-	put_int(p, "tokens", (int64_t)e->tokens);
-	put_int(p, "ms_min", (int64_t)e->ms_min);
-	put_int(p, "ms_max", (int64_t)e->ms_max);
-	put_int(p, "ledger_bytes", (int64_t)e->ledger_bytes);
-	put_int(p, "shard_bytes", (int64_t)e->shard_bytes);
-	put_int(p, "disk_free", (int64_t)p->disk_free);
+	json_member_int(&p->w, "candidates", (int64_t)e->candidates);
+	json_member_int(&p->w, "tokens", (int64_t)e->tokens);
+	json_member_int(&p->w, "ms_min", (int64_t)e->ms_min);
+	json_member_int(&p->w, "ms_max", (int64_t)e->ms_max);
+	json_member_int(&p->w, "ledger_bytes", (int64_t)e->ledger_bytes);
+	json_member_int(&p->w, "shard_bytes", (int64_t)e->shard_bytes);
+	json_member_int(&p->w, "disk_free", (int64_t)p->disk_free);
 	json_end_object(&p->w);
 }
 

@@ -97,14 +97,10 @@ static void put_facts(
 	int64_t n_vocab = 0;
 	json_int(json_get(old, "n_vocab"), &n_vocab);
 	json_begin_object(&w);
-	json_key(&w, "layout");
-	json_put_z(&w, json_z(json_get(old, "layout")));
-	json_key(&w, "tokenizer");
-	json_put_z(&w, json_z(json_get(old, "tokenizer")));
-	json_key(&w, "n_vocab");
-	json_put_int(&w, n_vocab);
-	json_key(&w, "rows");
-	json_put_uint(&w, merge->n_samples);
+	json_member_z(&w, "layout", json_z(json_get(old, "layout")));
+	json_member_z(&w, "tokenizer", json_z(json_get(old, "tokenizer")));
+	json_member_int(&w, "n_vocab", n_vocab);
+	json_member_uint(&w, "rows", merge->n_samples);
 	json_key(&w, "runs");
 	json_begin_array(&w);
 	for (size_t i = 0; i < json_len(runs); i++) {

@@ -283,12 +283,9 @@ static bool print_json(const struct view *v, struct error *err)
 	str_init(&text, STR_NO_CAP);
 	struct json_writer w = {.out = &text};
 	json_begin_object(&w);
-	json_key(&w, "time_ms");
-	json_put_int(&w, clock_wall_ms());
-	json_key(&w, "running");
-	json_put_bool(&w, v->pid != 0);
-	json_key(&w, "pid");
-	json_put_int(&w, v->pid);
+	json_member_int(&w, "time_ms", clock_wall_ms());
+	json_member_bool(&w, "running", v->pid != 0);
+	json_member_int(&w, "pid", v->pid);
 	json_key(&w, "live");
 	if (v->live) {
 		json_put_raw(&w, v->live_text.data, v->live_text.len);

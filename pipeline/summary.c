@@ -159,14 +159,11 @@ static void put_facts(struct json_writer *w, const struct summary_facts *f)
 		{"tokens_generated", f->tokens_generated}, {"tokens_accepted", f->tokens_accepted},
 		{"tokens_chosen", f->tokens_chosen}, {"generate_ms", f->flow_ms}};
 	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
-		json_key(w, members[i].key);
-		json_put_int(w, members[i].value);
+		json_member_int(w, members[i].key, members[i].value);
 	}
 	if (f->n_told) {
-		json_key(w, "prompt_tokens_sent");
-		json_put_int(w, f->tokens_sent);
-		json_key(w, "prompt_tokens_read");
-		json_put_int(w, f->tokens_read);
+		json_member_int(w, "prompt_tokens_sent", f->tokens_sent);
+		json_member_int(w, "prompt_tokens_read", f->tokens_read);
 	}
 }
 
@@ -177,14 +174,10 @@ static void put_reasons(struct json_writer *w, const struct reading *r)
 	for (size_t i = 0; i < r->n_counts; i++) {
 		const struct ledger_count *c = &r->counts[i];
 		json_begin_object(w);
-		json_key(w, "what");
-		json_put_z(w, c->what);
-		json_key(w, "state");
-		json_put_z(w, c->state);
-		json_key(w, "reason");
-		json_put_z(w, c->reason);
-		json_key(w, "n");
-		json_put_int(w, c->n);
+		json_member_z(w, "what", c->what);
+		json_member_z(w, "state", c->state);
+		json_member_z(w, "reason", c->reason);
+		json_member_int(w, "n", c->n);
 		json_end_object(w);
 	}
 	json_end_array(w);
@@ -200,29 +193,16 @@ static const struct measured *measured_of(const struct reading *r, const char *v
 	return NULL;
 }
 
-static void put_num(struct json_writer *w, const char *key, double v)
-{
-	json_key(w, key);
-	json_put_num(w, v);
-}
-
-static void put_int(struct json_writer *w, const char *key, int64_t v)
-{
-	json_key(w, key);
-	json_put_int(w, v);
-}
-
 static void put_measured(struct json_writer *w, const char *label, const struct measured *m)
 {
 	struct outcome o = measured_at(m, DECIDED_AT);
 	json_key(w, "against");
 	json_begin_object(w);
-	json_key(w, "label");
-	json_put_z(w, label);
-	put_int(w, "n", (int64_t)m->n);
-	put_num(w, "precision", o.precision);
-	put_num(w, "recall", o.recall);
-	put_num(w, "auc", measured_auc(m));
+	json_member_z(w, "label", label);
+	json_member_int(w, "n", (int64_t)m->n);
+	json_member_num(w, "precision", o.precision);
+	json_member_num(w, "recall", o.recall);
+	json_member_num(w, "auc", measured_auc(m));
 	json_end_object(w);
 }
 
@@ -235,13 +215,12 @@ static void put_verifiers(struct json_writer *w, const struct reading *r)
 		const struct measured *m = v->is_verdict ? measured_of(r, v->name) : NULL;
 		json_key(w, v->name);
 		json_begin_object(w);
-		put_int(w, "n", v->n);
-		put_int(w, "known", v->n_known);
-		put_int(w, "audited", v->n_audit);
-		json_key(w, "mean");
-		json_put_num(w, v->n_known ? v->mean : NAN);
-		put_num(w, "ms", (double)v->us / 1000);
-		put_int(w, "tokens", v->n_tokens);
+		json_member_int(w, "n", v->n);
+		json_member_int(w, "known", v->n_known);
+		json_member_int(w, "audited", v->n_audit);
+		json_member_num(w, "mean", v->n_known ? v->mean : NAN);
+		json_member_num(w, "ms", (double)v->us / 1000);
+		json_member_int(w, "tokens", v->n_tokens);
 		if (m) {
 			put_measured(w, r->label, m);
 		}
@@ -262,8 +241,8 @@ static void put_pairs(struct json_writer *w, const struct reading *r)
 		json_put_z(w, p->a);
 		json_put_z(w, p->b);
 		json_end_array(w);
-		put_int(w, "n", p->n);
-		put_int(w, "apart", p->n_apart);
+		json_member_int(w, "n", p->n);
+		json_member_int(w, "apart", p->n_apart);
 		json_end_object(w);
 	}
 	json_end_array(w);
@@ -285,9 +264,9 @@ static void put_changes(struct json_writer *w, const struct reading *r)
 	}
 	json_key(w, "changes");
 	json_begin_object(w);
-	put_int(w, "kept", changes_of(r, "kept"));
-	put_int(w, "gone", changes_of(r, "gone"));
-	put_int(w, "new", changes_of(r, "new"));
+	json_member_int(w, "kept", changes_of(r, "kept"));
+	json_member_int(w, "gone", changes_of(r, "gone"));
+	json_member_int(w, "new", changes_of(r, "new"));
 	json_end_object(w);
 }
 
@@ -314,10 +293,8 @@ static void put_stages(struct json_writer *w, struct ledger *l, struct arena *ar
 		}
 		json_key(w, (*s)->name);
 		json_begin_object(w);
-		json_key(w, "done");
-		json_put_bool(w, row.done);
-		json_key(w, "ms");
-		json_put_int(w, row.busy_ms);
+		json_member_bool(w, "done", row.done);
+		json_member_int(w, "ms", row.busy_ms);
 		if (row.facts) {
 			json_key(w, "facts");
 			json_put_raw(w, row.facts, strlen(row.facts));
@@ -334,24 +311,18 @@ bool summary_json(struct ledger *l, struct json_writer *w, struct error *err)
 		return false;
 	}
 	json_begin_object(w);
-	json_key(w, "run");
-	json_put_z(w, ledger_meta(l, "run", &r.arena));
-	json_key(w, "state");
-	json_put_z(w, ledger_meta(l, "state", &r.arena));
+	json_member_z(w, "run", ledger_meta(l, "run", &r.arena));
+	json_member_z(w, "state", ledger_meta(l, "state", &r.arena));
 	put_facts(w, &r.facts);
 	json_key(w, "sources");
 	json_begin_object(w);
 	for (size_t i = 0; i < r.n_sources; i++) {
 		json_key(w, r.sources[i].source);
 		json_begin_object(w);
-		json_key(w, "prompts");
-		json_put_int(w, r.sources[i].n_prompts);
-		json_key(w, "candidates");
-		json_put_int(w, r.sources[i].n_candidates);
-		json_key(w, "accepted");
-		json_put_int(w, r.sources[i].n_accepted);
-		json_key(w, "chosen");
-		json_put_int(w, r.sources[i].n_chosen);
+		json_member_int(w, "prompts", r.sources[i].n_prompts);
+		json_member_int(w, "candidates", r.sources[i].n_candidates);
+		json_member_int(w, "accepted", r.sources[i].n_accepted);
+		json_member_int(w, "chosen", r.sources[i].n_chosen);
 		json_end_object(w);
 	}
 	json_end_object(w);

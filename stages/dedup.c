@@ -165,8 +165,7 @@ static bool report(struct dedup_state *s, struct error *err)
 	struct json_writer w = {.out = &text};
 	json_begin_object(&w);
 	for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
-		json_key(&w, counts[i].key);
-		json_put_int(&w, counts[i].value);
+		json_member_int(&w, counts[i].key, counts[i].value);
 	}
 	json_end_object(&w);
 	bool ok = ledger_set_stage(s->run->ledger, "dedup", false, 0, text.data, err);

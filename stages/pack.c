@@ -147,19 +147,16 @@ static void put_report(
 		{"loss_tokens", s->n_loss_tokens}, {"over_long", (uint64_t)left_out->over_long},
 		{"empty", (uint64_t)left_out->empty}};
 	json_begin_object(w);
-	json_key(w, "layout");
-	json_put_z(w, pack_layout_names[s->config->layout]);
+	json_member_z(w, "layout", pack_layout_names[s->config->layout]);
 	for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
-		json_key(w, counts[i].key);
-		json_put_uint(w, counts[i].value);
+		json_member_uint(w, counts[i].key, counts[i].value);
 	}
 	/* Neither means anything where the trainer packs. */
 	if (s->config->layout == PACK_PACKED) {
-		json_key(w, "fill");
-		json_put_num(w, pack_fill(s));
+		json_member_num(w, "fill", pack_fill(s));
 		/* Tokens that rows of one sequence each would have been filled up with. */
-		json_key(w, "padding_avoided");
-		json_put_uint(w, s->n_sequences * s->config->context - s->n_tokens);
+		json_member_uint(
+			w, "padding_avoided", s->n_sequences * s->config->context - s->n_tokens);
 	}
 	json_end_object(w);
 }

@@ -12,8 +12,7 @@
 static void put_fingerprint(void *ctx, const char *path, const char *value)
 {
 	struct json_writer *w = ctx;
-	json_key(w, path);
-	json_put_z(w, value);
+	json_member_z(w, path, value);
 }
 
 /* What the parameters of a stage, or the traits of an engine, were when the run used it. */
@@ -32,10 +31,8 @@ static void hash_definition(struct pack_state *s, char out[SHA256_HEX_BYTES])
 	str_init(&text, STR_NO_CAP);
 	struct json_writer w = {.out = &text};
 	json_begin_object(&w);
-	json_key(&w, "accept");
-	json_put_z(&w, def->accept);
-	json_key(&w, "seed");
-	json_put_uint(&w, def->seed);
+	json_member_z(&w, "accept", def->accept);
+	json_member_uint(&w, "seed", def->seed);
 	for (size_t i = 0; i < def->n_stages; i++) {
 		json_key(&w, def->stages[i].ops->name);
 		put_fingerprints(s, def->stages[i].ops->name, &w);
@@ -68,8 +65,7 @@ void pack_put_facts(struct pack_state *s, struct json_writer *w)
 		{"tokenizer", ledger_meta(l, "tokenizer", &arena)},
 		{"chat_template", s->chat_template}, {"score", s->score}, {"accept", def->accept}};
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
-		json_key(w, texts[i].key);
-		json_put_z(w, texts[i].value);
+		json_member_z(w, texts[i].key, texts[i].value);
 	}
 	const struct {
 		const char *key;
@@ -80,12 +76,10 @@ void pack_put_facts(struct pack_state *s, struct json_writer *w)
 		{"sequences", s->n_sequences}, {"tokens", s->n_tokens},
 		{"loss_tokens", s->n_loss_tokens}};
 	for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
-		json_key(w, numbers[i].key);
-		json_put_uint(w, numbers[i].value);
+		json_member_uint(w, numbers[i].key, numbers[i].value);
 	}
 	if (s->config->layout == PACK_PACKED) {
-		json_key(w, "fill");
-		json_put_num(w, pack_fill(s));
+		json_member_num(w, "fill", pack_fill(s));
 	}
 	json_end_object(w);
 	arena_release(&arena);

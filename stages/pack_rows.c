@@ -131,12 +131,9 @@ static void put_meta(struct pack_state *s, const struct ledger_candidate *c, str
 	struct json_writer w = {.out = out};
 	str_reset(out);
 	json_begin_object(&w);
-	json_key(&w, "finish");
-	json_put_z(&w, c->finish);
-	json_key(&w, "n_tokens");
-	json_put_uint(&w, c->n_tokens);
-	json_key(&w, "run");
-	json_put_z(&w, s->run->id);
+	json_member_z(&w, "finish", c->finish);
+	json_member_uint(&w, "n_tokens", c->n_tokens);
+	json_member_z(&w, "run", s->run->id);
 	json_key(&w, "scores");
 	json_begin_object(&w);
 	for (size_t i = 0; i < c->n_scores; i++) {
@@ -151,10 +148,8 @@ static void put_meta(struct pack_state *s, const struct ledger_candidate *c, str
 		}
 	}
 	json_end_object(&w);
-	json_key(&w, "seed");
-	json_put_uint(&w, c->seed);
-	json_key(&w, "token_source");
-	json_put_z(&w, c->token_source);
+	json_member_uint(&w, "seed", c->seed);
+	json_member_z(&w, "token_source", c->token_source);
 	json_end_object(&w);
 }
 

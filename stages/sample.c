@@ -768,22 +768,14 @@ static bool report(struct run *run, const struct source *sources, size_t n, stru
 	for (size_t i = 0; i < n; i++) {
 		json_key(&w, sources[i].name);
 		json_begin_object(&w);
-		json_key(&w, "rows");
-		json_put_uint(&w, sources[i].n_rows);
-		json_key(&w, "duplicates");
-		json_put_uint(&w, sources[i].n_duplicates);
-		json_key(&w, "settled_before");
-		json_put_uint(&w, sources[i].n_chosen[CHOICE_SETTLED]);
-		json_key(&w, "retired");
-		json_put_uint(&w, sources[i].n_chosen[CHOICE_RETIRED]);
-		json_key(&w, "outside_window");
-		json_put_uint(&w, sources[i].n_chosen[CHOICE_OUTSIDE]);
-		json_key(&w, "drawn");
-		json_put_uint(&w, sources[i].n);
-		json_key(&w, "drawn_unknown");
-		json_put_uint(&w, sources[i].n_chosen[CHOICE_UNKNOWN]);
-		json_key(&w, "drawn_again");
-		json_put_uint(&w, sources[i].n_chosen[CHOICE_RETRY]);
+		json_member_uint(&w, "rows", sources[i].n_rows);
+		json_member_uint(&w, "duplicates", sources[i].n_duplicates);
+		json_member_uint(&w, "settled_before", sources[i].n_chosen[CHOICE_SETTLED]);
+		json_member_uint(&w, "retired", sources[i].n_chosen[CHOICE_RETIRED]);
+		json_member_uint(&w, "outside_window", sources[i].n_chosen[CHOICE_OUTSIDE]);
+		json_member_uint(&w, "drawn", sources[i].n);
+		json_member_uint(&w, "drawn_unknown", sources[i].n_chosen[CHOICE_UNKNOWN]);
+		json_member_uint(&w, "drawn_again", sources[i].n_chosen[CHOICE_RETRY]);
 		json_end_object(&w);
 		log_info("source", "name", sources[i].name, "rows",
 			log_fmt("%llu", (unsigned long long)sources[i].n_rows), "duplicates",

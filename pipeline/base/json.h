@@ -73,5 +73,11 @@ void json_put_bool(struct json_writer *w, bool v);
 void json_put_null(struct json_writer *w);
 /* Verbatim JSON text. */
 void json_put_raw(struct json_writer *w, const char *json, size_t len);
+/* A key and its value. */
+void json_member_z(struct json_writer *w, const char *key, const char *z);
+void json_member_int(struct json_writer *w, const char *key, int64_t v);
+void json_member_uint(struct json_writer *w, const char *key, uint64_t v);
+void json_member_num(struct json_writer *w, const char *key, double v);
+void json_member_bool(struct json_writer *w, const char *key, bool v);
 
 #endif

@@ -156,3 +156,33 @@ void json_put_raw(struct json_writer *w, const char *json, size_t len)
 	before_value(w);
 	str_append(w->out, json, len);
 }
+
+void json_member_z(struct json_writer *w, const char *key, const char *z)
+{
+	json_key(w, key);
+	json_put_z(w, z);
+}
+
+void json_member_int(struct json_writer *w, const char *key, int64_t v)
+{
+	json_key(w, key);
+	json_put_int(w, v);
+}
+
+void json_member_uint(struct json_writer *w, const char *key, uint64_t v)
+{
+	json_key(w, key);
+	json_put_uint(w, v);
+}
+
+void json_member_num(struct json_writer *w, const char *key, double v)
+{
+	json_key(w, key);
+	json_put_num(w, v);
+}
+
+void json_member_bool(struct json_writer *w, const char *key, bool v)
+{
+	json_key(w, key);
+	json_put_bool(w, v);
+}

@@ -257,8 +257,7 @@ static void put_map(struct json_writer *w, const struct param_map *map)
 	qsort(pairs, map->n, 2 * sizeof(*pairs), compare_pairs);
 	json_begin_object(w);
 	for (size_t i = 0; i < map->n; i++) {
-		json_key(w, pairs[2 * i]);
-		json_put_z(w, pairs[2 * i + 1]);
+		json_member_z(w, pairs[2 * i], pairs[2 * i + 1]);
 	}
 	json_end_object(w);
 }

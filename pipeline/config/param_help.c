@@ -184,8 +184,7 @@ void param_help(const struct param *table, unsigned indent, struct str *out)
 
 static void put_member_z(struct json_writer *w, const char *key, const char *value)
 {
-	json_key(w, key);
-	json_put_z(w, value);
+	json_member_z(w, key, value);
 }
 
 static void put_types(struct json_writer *w, const char *const *types)
@@ -427,8 +426,7 @@ static void put_table(struct json_writer *w, const struct param *table)
 		}
 		json_end_array(w);
 	}
-	json_key(w, "additionalProperties");
-	json_put_bool(w, false);
+	json_member_bool(w, "additionalProperties", false);
 }
 
 void param_schema(const struct param *table, struct json_writer *w)

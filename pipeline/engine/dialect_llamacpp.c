@@ -73,10 +73,8 @@ static void build_tokenize(struct slice text, bool whole, bool special, struct s
 	json_begin_object(&w);
 	json_key(&w, "content");
 	json_put_str(&w, text.data, text.len);
-	json_key(&w, "add_special");
-	json_put_bool(&w, whole);
-	json_key(&w, "parse_special");
-	json_put_bool(&w, special);
+	json_member_bool(&w, "add_special", whole);
+	json_member_bool(&w, "parse_special", special);
 	json_end_object(&w);
 }
 
@@ -158,16 +156,11 @@ static uint32_t n_probs(const struct engine_job *job)
 
 static void put_sampling(struct json_writer *w, const struct engine_sampling *sampling)
 {
-	json_key(w, "temperature");
-	json_put_num(w, sampling->temperature);
-	json_key(w, "top_k");
-	json_put_uint(w, sampling->top_k);
-	json_key(w, "top_p");
-	json_put_num(w, sampling->top_p);
-	json_key(w, "min_p");
-	json_put_num(w, sampling->min_p);
-	json_key(w, "repeat_penalty");
-	json_put_num(w, sampling->repeat_penalty);
+	json_member_num(w, "temperature", sampling->temperature);
+	json_member_uint(w, "top_k", sampling->top_k);
+	json_member_num(w, "top_p", sampling->top_p);
+	json_member_num(w, "min_p", sampling->min_p);
+	json_member_num(w, "repeat_penalty", sampling->repeat_penalty);
 	dialect_put_stop(w, sampling);
 }
 
@@ -198,23 +191,16 @@ static void build_generate(const struct dialect_call *call, struct str *out)
 
 	json_begin_object(&w);
 	dialect_put_ids(&w, "prompt", job->prompt_ids, job->n_prompt_ids);
-	json_key(&w, "n_predict");
-	json_put_uint(&w, call->max_tokens);
+	json_member_uint(&w, "n_predict", call->max_tokens);
 	if (call->n > 1) {
-		json_key(&w, "n_cmpl");
-		json_put_uint(&w, call->n);
+		json_member_uint(&w, "n_cmpl", call->n);
 	}
-	json_key(&w, "seed");
-	json_put_uint(&w, seed_of(call));
+	json_member_uint(&w, "seed", seed_of(call));
 	put_sampling(&w, job->sampling);
-	json_key(&w, "return_tokens");
-	json_put_bool(&w, true);
-	json_key(&w, "n_probs");
-	json_put_uint(&w, n_probs(job));
-	json_key(&w, "cache_prompt");
-	json_put_bool(&w, true);
-	json_key(&w, "stream");
-	json_put_bool(&w, call->stream);
+	json_member_bool(&w, "return_tokens", true);
+	json_member_uint(&w, "n_probs", n_probs(job));
+	json_member_bool(&w, "cache_prompt", true);
+	json_member_bool(&w, "stream", call->stream);
 	put_fields(&w);
 	json_end_object(&w);
 }

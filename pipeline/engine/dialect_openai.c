@@ -41,21 +41,16 @@ static const struct dialect_step steps[] = {
 
 static void put_sampling(struct json_writer *w, const struct engine_sampling *sampling)
 {
-	json_key(w, "temperature");
-	json_put_num(w, sampling->temperature);
-	json_key(w, "top_p");
-	json_put_num(w, sampling->top_p);
+	json_member_num(w, "temperature", sampling->temperature);
+	json_member_num(w, "top_p", sampling->top_p);
 	if (sampling->top_k > 0) {
-		json_key(w, "top_k");
-		json_put_uint(w, sampling->top_k);
+		json_member_uint(w, "top_k", sampling->top_k);
 	}
 	if (sampling->min_p > 0) {
-		json_key(w, "min_p");
-		json_put_num(w, sampling->min_p);
+		json_member_num(w, "min_p", sampling->min_p);
 	}
 	if (sampling->repeat_penalty > 0 && sampling->repeat_penalty != 1) {
-		json_key(w, "repetition_penalty");
-		json_put_num(w, sampling->repeat_penalty);
+		json_member_num(w, "repetition_penalty", sampling->repeat_penalty);
 	}
 	dialect_put_stop(w, sampling);
 }
@@ -66,35 +61,27 @@ static void build_generate(const struct dialect_call *call, struct str *out)
 	struct json_writer w = {.out = out};
 
 	json_begin_object(&w);
-	json_key(&w, "model");
-	json_put_z(&w, call->model != NULL ? call->model : "default");
+	json_member_z(&w, "model", call->model != NULL ? call->model : "default");
 	dialect_put_messages(&w, job->messages, job->n_messages);
-	json_key(&w, "max_tokens");
-	json_put_uint(&w, call->max_tokens);
-	json_key(&w, "seed");
-	json_put_uint(&w, job->seed + call->first);
+	json_member_uint(&w, "max_tokens", call->max_tokens);
+	json_member_uint(&w, "seed", job->seed + call->first);
 	put_sampling(&w, job->sampling);
 	if (call->n > 1) {
-		json_key(&w, "n");
-		json_put_uint(&w, call->n);
+		json_member_uint(&w, "n", call->n);
 	}
 	/*
 	 * Logprobs of all tokens are worth nothing without ids; a judge wants the alternatives of the first. With several
 	 * choices they also count each one's tokens, which `usage` does not (llama.cpp states those of one choice there).
 	 */
 	if (job->top_logprobs > 0 || call->n > 1) {
-		json_key(&w, "logprobs");
-		json_put_bool(&w, true);
-		json_key(&w, "top_logprobs");
-		json_put_uint(&w, MAX(job->top_logprobs, 1));
+		json_member_bool(&w, "logprobs", true);
+		json_member_uint(&w, "top_logprobs", MAX(job->top_logprobs, 1));
 	}
 	if (call->stream) {
-		json_key(&w, "stream");
-		json_put_bool(&w, true);
+		json_member_bool(&w, "stream", true);
 		json_key(&w, "stream_options");
 		json_begin_object(&w);
-		json_key(&w, "include_usage");
-		json_put_bool(&w, true);
+		json_member_bool(&w, "include_usage", true);
 		json_end_object(&w);
 	}
 	json_end_object(&w);

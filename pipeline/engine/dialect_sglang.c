@@ -34,8 +34,7 @@ static void build_template(const struct engine_message *messages, size_t n, stru
 	json_begin_object(&w);
 	dialect_put_messages(&w, messages, n);
 	/* The template writes the beginning itself. */
-	json_key(&w, "add_special_tokens");
-	json_put_bool(&w, false);
+	json_member_bool(&w, "add_special_tokens", false);
 	json_end_object(&w);
 }
 
@@ -65,8 +64,7 @@ static bool ask_ids(const struct dialect_facts *facts, struct str *out)
 	dialect_put_ids(&w, "input_ids", facts->probe_ids, facts->n_probe_ids);
 	json_key(&w, "sampling_params");
 	json_begin_object(&w);
-	json_key(&w, "max_new_tokens");
-	json_put_uint(&w, 1);
+	json_member_uint(&w, "max_new_tokens", 1);
 	json_end_object(&w);
 	json_end_object(&w);
 	return true;
@@ -111,22 +109,16 @@ static void put_sampling(struct json_writer *w, const struct dialect_call *call)
 
 	json_key(w, "sampling_params");
 	json_begin_object(w);
-	json_key(w, "max_new_tokens");
-	json_put_uint(w, call->max_tokens);
-	json_key(w, "temperature");
-	json_put_num(w, sampling->temperature);
-	json_key(w, "top_k");
-	json_put_int(w, sampling->top_k > 0 ? (int64_t)sampling->top_k : -1);
-	json_key(w, "top_p");
-	json_put_num(w, sampling->top_p);
-	json_key(w, "min_p");
-	json_put_num(w, sampling->min_p);
-	json_key(w, "repetition_penalty");
-	json_put_num(w, sampling->repeat_penalty > 0 ? sampling->repeat_penalty : 1);
+	json_member_uint(w, "max_new_tokens", call->max_tokens);
+	json_member_num(w, "temperature", sampling->temperature);
+	json_member_int(w, "top_k", sampling->top_k > 0 ? (int64_t)sampling->top_k : -1);
+	json_member_num(w, "top_p", sampling->top_p);
+	json_member_num(w, "min_p", sampling->min_p);
+	json_member_num(w, "repetition_penalty",
+		sampling->repeat_penalty > 0 ? sampling->repeat_penalty : 1);
 	/* A version that does not know the field refuses the request. */
 	if (!call->facts->ignores_seeds) {
-		json_key(w, "sampling_seed");
-		json_put_uint(w, call->job->seed + call->first);
+		json_member_uint(w, "sampling_seed", call->job->seed + call->first);
 	}
 	dialect_put_stop(w, sampling);
 	json_end_object(w);
@@ -146,12 +138,10 @@ static void build_generate(const struct dialect_call *call, struct str *out)
 	dialect_put_ids(&w, "input_ids", job->prompt_ids, job->n_prompt_ids);
 	put_sampling(&w, call);
 	if (wants_logprobs(job)) {
-		json_key(&w, "return_logprob");
-		json_put_bool(&w, true);
-		json_key(&w, "top_logprobs_num");
-		json_put_uint(&w, job->top_logprobs);
-		json_key(&w, "return_text_in_logprobs");
-		json_put_bool(&w, job->top_logprobs > 0 || job->sampling->n_stop > 0);
+		json_member_bool(&w, "return_logprob", true);
+		json_member_uint(&w, "top_logprobs_num", job->top_logprobs);
+		json_member_bool(&w, "return_text_in_logprobs",
+			job->top_logprobs > 0 || job->sampling->n_stop > 0);
 	}
 	json_end_object(&w);
 }
@@ -406,8 +396,7 @@ static void build_tokenize(struct slice text, bool whole, bool special, struct s
 	json_begin_object(&w);
 	json_key(&w, "prompt");
 	json_put_str(&w, text.data, text.len);
-	json_key(&w, "add_special_tokens");
-	json_put_bool(&w, whole);
+	json_member_bool(&w, "add_special_tokens", whole);
 	json_end_object(&w);
 }
 
@@ -424,8 +413,7 @@ static void build_find_special(const uint32_t *ids, size_t n, struct str *out)
 		json_end_array(&w);
 	}
 	json_end_array(&w);
-	json_key(&w, "skip_special_tokens");
-	json_put_bool(&w, true);
+	json_member_bool(&w, "skip_special_tokens", true);
 	json_end_object(&w);
 }
 
@@ -454,8 +442,7 @@ static void build_detokenize(const uint32_t *ids, size_t n, struct str *out)
 
 	json_begin_object(&w);
 	dialect_put_ids(&w, "tokens", ids, n);
-	json_key(&w, "skip_special_tokens");
-	json_put_bool(&w, false);
+	json_member_bool(&w, "skip_special_tokens", false);
 	json_end_object(&w);
 }
 

@@ -53,10 +53,8 @@ static void build_tokenize(struct slice text, bool whole, bool special, struct s
 	json_begin_object(&w);
 	json_key(&w, "prompt");
 	json_put_str(&w, text.data, text.len);
-	json_key(&w, "add_special_tokens");
-	json_put_bool(&w, whole);
-	json_key(&w, "return_token_strs");
-	json_put_bool(&w, true);
+	json_member_bool(&w, "add_special_tokens", whole);
+	json_member_bool(&w, "return_token_strs", true);
 	json_end_object(&w);
 }
 
@@ -88,13 +86,10 @@ static bool ask_ids(const struct dialect_facts *facts, struct str *out)
 	struct json_writer w = {.out = out};
 
 	json_begin_object(&w);
-	json_key(&w, "model");
-	json_put_z(&w, facts->model != NULL ? facts->model : "default");
+	json_member_z(&w, "model", facts->model != NULL ? facts->model : "default");
 	dialect_put_ids(&w, "prompt", facts->probe_ids, facts->n_probe_ids);
-	json_key(&w, "max_tokens");
-	json_put_uint(&w, 1);
-	json_key(&w, "return_token_ids");
-	json_put_bool(&w, true);
+	json_member_uint(&w, "max_tokens", 1);
+	json_member_bool(&w, "return_token_ids", true);
 	json_end_object(&w);
 	return true;
 }
@@ -184,16 +179,12 @@ static bool prompt_too_long(const struct json *body)
 
 static void put_sampling(struct json_writer *w, const struct engine_sampling *sampling)
 {
-	json_key(w, "temperature");
-	json_put_num(w, sampling->temperature);
-	json_key(w, "top_k");
-	json_put_int(w, sampling->top_k > 0 ? (int64_t)sampling->top_k : -1);
-	json_key(w, "top_p");
-	json_put_num(w, sampling->top_p);
-	json_key(w, "min_p");
-	json_put_num(w, sampling->min_p);
-	json_key(w, "repetition_penalty");
-	json_put_num(w, sampling->repeat_penalty > 0 ? sampling->repeat_penalty : 1);
+	json_member_num(w, "temperature", sampling->temperature);
+	json_member_int(w, "top_k", sampling->top_k > 0 ? (int64_t)sampling->top_k : -1);
+	json_member_num(w, "top_p", sampling->top_p);
+	json_member_num(w, "min_p", sampling->min_p);
+	json_member_num(w, "repetition_penalty",
+		sampling->repeat_penalty > 0 ? sampling->repeat_penalty : 1);
 	dialect_put_stop(w, sampling);
 }
 
@@ -210,25 +201,18 @@ static void build_generate(const struct dialect_call *call, struct str *out)
 	struct json_writer w = {.out = out};
 
 	json_begin_object(&w);
-	json_key(&w, "model");
-	json_put_z(&w, call->model != NULL ? call->model : "default");
+	json_member_z(&w, "model", call->model != NULL ? call->model : "default");
 	dialect_put_ids(&w, "prompt", job->prompt_ids, job->n_prompt_ids);
-	json_key(&w, "max_tokens");
-	json_put_uint(&w, call->max_tokens);
-	json_key(&w, "n");
-	json_put_uint(&w, call->n);
-	json_key(&w, "seed");
-	json_put_uint(&w, job->seed + call->first);
+	json_member_uint(&w, "max_tokens", call->max_tokens);
+	json_member_uint(&w, "n", call->n);
+	json_member_uint(&w, "seed", job->seed + call->first);
 	put_sampling(&w, job->sampling);
-	json_key(&w, "return_token_ids");
-	json_put_bool(&w, true);
+	json_member_bool(&w, "return_token_ids", true);
 	if (n_logprobs(job) > 0) {
-		json_key(&w, "logprobs");
-		json_put_uint(&w, n_logprobs(job));
+		json_member_uint(&w, "logprobs", n_logprobs(job));
 	}
 	if (call->stream) {
-		json_key(&w, "stream");
-		json_put_bool(&w, true);
+		json_member_bool(&w, "stream", true);
 	}
 	json_end_object(&w);
 }
@@ -613,8 +597,7 @@ static void build_template(const struct engine_message *messages, size_t n, stru
 
 	json_begin_object(&w);
 	dialect_put_messages(&w, messages, n);
-	json_key(&w, "add_generation_prompt");
-	json_put_bool(&w, true);
+	json_member_bool(&w, "add_generation_prompt", true);
 	json_end_object(&w);
 }
 

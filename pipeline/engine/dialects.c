@@ -245,8 +245,7 @@ void dialect_put_messages(struct json_writer *w, const struct engine_message *me
 	json_begin_array(w);
 	for (size_t i = 0; i < n; i++) {
 		json_begin_object(w);
-		json_key(w, "role");
-		json_put_z(w, messages[i].role);
+		json_member_z(w, "role", messages[i].role);
 		json_key(w, "content");
 		json_put_str(w, messages[i].content.data, messages[i].content.len);
 		json_end_object(w);

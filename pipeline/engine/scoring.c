@@ -22,8 +22,7 @@
 
 static void put_model(struct json_writer *w, const struct scoring_call *call)
 {
-	json_key(w, "model");
-	json_put_z(w, call->model != NULL ? call->model : "default");
+	json_member_z(w, "model", call->model != NULL ? call->model : "default");
 }
 
 /* Contents of messages from .. to - 1, one behind the other. */
@@ -54,8 +53,7 @@ static void build_rerank(const struct scoring_call *call, struct str *out)
 	json_begin_array(&w);
 	put_contents(&w, job, job->n_messages - 1, job->n_messages, "");
 	json_end_array(&w);
-	json_key(&w, "top_n");
-	json_put_uint(&w, 1);
+	json_member_uint(&w, "top_n", 1);
 	json_end_object(&w);
 }
 
@@ -63,10 +61,8 @@ static void put_messages(struct json_writer *w, const struct engine_score_job *j
 {
 	dialect_put_messages(w, job->messages, job->n_messages);
 	/* The last turn is the candidate's, complete; a prompt for another one would be scored with it. */
-	json_key(w, "add_generation_prompt");
-	json_put_bool(w, false);
-	json_key(w, "use_activation");
-	json_put_bool(w, !job->raw);
+	json_member_bool(w, "add_generation_prompt", false);
+	json_member_bool(w, "use_activation", !job->raw);
 }
 
 static void build_pooling(const struct scoring_call *call, struct str *out)
@@ -75,8 +71,7 @@ static void build_pooling(const struct scoring_call *call, struct str *out)
 
 	json_begin_object(&w);
 	put_model(&w, call);
-	json_key(&w, "task");
-	json_put_z(&w, call->job->steps ? "token_classify" : "classify");
+	json_member_z(&w, "task", call->job->steps ? "token_classify" : "classify");
 	put_messages(&w, call->job);
 	json_end_object(&w);
 }

@@ -172,18 +172,15 @@ static double joules(struct flow *f)
 
 static void put(struct json_writer *w, const char *key, double value)
 {
-	json_key(w, key);
-	json_put_num(w, value);
+	json_member_num(w, key, value);
 }
 
 static void put_deadline(struct json_writer *w, const struct flow *f)
 {
 	char stamp[40];
 	clock_stamp(f->budget->limits.deadline_ms, stamp);
-	json_key(w, "deadline");
-	json_put_z(w, stamp);
-	json_key(w, "deadline_ms");
-	json_put_int(w, f->budget->limits.deadline_ms);
+	json_member_z(w, "deadline", stamp);
+	json_member_int(w, "deadline_ms", f->budget->limits.deadline_ms);
 }
 
 static void put_books(struct json_writer *w, struct flow *f)
@@ -193,19 +190,16 @@ static void put_books(struct json_writer *w, struct flow *f)
 		put_deadline(w, f);
 	}
 	if (b->limits.tokens) {
-		json_key(w, "tokens");
-		json_put_uint(w, b->limits.tokens);
+		json_member_uint(w, "tokens", b->limits.tokens);
 	}
 	if (f->power) {
 		put(w, "energy_wh", b->limits.energy_wh);
 		put(w, "energy_wh_used", joules(f) / 3600);
-		json_key(w, "energy_source");
-		json_put_z(w, power_source(f->power));
-		json_key(w, "energy_estimated");
-		json_put_bool(w, strcmp(power_source(f->power), "watts") == 0);
+		json_member_z(w, "energy_source", power_source(f->power));
+		json_member_bool(
+			w, "energy_estimated", strcmp(power_source(f->power), "watts") == 0);
 	}
-	json_key(w, "candidates_thrown");
-	json_put_int(w, f->books.n_thrown + (int64_t)b->n_thrown);
+	json_member_int(w, "candidates_thrown", f->books.n_thrown + (int64_t)b->n_thrown);
 	put(w, "tokens_thrown", f->books.tokens_thrown + b->tokens_thrown);
 	put(w, "slot_ms_used", f->books.busy_slot_ms);
 	put(w, "slot_ms", f->books.slot_ms);
@@ -222,8 +216,7 @@ static void write_books(struct flow *f)
 		put_books(&w, f);
 	}
 	if (f->backlog && f->reason) {
-		json_key(&w, "backlog_reason");
-		json_put_z(&w, budget_reason(f->reason));
+		json_member_z(&w, "backlog_reason", budget_reason(f->reason));
 	}
 	json_end_object(&w);
 	if (!f->failed && !ledger_set_meta(f->run->ledger, KEY, text.data, &err)) {

@@ -41,18 +41,6 @@ struct flow_peer {
 
 /* --- what is told --- */
 
-static void put_int(struct json_writer *w, const char *key, int64_t value)
-{
-	json_key(w, key);
-	json_put_int(w, value);
-}
-
-static void put_bool(struct json_writer *w, const char *key, bool value)
-{
-	json_key(w, key);
-	json_put_bool(w, value);
-}
-
 static void put_endpoints(struct json_writer *w, const struct engine *engine)
 {
 	struct engine_endpoint_stats s;
@@ -60,12 +48,11 @@ static void put_endpoints(struct json_writer *w, const struct engine *engine)
 	json_begin_array(w);
 	for (size_t i = 0; engine_endpoint_stats(engine, i, &s); i++) {
 		json_begin_object(w);
-		json_key(w, "url");
-		json_put_z(w, s.url);
-		put_bool(w, "up", s.up);
-		put_int(w, "in_flight", s.in_flight);
-		put_int(w, "limit", s.limit);
-		put_int(w, "errors", (int64_t)s.errors);
+		json_member_z(w, "url", s.url);
+		json_member_bool(w, "up", s.up);
+		json_member_int(w, "in_flight", s.in_flight);
+		json_member_int(w, "limit", s.limit);
+		json_member_int(w, "errors", (int64_t)s.errors);
 		json_end_object(w);
 	}
 	json_end_array(w);
@@ -81,11 +68,10 @@ static void put_engines(struct json_writer *w, const struct run *run)
 			struct engine_stats s;
 			engine_stats(engine, &s);
 			json_begin_object(w);
-			json_key(w, "name");
-			json_put_z(w, engine_name(engine));
-			put_int(w, "in_flight", s.in_flight);
-			put_int(w, "waiting", s.waiting);
-			put_int(w, "restarts", s.restarts);
+			json_member_z(w, "name", engine_name(engine));
+			json_member_int(w, "in_flight", s.in_flight);
+			json_member_int(w, "waiting", s.waiting);
+			json_member_int(w, "restarts", s.restarts);
 			put_endpoints(w, engine);
 			json_end_object(w);
 		}
@@ -106,25 +92,23 @@ static void put_stages(struct json_writer *w, const struct flow *f)
 static void put_state(struct json_writer *w, struct flow *f)
 {
 	const struct flow_stats *s = &f->stats;
-	json_key(w, "run");
-	json_put_z(w, f->run->id);
-	put_int(w, "pid", getpid());
+	json_member_z(w, "run", f->run->id);
+	json_member_int(w, "pid", getpid());
 	put_stages(w, f);
-	put_bool(w, "ready", f->n_opened == f->n_stages);
-	put_bool(w, "paused", f->night->paused);
-	put_bool(w, "draining", f->night->draining);
-	put_bool(w, "stopping", f->stopping);
-	put_int(w, "prompts", s->n_prompts);
-	put_int(w, "prompts_left", s->n_prompts_left);
-	put_int(w, "candidates", s->n_candidates);
-	put_int(w, "accepted", s->n_accepted);
-	put_int(w, "failed", s->n_failed);
-	put_int(w, "tokens", s->n_tokens);
-	json_key(w, "tokens_per_s");
-	json_put_num(w, s->tokens_per_s);
-	put_int(w, "in_flight", s->in_flight);
-	put_int(w, "waiting", s->waiting);
-	put_int(w, "verifying", (int64_t)f->n_consumed);
+	json_member_bool(w, "ready", f->n_opened == f->n_stages);
+	json_member_bool(w, "paused", f->night->paused);
+	json_member_bool(w, "draining", f->night->draining);
+	json_member_bool(w, "stopping", f->stopping);
+	json_member_int(w, "prompts", s->n_prompts);
+	json_member_int(w, "prompts_left", s->n_prompts_left);
+	json_member_int(w, "candidates", s->n_candidates);
+	json_member_int(w, "accepted", s->n_accepted);
+	json_member_int(w, "failed", s->n_failed);
+	json_member_int(w, "tokens", s->n_tokens);
+	json_member_num(w, "tokens_per_s", s->tokens_per_s);
+	json_member_int(w, "in_flight", s->in_flight);
+	json_member_int(w, "waiting", s->waiting);
+	json_member_int(w, "verifying", (int64_t)f->n_consumed);
 	json_key(w, "eta_ms");
 	if (s->eta_ms >= 0 && !f->night->paused) {
 		json_put_int(w, s->eta_ms);
@@ -132,7 +116,7 @@ static void put_state(struct json_writer *w, struct flow *f)
 		json_put_null(w);
 	}
 	if (f->run->deadline_ms) {
-		put_int(w, "deadline_ms", f->run->deadline_ms);
+		json_member_int(w, "deadline_ms", f->run->deadline_ms);
 	}
 	put_engines(w, f->run);
 }
@@ -141,10 +125,9 @@ static void put_answer(struct flow *f, struct str *out, const char *error)
 {
 	struct json_writer w = {.out = out};
 	json_begin_object(&w);
-	put_bool(&w, "ok", !error);
+	json_member_bool(&w, "ok", !error);
 	if (error) {
-		json_key(&w, "error");
-		json_put_z(&w, error);
+		json_member_z(&w, "error", error);
 	} else {
 		put_state(&w, f);
 	}

@@ -42,22 +42,18 @@ static void put_sum(
 	struct json_writer *w, const struct json *before, const char *name, uint64_t now)
 {
 	int64_t n = 0;
-	json_key(w, name);
-	json_put_uint(w, now + (json_int(json_get(before, name), &n) && n > 0 ? (uint64_t)n : 0));
+	json_member_uint(
+		w, name, now + (json_int(json_get(before, name), &n) && n > 0 ? (uint64_t)n : 0));
 }
 
 static void put_endpoint(
 	struct json_writer *w, const struct json *before, const struct engine_endpoint_stats *s)
 {
 	json_begin_object(w);
-	json_key(w, "url");
-	json_put_z(w, s->url);
-	json_key(w, "dialect");
-	json_put_z(w, s->dialect);
-	json_key(w, "up");
-	json_put_bool(w, s->up);
-	json_key(w, "limit");
-	json_put_uint(w, s->limit);
+	json_member_z(w, "url", s->url);
+	json_member_z(w, "dialect", s->dialect);
+	json_member_bool(w, "up", s->up);
+	json_member_uint(w, "limit", s->limit);
 	put_sum(w, before, "requests", s->requests);
 	put_sum(w, before, "answers", s->answers);
 	put_sum(w, before, "errors", s->errors);

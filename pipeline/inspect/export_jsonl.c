@@ -90,8 +90,7 @@ static void put_facts(struct str *out, struct walk *w, size_t k)
 	struct json_writer j = {.out = out, .need_comma = true};
 	struct walk_meta meta;
 	if (q->has_sample_ids) {
-		json_key(&j, "sample_id");
-		json_put_uint(&j, q->sample_ids[k]);
+		json_member_uint(&j, "sample_id", q->sample_ids[k]);
 	}
 	if (q->has_scores) {
 		json_key(&j, "score");
@@ -102,8 +101,7 @@ static void put_facts(struct str *out, struct walk *w, size_t k)
 	}
 	put_text(&j, "prompt_id", meta.prompt_id);
 	if (meta.candidate >= 0) {
-		json_key(&j, "candidate");
-		json_put_int(&j, meta.candidate);
+		json_member_int(&j, "candidate", meta.candidate);
 	}
 	put_text(&j, "source", meta.source);
 	put_text(&j, "model", meta.model);

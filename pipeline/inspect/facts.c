@@ -40,8 +40,7 @@ void facts_put(const struct json *facts, const struct fact_change *changes, size
 	json_begin_object(&p.w);
 	json_each(facts, put_old, &p);
 	if (run) {
-		json_key(&p.w, "made_from");
-		json_put_z(&p.w, run);
+		json_member_z(&p.w, "made_from", run);
 	}
 	for (size_t i = 0; i < n_changes; i++) {
 		if (changes[i].json) {

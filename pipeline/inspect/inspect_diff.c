@@ -483,26 +483,22 @@ static void print_comparison(struct night *a, struct night *b, const struct over
 static void put_night(struct json_writer *w, struct night *t, uint64_t repeats)
 {
 	json_begin_object(w);
-	json_key(w, "dir");
-	json_put_z(w, t->dir);
+	json_member_z(w, "dir", t->dir);
 	json_key(w, "facts");
 	json_begin_object(w);
 	for (size_t i = 0; i < N_FACTS; i++) {
-		json_key(w, fact_names[i]);
-		json_put_z(w, t->facts[i]);
+		json_member_z(w, fact_names[i], t->facts[i]);
 	}
 	json_end_object(w);
 	totals_put_json(&t->totals, w);
-	json_key(w, "bytes_per_token");
-	json_put_num(w, bytes_per_token(&t->totals));
+	json_member_num(w, "bytes_per_token", bytes_per_token(&t->totals));
 	json_key(w, "verifiers");
 	json_begin_object(w);
 	for (size_t i = 0; i < t->n_verifiers; i++) {
 		numbers_put_json(&t->verifiers[i].scores, w, t->verifiers[i].name);
 	}
 	json_end_object(w);
-	json_key(w, "repeats");
-	json_put_uint(w, repeats);
+	json_member_uint(w, "repeats", repeats);
 	json_end_object(w);
 }
 
@@ -516,8 +512,7 @@ static void put_overlap(struct json_writer *w, const char *key, const struct ove
 	json_key(w, key);
 	json_begin_object(w);
 	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
-		json_key(w, members[i].key);
-		json_put_uint(w, members[i].value);
+		json_member_uint(w, members[i].key, members[i].value);
 	}
 	json_end_object(w);
 }
@@ -541,8 +536,7 @@ static void print_comparison_json(struct night *a, struct night *b, const struct
 		}
 	}
 	json_end_array(&w);
-	json_key(&w, "tokenizers_differ");
-	json_put_bool(&w, tokenizers_differ(a, b));
+	json_member_bool(&w, "tokenizers_differ", tokenizers_differ(a, b));
 	put_overlap(&w, "same_sequences", sequences);
 	put_overlap(&w, "same_prompts", prompts);
 	json_end_object(&w);

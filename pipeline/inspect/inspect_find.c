@@ -363,17 +363,12 @@ static void put_place(struct json_writer *j, struct walk *w, size_t k)
 	char candidate[CANDIDATE_CHARS];
 	struct walk_meta meta;
 	bool has_meta = walk_meta(w, k, &meta);
-	json_key(j, "dir");
-	json_put_z(j, w->dir);
-	json_key(j, "sample");
-	json_put_uint(j, w->row);
-	json_key(j, "sequence");
-	json_put_uint(j, k + 1);
-	json_key(j, "candidate");
-	json_put_z(j, sample_candidate(&w->seqs, k, candidate));
+	json_member_z(j, "dir", w->dir);
+	json_member_uint(j, "sample", w->row);
+	json_member_uint(j, "sequence", k + 1);
+	json_member_z(j, "candidate", sample_candidate(&w->seqs, k, candidate));
 	put_slice(j, "prompt_id", has_meta ? meta.prompt_id : (struct slice){NULL, 0});
-	json_key(j, "score");
-	json_put_num(j, w->seqs.scores[k]);
+	json_member_num(j, "score", w->seqs.scores[k]);
 }
 
 static void put_meta(struct json_writer *j, struct walk *w, size_t k)

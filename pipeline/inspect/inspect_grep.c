@@ -171,16 +171,11 @@ static void print_hit(const struct grep *g, const struct hit *h)
 static void put_place(struct json_writer *j, const struct hit *h)
 {
 	char candidate[CANDIDATE_CHARS];
-	json_key(j, "sequence");
-	json_put_uint(j, h->k + 1);
-	json_key(j, "candidate");
-	json_put_z(j, sample_candidate(&h->w->seqs, h->k, candidate));
-	json_key(j, "part");
-	json_put_z(j, part_of(h));
-	json_key(j, "token");
-	json_put_uint(j, h->token);
-	json_key(j, "n_tokens");
-	json_put_uint(j, h->n_tokens);
+	json_member_uint(j, "sequence", h->k + 1);
+	json_member_z(j, "candidate", sample_candidate(&h->w->seqs, h->k, candidate));
+	json_member_z(j, "part", part_of(h));
+	json_member_uint(j, "token", h->token);
+	json_member_uint(j, "n_tokens", h->n_tokens);
 }
 
 static void print_hit_json(const struct hit *h)
@@ -189,21 +184,16 @@ static void print_hit_json(const struct hit *h)
 	str_init(&line, STR_NO_CAP);
 	struct json_writer j = {.out = &line};
 	json_begin_object(&j);
-	json_key(&j, "dir");
-	json_put_z(&j, h->w->dir);
-	json_key(&j, "sample");
-	json_put_uint(&j, h->w->row);
+	json_member_z(&j, "dir", h->w->dir);
+	json_member_uint(&j, "sample", h->w->row);
 	if (h->column) {
-		json_key(&j, "column");
-		json_put_z(&j, h->column);
+		json_member_z(&j, "column", h->column);
 	} else {
 		put_place(&j, h);
 	}
 	if (h->text.data) {
-		json_key(&j, "start");
-		json_put_uint(&j, h->start);
-		json_key(&j, "end");
-		json_put_uint(&j, h->end);
+		json_member_uint(&j, "start", h->start);
+		json_member_uint(&j, "end", h->end);
 		json_key(&j, "match");
 		json_put_str(&j, h->text.data + h->start, h->end - h->start);
 		json_key(&j, "text");

@@ -93,15 +93,12 @@ void numbers_put_json(struct numbers *list, struct json_writer *w, const char *k
 	} of[] = {{"min", 0}, {"median", 0.5}, {"p95", 0.95}, {"max", 1}};
 	json_key(w, key);
 	json_begin_object(w);
-	json_key(w, "n");
-	json_put_uint(w, list->n);
+	json_member_uint(w, "n", list->n);
 	for (size_t i = 0; list->n && i < ARRAY_LEN(of); i++) {
-		json_key(w, of[i].name);
-		json_put_num(w, numbers_quantile(list, of[i].q));
+		json_member_num(w, of[i].name, numbers_quantile(list, of[i].q));
 	}
 	if (list->n) {
-		json_key(w, "mean");
-		json_put_num(w, numbers_mean(list));
+		json_member_num(w, "mean", numbers_mean(list));
 	}
 	json_end_object(w);
 }

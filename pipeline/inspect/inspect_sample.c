@@ -144,10 +144,8 @@ static void print_json(const struct walk *w)
 	str_init(&text, STR_NO_CAP);
 	struct json_writer j = {.out = &text};
 	json_begin_object(&j);
-	json_key(&j, "sample");
-	json_put_uint(&j, w->row);
-	json_key(&j, "shard");
-	json_put_uint(&j, w->shard);
+	json_member_uint(&j, "sample", w->row);
+	json_member_uint(&j, "shard", w->shard);
 	json_key(&j, "columns");
 	json_begin_object(&j);
 	for (size_t k = 0; k < s->n_columns; k++) {

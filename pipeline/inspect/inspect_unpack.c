@@ -39,16 +39,13 @@ static void put_entry(struct json_writer *w, const struct json *entry,
 	}
 	json_key(w, "compression");
 	json_put_null(w);
-	json_key(w, "format");
-	json_put_z(w, "mds");
+	json_member_z(w, "format", "mds");
 	json_key(w, "hashes");
 	json_put_raw(w, "[\"xxh64\"]", 9);
 	json_key(w, "raw_data");
 	json_begin_object(w);
-	json_key(w, "basename");
-	json_put_z(w, name);
-	json_key(w, "bytes");
-	json_put_uint(w, shard->raw_bytes);
+	json_member_z(w, "basename", name);
+	json_member_uint(w, "bytes", shard->raw_bytes);
 	json_key(w, "hashes");
 	json_begin_object(w);
 	json_key(w, "xxh64");
@@ -56,14 +53,12 @@ static void put_entry(struct json_writer *w, const struct json *entry,
 	json_put_z(w, hex);
 	json_end_object(w);
 	json_end_object(w);
-	json_key(w, "samples");
-	json_put_uint(w, shard->n_samples);
+	json_member_uint(w, "samples", shard->n_samples);
 	str_reset(&value);
 	json_key(w, "size_limit");
 	json_dump(json_get(entry, "size_limit"), false, &value);
 	json_put_raw(w, value.len ? value.data : "null", value.len ? value.len : 4);
-	json_key(w, "version");
-	json_put_uint(w, 2);
+	json_member_uint(w, "version", 2);
 	json_key(w, "zip_data");
 	json_put_null(w);
 	json_end_object(w);
@@ -132,8 +127,7 @@ static bool unpack_all(const struct new_folder *f, const char *from, const struc
 	}
 	json_end_array(&w);
 	json_each(index, put_other, &w);
-	json_key(&w, "version");
-	json_put_uint(&w, 2);
+	json_member_uint(&w, "version", 2);
 	json_end_object(&w);
 	ok = ok && file_publish(f->temp, "index.json", text.data, text.len, err);
 	str_release(&text);

@@ -34,10 +34,8 @@ static void print_fault_json(const struct checking *c, const struct mds_fault *f
 		int64_t value;
 	} places[] = {{"frame", f->frame}, {"sample", f->sample}, {"offset", f->offset}};
 	json_begin_object(&w);
-	json_key(&w, "dir");
-	json_put_z(&w, c->dir);
-	json_key(&w, "file");
-	json_put_z(&w, f->file);
+	json_member_z(&w, "dir", c->dir);
+	json_member_z(&w, "file", f->file);
 	for (size_t i = 0; i < ARRAY_LEN(places); i++) {
 		json_key(&w, places[i].key);
 		if (places[i].value >= 0) {
@@ -46,8 +44,7 @@ static void print_fault_json(const struct checking *c, const struct mds_fault *f
 			json_put_null(&w);
 		}
 	}
-	json_key(&w, "fault");
-	json_put_z(&w, f->what);
+	json_member_z(&w, "fault", f->what);
 	json_end_object(&w);
 	puts(text.data);
 	str_release(&text);

@@ -44,10 +44,8 @@ void made_tell(const struct made *m, bool json)
 			{"tokens", m->tokens, m->tokens > 0}, {"bytes", m->bytes, true},
 			{"ms", (uint64_t)ms, true}};
 		json_begin_object(&w);
-		json_key(&w, "made");
-		json_put_z(&w, m->what);
-		json_key(&w, "path");
-		json_put_z(&w, m->path);
+		json_member_z(&w, "made", m->what);
+		json_member_z(&w, "path", m->path);
 		for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
 			json_key(&w, counts[i].key);
 			if (counts[i].known) {

@@ -88,20 +88,16 @@ void totals_put_json(struct totals *t, struct json_writer *w)
 		{"raw_bytes", t->raw_bytes}, {"zip_bytes", t->zip_bytes},
 		{"context", (uint64_t)t->context}};
 	for (size_t i = 0; i < ARRAY_LEN(members); i++) {
-		json_key(w, members[i].key);
-		json_put_uint(w, members[i].value);
+		json_member_uint(w, members[i].key, members[i].value);
 	}
-	json_key(w, "fill");
-	json_put_num(w, totals_fill(t));
+	json_member_num(w, "fill", totals_fill(t));
 	json_key(w, "sources");
 	json_begin_object(w);
 	for (size_t i = 0; i < t->n_sources; i++) {
-		json_key(w, t->sources[i].name);
-		json_put_uint(w, t->sources[i].n);
+		json_member_uint(w, t->sources[i].name, t->sources[i].n);
 	}
 	json_end_object(w);
-	json_key(w, "sequences_of_other_sources");
-	json_put_uint(w, t->n_other_sources);
+	json_member_uint(w, "sequences_of_other_sources", t->n_other_sources);
 	numbers_put_json(&t->lengths, w, "sequence_tokens");
 	numbers_put_json(&t->scores, w, "scores");
 }

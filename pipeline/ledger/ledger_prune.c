@@ -67,12 +67,9 @@ static bool note(struct ledger *l, const struct ledger_pruned *p, struct error *
 	str_init(&text, STR_NO_CAP);
 	struct json_writer w = {.out = &text};
 	json_begin_object(&w);
-	json_key(&w, "at_ms");
-	json_put_int(&w, p->at_ms);
-	json_key(&w, "bodies");
-	json_put_int(&w, p->n_bodies);
-	json_key(&w, "shards");
-	json_put_bool(&w, p->shards);
+	json_member_int(&w, "at_ms", p->at_ms);
+	json_member_int(&w, "bodies", p->n_bodies);
+	json_member_bool(&w, "shards", p->shards);
 	json_end_object(&w);
 	bool ok = ledger_set_meta(l, "pruned", text.data, err) && ledger_flush(l, err);
 	str_release(&text);

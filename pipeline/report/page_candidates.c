@@ -147,11 +147,9 @@ static void put_scores(struct json_writer *w, const struct ledger_candidate *c)
 		const struct ledger_score *s = &c->scores[i];
 		json_begin_object(w);
 		put_shown(w, "name", s->verifier);
-		json_key(w, "value");
-		json_put_num(w, s->known ? s->value : NAN);
+		json_member_num(w, "value", s->known ? s->value : NAN);
 		put_shown(w, "reason", s->reason);
-		json_key(w, "audit");
-		json_put_bool(w, s->audit);
+		json_member_bool(w, "audit", s->audit);
 		put_detail(w, s->detail);
 		json_end_object(w);
 	}
@@ -176,14 +174,12 @@ static void put_candidate(struct page *p, struct json_writer *w, const struct le
 	} numbers[] = {{"row", (int64_t)prompt->row_no}, {"tokens", c->n_tokens}, {"wave", c->wave},
 		{"seed", c->seed}, {"attempts", c->attempts}, {"ms", c->latency_ms}};
 	for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
-		json_key(w, numbers[i].key);
-		json_put_int(w, numbers[i].value);
+		json_member_int(w, numbers[i].key, numbers[i].value);
 	}
 	put_scores(w, c);
 	put_fields(w, prompt);
 	put_detail(w, c->detail);
-	json_key(w, "pruned");
-	json_put_bool(w, !c->text.data && strcmp(c->state, "failed") != 0);
+	json_member_bool(w, "pruned", !c->text.data && strcmp(c->state, "failed") != 0);
 	json_key(w, "text");
 	put_parts(w, c->text.data ? c->text : slice_z(""), &answers, HEAD_BYTES, TAIL_BYTES);
 	json_end_object(w);

@@ -435,10 +435,8 @@ void mds_value_json(const struct mds_encoding *e, struct slice value, struct jso
 			snprintf(hex + 2 * i, 3, "%02x", (unsigned char)value.data[i]);
 		}
 		json_begin_object(w);
-		json_key(w, "bytes");
-		json_put_uint(w, value.len);
-		json_key(w, "hex");
-		json_put_z(w, hex);
+		json_member_uint(w, "bytes", value.len);
+		json_member_z(w, "hex", hex);
 		json_end_object(w);
 	}
 }

@@ -46,10 +46,8 @@ static void put_columns(struct json_writer *w, const struct mds_format *f)
 		}
 	}
 	json_end_array(w);
-	json_key(w, "compression");
-	json_put_z(w, "zstd");
-	json_key(w, "format");
-	json_put_z(w, "mds");
+	json_member_z(w, "compression", "zstd");
+	json_member_z(w, "format", "mds");
 	json_key(w, "hashes");
 	json_begin_array(w);
 	json_put_z(w, "sha256");
@@ -59,10 +57,8 @@ static void put_columns(struct json_writer *w, const struct mds_format *f)
 
 static void put_tail(struct json_writer *w, const struct mds_format *f)
 {
-	json_key(w, "size_limit");
-	json_put_uint(w, mds_shard_bytes(f));
-	json_key(w, "version");
-	json_put_uint(w, 2);
+	json_member_uint(w, "size_limit", mds_shard_bytes(f));
+	json_member_uint(w, "version", 2);
 }
 
 void mds_put_config(const struct mds_format *f, struct str *out)
@@ -82,18 +78,14 @@ static void put_file(struct json_writer *w, const char *key, uint32_t no, bool z
 	hash64_hex(xxh64, hex);
 	json_key(w, key);
 	json_begin_object(w);
-	json_key(w, "basename");
-	json_put_z(w, name);
-	json_key(w, "bytes");
-	json_put_uint(w, bytes);
+	json_member_z(w, "basename", name);
+	json_member_uint(w, "bytes", bytes);
 	json_key(w, "hashes");
 	json_begin_object(w);
 	if (sha256) {
-		json_key(w, "sha256");
-		json_put_z(w, sha256);
+		json_member_z(w, "sha256", sha256);
 	}
-	json_key(w, "xxh64");
-	json_put_z(w, hex);
+	json_member_z(w, "xxh64", hex);
 	json_end_object(w);
 	json_end_object(w);
 }
@@ -104,8 +96,7 @@ void mds_end_index(struct json_writer *w, const char *thresh_json)
 		json_key(w, "thresh");
 		json_put_raw(w, thresh_json, strlen(thresh_json));
 	}
-	json_key(w, "version");
-	json_put_uint(w, 2);
+	json_member_uint(w, "version", 2);
 	json_end_object(w);
 }
 
@@ -125,8 +116,7 @@ bool mds_index_publish(const struct mds_format *format, const char *dir,
 		json_begin_object(&w);
 		put_columns(&w, format);
 		put_file(&w, "raw_data", info->no, false, info->raw_bytes, NULL, info->raw_xxh64);
-		json_key(&w, "samples");
-		json_put_uint(&w, info->n_samples);
+		json_member_uint(&w, "samples", info->n_samples);
 		put_tail(&w, format);
 		put_file(&w, "zip_data", info->no, true, info->zip_bytes, info->zip_sha256,
 			info->zip_xxh64);

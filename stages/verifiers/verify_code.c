@@ -184,14 +184,11 @@ static void answer(struct code_run *run, const char *reason, bool known, const c
 	str_init(&detail, STR_NO_CAP);
 	json_begin_object(&w);
 	if (run->prompt && run->prompt->tests.n > 1) {
-		json_key(&w, "passed");
-		json_put_uint(&w, run->outcome.n_passed);
-		json_key(&w, "tests");
-		json_put_uint(&w, run->prompt->tests.n);
+		json_member_uint(&w, "passed", run->outcome.n_passed);
+		json_member_uint(&w, "tests", run->prompt->tests.n);
 	}
 	if (text && *text) {
-		json_key(&w, "text");
-		json_put_z(&w, text);
+		json_member_z(&w, "text", text);
 	}
 	json_end_object(&w);
 	/* Times would differ from night to night, so they stay out of what is stored. */

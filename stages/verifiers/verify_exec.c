@@ -447,12 +447,9 @@ static void put_question(struct str *out, const struct exec_config *c, uint64_t 
 	const struct prompt *prompt = &candidate->group->prompt;
 	struct json_writer w = {.out = out};
 	json_begin_object(&w);
-	json_key(&w, "id");
-	json_put_uint(&w, id);
-	json_key(&w, "prompt_id");
-	json_put_z(&w, prompt->prompt_id);
-	json_key(&w, "idx");
-	json_put_uint(&w, candidate->idx);
+	json_member_uint(&w, "id", id);
+	json_member_z(&w, "prompt_id", prompt->prompt_id);
+	json_member_uint(&w, "idx", candidate->idx);
 	put_fields(&w, c, prompt->fields);
 	json_key(&w, "text");
 	json_put_str(&w, candidate->text.data, candidate->text.len);

@@ -119,10 +119,8 @@ static const char *detail(
 		json_key(&w, "pred");
 		json_put_str(&w, v->span.data, MIN(v->span.len, (size_t)DETAIL_TEXT_MAX));
 	}
-	json_key(&w, "rule");
-	json_put_z(&w, math_rule_name(v->rule));
-	json_key(&w, "method");
-	json_put_z(&w, math_method_name(v->method));
+	json_member_z(&w, "rule", math_rule_name(v->rule));
+	json_member_z(&w, "method", math_method_name(v->method));
 	json_end_object(&w);
 	const char *out = arena_memdup0(scratch, text.data, text.len);
 	str_release(&text);

@@ -192,8 +192,7 @@ static double aggregate(enum aggregate how, const double *scores, size_t n)
 
 static void put_mass(struct json_writer *w, const char *key, double mass)
 {
-	json_key(w, key);
-	json_put_num(w, mass);
+	json_member_num(w, key, mass);
 }
 
 /* {"steps":[0.9,0.4]}; with the masses of the step behind them, if it has no score. */

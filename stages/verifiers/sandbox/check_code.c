@@ -107,8 +107,7 @@ static void write_secret(struct str *out, const struct code_tests *tests, const 
 {
 	struct json_writer w = {.out = out};
 	json_begin_object(&w);
-	json_key(&w, "nonce");
-	json_put_z(&w, nonce);
+	json_member_z(&w, "nonce", nonce);
 	put(&w, "prefix", tests->prefix);
 	put(&w, "setup", tests->setup);
 	put(&w, "entry_point", tests->entry_point);
