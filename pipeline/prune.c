@@ -88,31 +88,6 @@ static bool remove_matching(
 
 /* --- shards --- */
 
-/* The facts of the index over all nights, with the runs that stay. */
-static void put_facts(
-	struct str *out, const struct json *old, const struct mds_merge *merge, const char *without)
-{
-	struct json_writer w = {.out = out};
-	const struct json *runs = json_get(old, "runs");
-	int64_t n_vocab = 0;
-	json_int(json_get(old, "n_vocab"), &n_vocab);
-	json_begin_object(&w);
-	json_member_z(&w, "layout", json_z(json_get(old, "layout")));
-	json_member_z(&w, "tokenizer", json_z(json_get(old, "tokenizer")));
-	json_member_int(&w, "n_vocab", n_vocab);
-	json_member_uint(&w, "rows", merge->n_samples);
-	json_key(&w, "runs");
-	json_begin_array(&w);
-	for (size_t i = 0; i < json_len(runs); i++) {
-		const char *name = json_z(json_at(runs, i));
-		if (name && strcmp(name, without) != 0) {
-			json_put_z(&w, name);
-		}
-	}
-	json_end_array(&w);
-	json_end_object(&w);
-}
-
 static bool merge_others(
 	struct mds_merge *merge, const struct json *runs, const char *without, struct error *err)
 {
@@ -169,7 +144,7 @@ static bool leave_index(const char *shards, const char *id, struct error *err)
 	mds_merge_init(&merge, shards);
 	str_init(&json, STR_NO_CAP);
 	bool ok = merge_others(&merge, runs, id, err);
-	put_facts(&json, facts, &merge, id);
+	mds_merge_put_facts(&merge, facts, &json);
 	ok = ok && mds_merge_publish(&merge, json.data, err);
 	str_release(&json);
 	mds_merge_release(&merge);

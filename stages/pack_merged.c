@@ -153,28 +153,6 @@ static void mark_twin(struct merging *m, size_t i)
 	}
 }
 
-static void put_merged_facts(
-	const struct merging *m, const struct mds_merge *merge, struct str *out)
-{
-	struct json_writer w = {.out = out};
-	int64_t n_vocab = 0;
-	json_int(json_get(json_get(m->own, "thresh"), "n_vocab"), &n_vocab);
-	json_begin_object(&w);
-	json_member_z(&w, "layout", fact(m->own, "layout"));
-	json_member_z(&w, "tokenizer", fact(m->own, "tokenizer"));
-	json_member_int(&w, "n_vocab", n_vocab);
-	json_member_uint(&w, "rows", merge->n_samples);
-	json_key(&w, "runs");
-	json_begin_array(&w);
-	for (size_t i = 0; i < m->n; i++) {
-		if (is_in(m, i)) {
-			json_put_z(&w, m->names[i]);
-		}
-	}
-	json_end_array(&w);
-	json_end_object(&w);
-}
-
 /* Read once more, so that one index is in memory at a time. */
 static bool write_merged(struct merging *m, struct error *err)
 {
@@ -192,7 +170,7 @@ static bool write_merged(struct merging *m, struct error *err)
 	}
 	struct str facts;
 	str_init(&facts, STR_NO_CAP);
-	put_merged_facts(m, &merge, &facts);
+	mds_merge_put_facts(&merge, json_get(m->own, "thresh"), &facts);
 	ok = ok && mds_merge_publish(&merge, facts.data, err);
 	str_release(&facts);
 	mds_merge_release(&merge);

@@ -188,6 +188,10 @@ bool dialect_stream_find(struct dialect_stream *stream, const struct json *event
 bool dialect_add_id(struct dialect_stream *stream, struct dialect_partial *partial, uint32_t id,
 	float logprob, struct error *err);
 
+/* What a candidate that has ids came to; the first n_ids of them count. */
+void dialect_conclude_ids(
+	struct dialect_stream *stream, uint32_t index, size_t n_ids, struct engine_candidate *out);
+
 /* A copy; NULL for what is no text, is empty, or is longer than a megabyte. */
 const char *dialect_copy_text(const struct json *v, struct arena *arena);
 /* A positive number; 0 for anything else. */

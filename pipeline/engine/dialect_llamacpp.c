@@ -633,17 +633,8 @@ static bool conclude(struct dialect_stream *stream, uint32_t index, struct engin
 	const struct dialect_partial *c = &stream->candidates[index];
 
 	(void)err;
-	*out = (struct engine_candidate){
-		.i = stream->call->first + index,
-		.text = {c->text.data, c->text.len},
-		.ids = c->ids,
-		.n_ids = c->finish == FINISH_STOP_STRING ? c->n_before : c->n_ids,
-		.logprobs = stream->call->job->logprobs ? c->logprobs : NULL,
-		.finish = c->finish,
-		.top = c->top,
-		.n_top = c->n_top,
-	};
-	out->n_tokens = (uint32_t)out->n_ids;
+	dialect_conclude_ids(
+		stream, index, c->finish == FINISH_STOP_STRING ? c->n_before : c->n_ids, out);
 	return true;
 }
 

@@ -308,3 +308,23 @@ bool dialect_add_id(struct dialect_stream *stream, struct dialect_partial *parti
 	partial->ids[partial->n_ids++] = id;
 	return true;
 }
+
+void dialect_conclude_ids(
+	struct dialect_stream *stream, uint32_t index, size_t n_ids, struct engine_candidate *out)
+{
+	const struct dialect_partial *c = &stream->candidates[index];
+
+	*out = (struct engine_candidate){
+		.i = stream->call->first + index,
+		.reason = c->reason,
+		.err = c->err,
+		.text = {c->text.data, c->text.len},
+		.ids = c->ids,
+		.n_ids = n_ids,
+		.n_tokens = (uint32_t)n_ids,
+		.logprobs = stream->call->job->logprobs ? c->logprobs : NULL,
+		.finish = c->finish,
+		.top = c->top,
+		.n_top = c->n_top,
+	};
+}

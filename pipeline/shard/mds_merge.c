@@ -323,12 +323,14 @@ void mds_merge_init(struct mds_merge *m, const char *dir)
 {
 	*m = (struct mds_merge){.dir = xstrdup(dir)};
 	str_init(&m->entries, MDS_INDEX_BYTES_MAX);
+	str_init(&m->runs, MDS_INDEX_BYTES_MAX);
 }
 
 void mds_merge_release(struct mds_merge *m)
 {
 	free(m->dir);
 	str_release(&m->entries);
+	str_release(&m->runs);
 }
 
 struct copying {
@@ -383,8 +385,27 @@ void mds_merge_add(struct mds_merge *m, const char *name, const struct json *ind
 		json_int(json_get(json_at(shards, i), "samples"), &samples);
 		m->n_samples += (uint64_t)samples;
 	}
+	m->runs_writer.out = &m->runs;
+	json_put_z(&m->runs_writer, name);
 	m->n_shards += json_len(shards);
 	m->n_folders++;
+}
+
+void mds_merge_put_facts(const struct mds_merge *m, const struct json *like, struct str *out)
+{
+	struct json_writer w = {.out = out};
+	int64_t n_vocab = 0;
+	json_int(json_get(like, "n_vocab"), &n_vocab);
+	json_begin_object(&w);
+	json_member_z(&w, "layout", json_z(json_get(like, "layout")));
+	json_member_z(&w, "tokenizer", json_z(json_get(like, "tokenizer")));
+	json_member_int(&w, "n_vocab", n_vocab);
+	json_member_uint(&w, "rows", m->n_samples);
+	json_key(&w, "runs");
+	json_begin_array(&w);
+	json_put_raw(&w, m->runs.data, m->runs.len);
+	json_end_array(&w);
+	json_end_object(&w);
 }
 
 bool mds_merge_publish(const struct mds_merge *m, const char *thresh_json, struct error *err)
@@ -399,7 +420,7 @@ bool mds_merge_publish(const struct mds_merge *m, const char *thresh_json, struc
 	json_end_array(&w);
 	mds_end_index(&w, thresh_json);
 	bool ok;
-	if (m->entries.full || text.full) {
+	if (m->entries.full || m->runs.full || text.full) {
 		ok = error_set(err, FAIL_DATA,
 			"the index over all %zu folders of '%s' would exceed %zu MiB", m->n_folders,
 			m->dir, MDS_INDEX_BYTES_MAX >> 20);

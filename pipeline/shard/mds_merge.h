@@ -32,8 +32,8 @@
 
 struct mds_merge {
 	char *dir; /* owns */
-	struct str entries; /* JSON, comma-separated */
-	struct json_writer writer;
+	struct str entries, runs; /* JSON, comma-separated: files' entries, folders' names */
+	struct json_writer writer, runs_writer;
 	size_t n_folders, n_shards;
 	uint64_t n_samples;
 };
@@ -63,6 +63,8 @@ void mds_merge_init(struct mds_merge *m, const char *dir);
 void mds_merge_release(struct mds_merge *m);
 /* Adds the shards of a folder behind those that are there; `index` is what mds_merge_read gave for it. */
 void mds_merge_add(struct mds_merge *m, const char *name, const struct json *index);
+/* The "thresh" object of the index over what was added: layout and tokenizer as in `like`, that of one of them; rows, runs. */
+void mds_merge_put_facts(const struct mds_merge *m, const struct json *like, struct str *out);
 /*
  * Publishes DIR/index.json in place of an older one. `thresh_json` as for mds_index_publish. FAIL_DATA if the index would be larger than
  * readers of ours take.
