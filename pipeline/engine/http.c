@@ -47,12 +47,13 @@ static void request_free(struct http_request *request)
 static void request_retire(struct http_request *request)
 {
 	struct http_client *client = request->client;
+	size_t held;
 
 	client->n_flying--;
 	if (client->n_flying == 0)
 		uv_unref((uv_handle_t *)&client->bell);
-	if (client->n_idle < IDLE_MAX && request->body.size <= IDLE_BYTES_MAX &&
-		request->reply.size <= IDLE_BYTES_MAX)
+	held = request->body.size + request->reply.size + request->fresh.size + request->given.size;
+	if (client->n_idle < IDLE_MAX && held <= IDLE_BYTES_MAX)
 		client->idle[client->n_idle++] = request;
 	else
 		request_free(request);
